@@ -1,0 +1,56 @@
+# Rule: every target works from nothing (no environment, no engine, no images) and says in one sentence what it cannot do.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+TESTBED := $(VENV)/bin/testbed
+STAMP := $(VENV)/.installed
+JOBS ?= auto
+# One server image may need a suite that left the mirror; never the engine's own choice of colours.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup mesh test test-unit lint schema lock bench clean distclean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed ($$($(PYTHON) --version) found): make setup PYTHON=/path/to/python3.11"; exit 3; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -yqq python3-venv; \
+	  else echo "Python's venv module is missing: install your distribution's python3-venv, then run this again"; exit 3; fi; }
+	@echo "environment: $(VENV) (pinned by requirements.lock)"
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements.lock
+	@$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## the Python environment, with pinned dependencies
+
+mesh: setup  ## the main job: engine, images, the default scenario (SCENARIO=…), report
+	@$(TESTBED) run $(or $(SCENARIO),scenarios/manifesto-2014.yaml); s=$$?; [ $$s = 1 ] && exit 0; exit $$s
+
+test: setup  ## every test, real containers included (sets up all that it needs)
+	@$(TESTBED) images build --for scenarios/smoke.yaml
+	@$(VENV)/bin/pytest -n $(JOBS) --dist loadgroup
+
+test-unit: setup  ## the tests that need no engine
+	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine"
+
+lint: setup  ## ruff, mypy --strict, and the published schemas are current
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(TESTBED) schema --check
+
+schema: setup  ## write the JSON Schemas and the generated tables of docs/
+	@$(TESTBED) schema --write
+
+lock:  ## resolve the pinned dependencies anew (needs uv)
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev -q -o requirements.lock pyproject.toml
+
+clean:  ## containers, networks and the private engine of the testbed; keeps results/ and the images
+	@if [ -x $(TESTBED) ]; then $(TESTBED) clean; fi
+
+distclean: clean  ## also the images, the engine's data and the environment
+	@if [ -x $(TESTBED) ]; then $(TESTBED) clean --images; fi
+	@rm -rf $(VENV)

@@ -1,0 +1,320 @@
+"""Reads images/*/{image,logs}.yaml and renders configuration. Nothing here knows the name of an implementation.
+
+A folder whose name starts with ``_`` is a part of the testbed itself (base, name server, driver, wiretap).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+from pydantic import BaseModel, ConfigDict, Field
+
+from testbed.model import CAUSES, Encryption, Implementation, InputError, Policy, Server, Settings
+from testbed.policy import DIMENSIONS, Side, cipher_string, tls_range
+from testbed.yamlfile import Document, did_you_mean
+
+DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "images"
+
+OBSERVE = ("s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed")
+GROUPS = ("peer", "session", "address", "tls_version", "cipher", "mechanism", "reason", "errors")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Release(_Strict):
+    """One release of an implementation."""
+
+    suite: str = Field(description="the Debian suite that the base image is made of")
+    version: str = Field(description="the version prefix that the suite holds; the report uses what the package states")
+
+
+class Ports(_Strict):
+    """Where the server listens, inside the mesh."""
+
+    c2s: int = 5222
+    s2s: int = 5269
+
+
+class FeatureNote(_Strict):
+    """What an implementation makes of one value of one dimension, where that is not simply the value."""
+
+    unsupported: str | None = Field(None, description="why the value cannot be expressed; its cells are `unsupported`")
+    note: str | None = Field(None, description="how what the server does differs from the dimension's definition")
+    source: str | None = Field(None, description="where that is written, or how it was measured")
+    releases: list[str] | None = Field(None, description="the releases it holds for; all, if absent")
+
+
+class Quirk(_Strict):
+    """Something that one would trip over."""
+
+    title: str
+    detail: str = ""
+    releases: list[str] | None = None
+    source: str
+
+
+class Remedy(_Strict):
+    """The setting of this implementation that mends a cause."""
+
+    cause: str
+    as_: Literal["sender", "receiver"] = Field(alias="as")
+    text: str
+    set: dict[str, str] | None = Field(None, description="the same remedy in dimensions of the policy, or `certificate`")
+
+
+class ImageFile(_Strict):
+    """`image.yaml`: one implementation."""
+
+    implementation: str
+    title: str
+    homepage: str
+    user: str = Field(description="the server's processes run as this user")
+    package: str = Field(description="the running server's version is what dpkg says of this package")
+    releases: dict[str, Release]
+    config: dict[str, str] = Field(description="template in this folder -> file in /etc/testbed")
+    ports: Ports = Ports()
+    boot_weight: float = Field(1, gt=0, description="CPU seconds of a start")
+    mechanisms: list[Literal["dialback", "external"]]
+    dialback_over_verified: bool = Field(
+        False, description="with authentication `external`, dialback is still taken from a peer whose certificate verified"
+    )
+    features: dict[str, dict[str, FeatureNote | list[FeatureNote]]] = {}
+    quirks: list[Quirk] = []
+    remedies: list[Remedy] = []
+
+
+class LogPattern(_Strict):
+    """A line of the server's log, and the observation that it becomes."""
+
+    match: str
+    observe: Literal["s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed"]
+    set: dict[str, str] = {}
+    sample: str
+    from_: str = Field(alias="from")
+
+
+class LogReason(_Strict):
+    """A text that a server gives for a failure, and the cause that it names."""
+
+    match: str
+    cause: str
+    sample: str
+    from_: str = Field(alias="from")
+
+
+class LogsFile(_Strict):
+    """`logs.yaml`: what the log of an implementation says."""
+
+    patterns: list[LogPattern]
+    reasons: list[LogReason] = []
+
+
+@dataclass(frozen=True)
+class Image:
+    """One implementation's folder, read and checked."""
+
+    folder: Path
+    spec: ImageFile
+    logs: LogsFile
+
+    @property
+    def name(self) -> str:
+        """The implementation's name, which is the folder's."""
+        return self.folder.name
+
+    def note(self, dimension: str, value: str, release: str) -> FeatureNote | None:
+        """What image.yaml says of a value of a dimension on a release, or None if it is supported as it stands."""
+        entry = self.spec.features.get(dimension, {}).get(value)
+        notes = entry if isinstance(entry, list) else [entry] if entry else []
+        for note in notes:
+            if note.releases is None or release in note.releases:
+                return note
+        return None
+
+    def unsupported(self, policy: Policy, release: str) -> str | None:
+        """Why this implementation cannot be set to ``policy``, or None."""
+        for dimension in DIMENSIONS:
+            value = getattr(policy, dimension.name)
+            text = getattr(value, "value", value)
+            if text is None:
+                continue
+            note = self.note(dimension.name, text, release)
+            if note and note.unsupported:
+                return f"{self.spec.title} cannot express {dimension.name}={text}: {note.unsupported}"
+        return None
+
+    def digest(self) -> str:
+        """Changes when any file of the folder does: an image is rebuilt when its label differs."""
+        return folder_digest(self.folder)
+
+    def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool) -> dict[str, bytes]:
+        """The files of ``/etc/testbed`` that come from templates. Raises InputError if a template is wrong."""
+        policy, release = settings.policy, server.implementation.release
+        low, high = tls_range(policy)
+        variables: dict[str, Any] = {
+            "domain": server.domain,
+            "release": release,
+            "version": self.spec.releases[release].version,
+            "encryption": policy.encryption.value,
+            "authentication": policy.authentication.value,
+            "tls_min": policy.tls_min,
+            "tls_max": policy.tls_max or (high if high != "1.3" else None),
+            "forward_secrecy": policy.forward_secrecy.value,
+            "ciphers": cipher_string(policy),
+            "certificate": settings.certificate,
+            "timers": timers,
+            "ipv6": ipv6,
+        }
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self.folder),
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+            autoescape=False,  # configuration files, not HTML
+        )
+        files = {"openssl.cnf": openssl_config(low if policy.tls_min else None, high if high != "1.3" else None)}
+        for template, target in self.spec.config.items():
+            try:
+                files[target] = environment.get_template(template).render(variables).encode()
+            except jinja2.TemplateError as error:
+                line = getattr(error, "lineno", None)
+                raise InputError(f"template error: {error}", file=str(self.folder / template), line=line) from None
+        return files
+
+
+def openssl_config(tls_min: str | None, tls_max: str | None) -> bytes:
+    """An OpenSSL configuration file that applies the range as system default (used by servers that have no option of their own)."""
+    names = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
+    # Debian's own file has MinProtocol TLSv1.2 and security level 2; both would forbid TLS 1.0 and 1.1.
+    old = (tls_min is not None and tls_min < "1.2") or (tls_max is not None and tls_max < "1.2")
+    lines = ["openssl_conf = init", "[init]", "ssl_conf = ssl", "[ssl]", "system_default = default", "[default]"]
+    lines.append(f"MinProtocol = {names[tls_min or ('1.0' if old else '1.2')]}")
+    if tls_max:
+        lines.append(f"MaxProtocol = {names[tls_max]}")
+    lines.append(f"CipherString = DEFAULT@SECLEVEL={0 if old else 2}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All implementations that there are."""
+
+    images: dict[str, Image]
+
+    def releases(self) -> tuple[str, ...]:
+        """Every `implementation@release`."""
+        return tuple(f"{name}@{release}" for name, image in self.images.items() for release in image.spec.releases)
+
+    def image(self, implementation: Implementation) -> Image:
+        """The folder of an implementation; KeyError if there is none."""
+        return self.images[implementation.name]
+
+    def resolve(self, text: str) -> list[Implementation]:
+        """The Implementations that ``text`` names.
+
+        `name@release`, or `name@version-prefix` where that names exactly one. Raises ValueError with a reason.
+        """
+        name, at, wanted = text.partition("@")
+        if name not in self.images or not at:
+            known = ", ".join(self.releases())
+            near = did_you_mean(text, self.releases()) or ""
+            raise ValueError(f"unknown implementation `{text}`|{known}|{near}")
+        releases = self.images[name].spec.releases
+        if wanted in releases:
+            return [Implementation(name, wanted)]
+        by_version = [r for r, release in releases.items() if (release.version + ".").startswith(wanted + ".")]
+        allowed = ", ".join([f"{name}@{r}" for r in releases] + [f"{name}@{v.version}" for v in releases.values()])
+        if len(by_version) > 1:
+            raise ValueError(f"`{text}` names more than one release ({', '.join(by_version)})|{allowed}|name the release instead")
+        if not by_version:
+            near = did_you_mean(text, [f"{name}@{r}" for r in releases]) or ""
+            raise ValueError(f"unknown implementation `{text}`|{allowed}|{near}")
+        return [Implementation(name, by_version[0])]
+
+    def side(self, server: Server, settings: Settings, defect: str | None) -> Side:
+        """One end of a pair, for the table of expectations."""
+        spec = self.image(server.implementation).spec
+        return Side(settings.policy, defect, tuple(spec.mechanisms), spec.dialback_over_verified)
+
+
+def load(root: Path = DEFAULT_ROOT) -> Catalog:
+    """Read every implementation under ``root``. Raises InputError for a folder that lacks a file or says something wrong."""
+    if not root.is_dir():
+        raise InputError("no such folder of images", file=str(root))
+    images = {}
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and not folder.name.startswith(("_", ".")):
+            images[folder.name] = load_image(folder)
+    if not images:
+        raise InputError("no implementation in this folder", file=str(root), hint="each implementation is a folder with an image.yaml")
+    return Catalog(images)
+
+
+def load_image(folder: Path) -> Image:
+    """Read one implementation's folder. Raises InputError."""
+    for needed in ("image.yaml", "Dockerfile", "logs.yaml"):
+        if not (folder / needed).is_file():
+            raise InputError(
+                f"the implementation lacks `{needed}`",
+                file=str(folder),
+                value=needed,
+                allowed=("image.yaml", "Dockerfile", "logs.yaml", "the templates that image.yaml names"),
+                hint="images/README.md says what each file holds",
+            )
+    document = Document(folder / "image.yaml")
+    spec = document.validate(ImageFile)
+    if spec.implementation != folder.name:
+        raise document.error("the implementation's name must be the folder's", ["implementation"], value=spec.implementation, allowed=[folder.name])
+    for template in spec.config:
+        if not (folder / template).is_file():
+            raise document.error(f"the template `{template}` does not exist", ["config", template], value=template)
+    known = {d.name: d.values for d in DIMENSIONS}
+    for dimension, values in spec.features.items():
+        if dimension not in known:
+            raise document.error(f"unknown dimension `{dimension}`", ["features", dimension], value=dimension, allowed=known)
+        for value in values:
+            if value not in known[dimension]:
+                raise document.error(f"unknown value `{value}` of {dimension}", ["features", dimension, value], value=value, allowed=known[dimension])
+    for position, remedy in enumerate(spec.remedies):
+        if remedy.cause not in CAUSES:
+            raise document.error(f"unknown cause `{remedy.cause}`", ["remedies", position, "cause"], value=remedy.cause, allowed=CAUSES)
+    return Image(folder, spec, _load_logs(folder / "logs.yaml"))
+
+
+def _load_logs(path: Path) -> LogsFile:
+    document = Document(path)
+    logs = document.validate(LogsFile)
+    for section, entries in (("patterns", logs.patterns), ("reasons", logs.reasons)):
+        for position, entry in enumerate(entries):
+            try:
+                expression = re.compile(entry.match)
+            except re.error as error:
+                raise document.error(f"not a regular expression: {error}", [section, position, "match"], value=entry.match) from None
+            unknown = set(expression.groupindex) - set(GROUPS)
+            if unknown:
+                raise document.error(f"unknown group `{min(unknown)}`", [section, position, "match"], value=min(unknown), allowed=GROUPS)
+            cause = entry.cause if isinstance(entry, LogReason) else entry.set.get("cause")
+            if cause is not None and cause not in CAUSES:
+                raise document.error(f"unknown cause `{cause}`", [section, position], value=cause, allowed=CAUSES)
+    return logs
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of a folder's build inputs, 16 hex digits."""
+    state = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        # logs.yaml and image.yaml are read on the outside: changing a log pattern must not rebuild the image
+        if path.is_file() and path.suffix not in (".j2", ".yaml", ".md") and "__pycache__" not in path.parts:
+            state.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return state.hexdigest()[:16]
+
+
+def speaks_tls(settings: Settings) -> bool:
+    """True if a server so set presents a certificate to its peers."""
+    return settings.policy.encryption is not Encryption.NONE

@@ -1,0 +1,339 @@
+"""The nouns: frozen dataclasses and enums. This file does no I/O and imports nothing local.
+
+Every other module speaks in these words. A *Cell* (phase x pair x exchange) is the unit that is planned, measured, judged
+and never missing from a result; an *Observation* is one timestamped fact with its source; a *Verdict* is computed from
+Observations alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+SCHEMA = 1
+"""Version of every file under ``results/<run-id>/``; changed when a key is renamed or dropped, not when one is added."""
+
+
+class TestbedError(Exception):
+    """Base of all errors that a user is meant to read; the text is the whole message, no traceback is shown."""
+
+    __test__ = False  # pytest collects classes named Test*
+    exit_status = 3
+
+
+class InputError(TestbedError):
+    """A scenario, an image folder or an argument is wrong. Names file, line, value, allowed values and remedy (exit 2)."""
+
+    exit_status = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        value: object = None,
+        allowed: tuple[str, ...] = (),
+        hint: str | None = None,
+    ) -> None:
+        self.message, self.file, self.line, self.value, self.allowed, self.hint = message, file, line, value, allowed, hint
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        text = where + message
+        if allowed:
+            text += "\n  allowed: " + ", ".join(allowed)
+        if hint:
+            text += "\n  hint: " + hint
+        super().__init__(text)
+
+
+class EngineError(TestbedError):
+    """The Docker engine, an image or a container did not do what the run needs (exit 3)."""
+
+
+# --- policy dimensions ------------------------------------------------------------------------------------------------
+
+
+class Encryption(str, Enum):
+    """Whether STARTTLS is spoken between servers (RFC 6120 section 5)."""
+
+    NONE = "none"
+    OFFERED = "offered"
+    REQUIRED = "required"
+
+
+class Authentication(str, Enum):
+    """How a server proves its domain, and what it accepts as proof from its peers."""
+
+    DIALBACK = "dialback"
+    EXTERNAL = "external"
+    EITHER = "either"
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The mechanisms that this value admits, in the words of ``verdicts.json``."""
+        return ("dialback", "external") if self is Authentication.EITHER else (self.value,)
+
+
+class ForwardSecrecy(str, Enum):
+    """Which key exchanges a server offers (the statement of 2013; RFC 9325 section 4.1)."""
+
+    NONE = "none"
+    ANY = "any"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+
+
+TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
+"""TLS versions in ascending order, as written in a scenario."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a server offers and demands: independent dimensions; ``preset`` is only the name that it is shown by."""
+
+    preset: str
+    encryption: Encryption
+    authentication: Authentication
+    tls_min: str | None = None
+    tls_max: str | None = None
+    forward_secrecy: ForwardSecrecy = ForwardSecrecy.ANY
+    label: str = ""
+
+    def dimensions(self) -> dict[str, Any]:
+        """The dimensions as they stand in ``verdicts.json``."""
+        return {
+            "encryption": self.encryption.value,
+            "authentication": list(self.authentication.mechanisms),
+            "tls_min": self.tls_min,
+            "tls_max": self.tls_max,
+            "forward_secrecy": self.forward_secrecy.value,
+        }
+
+    @property
+    def name(self) -> str:
+        """Preset's name followed by the dimensions that differ from it: ``encrypted,tls_min=1.2``."""
+        return self.label or self.preset
+
+
+# --- federation -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class Implementation:
+    """One server software in one release: ``prosody@trixie``."""
+
+    name: str
+    release: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.release}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Implementation + Policy + Certificate profile serving one Domain, as configured before any phase changes it."""
+
+    domain: str
+    implementation: Implementation
+    policy: Policy
+    certificate: str
+    index: int
+    """Position in the federation, from 0; the address is computed from it, so it is the same in every phase."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one Server is set to in one Phase."""
+
+    policy: Policy
+    certificate: str
+    unsupported: str | None = None
+    """Why the implementation cannot express the policy; its cells are ``unsupported`` with this reason."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A regime of the federation: the Settings of every domain."""
+
+    name: str
+    settings: dict[str, Settings]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """Phase x Pair x Exchange."""
+
+    phase: str
+    sender: str
+    receiver: str
+    exchange: str
+
+    @property
+    def id(self) -> str:
+        """``before/a.example/b.example/message``, stable over runs."""
+        return f"{self.phase}/{self.sender}/{self.receiver}/{self.exchange}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scenario, expanded: what will be measured, before anything starts."""
+
+    scenario: str
+    title: str
+    file: str
+    servers: tuple[Server, ...]
+    phases: tuple[Phase, ...]
+    exchanges: tuple[str, ...]
+    timers: str
+    seed: int
+    cells: tuple[Cell, ...]
+    description: str = ""
+
+    def server(self, domain: str) -> Server:
+        """The Server of ``domain``; KeyError if there is none."""
+        for server in self.servers:
+            if server.domain == domain:
+                return server
+        raise KeyError(domain)
+
+
+# --- causes -----------------------------------------------------------------------------------------------------------
+
+CAUSES: dict[str, str] = {
+    "tls-not-offered": "the sender requires TLS, the receiver does not offer it",
+    "tls-required": "the receiver requires TLS, the sender does not use it",
+    "tls-handshake-failed": "the TLS handshake failed, and neither side said why",
+    "certificate-self-signed": "the peer's certificate is signed by itself",
+    "certificate-expired": "the peer's certificate is past its validity",
+    "certificate-not-yet-valid": "the peer's certificate is not valid yet",
+    "certificate-wrong-host": "the peer's certificate does not name its domain",
+    "certificate-untrusted": "the peer's certificate leads to no trusted authority",
+    "certificate-purpose": "the peer's certificate may not be used for this role",
+    "certificate-missing": "the peer presented no certificate",
+    "no-common-tls-version": "the two have no TLS version in common",
+    "no-common-cipher": "the two have no cipher suite in common",
+    "dialback-refused": "the peer does not take dialback",
+    "dialback-failed": "dialback was tried, and its verification failed",
+    "no-authentication-mechanism": "the two have no way of authentication in common",
+    "dns": "the receiver's name did not resolve",
+    "unreachable": "no connection to the receiver could be opened",
+    "negotiation-timeout": "the stream was opened, but its negotiation did not end in time",
+    "connection-closed": "the connection was closed during negotiation, without a reason",
+    "remote-server-error": "the receiver's server answered with an error of another kind",
+    "policy-not-expressible": "an implementation cannot be set to the policy",
+    "image-unavailable": "an image could not be built, or its server did not start",
+    "testbed": "the testbed itself failed",
+    "unknown": "nothing in the record says why: a bug of the testbed",
+}
+"""The closed vocabulary of causes, over all implementations: word -> what it means."""
+
+
+# --- record -----------------------------------------------------------------------------------------------------------
+
+
+class Source(str, Enum):
+    """Who saw it, in the order of trust that a verdict gives them."""
+
+    RECEIVER = "receiver"
+    WIRE = "wire"
+    LOG = "log"
+    SENDER = "sender"
+    ENGINE = "engine"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One timestamped fact. ``time`` is Unix seconds on the clock of the engine's host; ``data`` is flat JSON."""
+
+    time: float
+    source: Source
+    kind: str
+    phase: str | None = None
+    cell: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Outcome(str, Enum):
+    """What became of the stanza, for the people at both ends."""
+
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    LOST = "lost"
+    UNSUPPORTED = "unsupported"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Fault(str, Enum):
+    """Who would have to change something."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
+    BOTH = "both"
+    NETWORK = "network"
+    TESTBED = "testbed"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What the stanza travelled over, as seen on the wire (authentication also from the logs)."""
+
+    encryption: str | None = None
+    tls_version: str | None = None
+    cipher: str | None = None
+    forward_secrecy: bool | None = None
+    authentication: str | None = None
+    body_in_clear: bool | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What ought to happen, and the clause that says so."""
+
+    outcome: Outcome
+    because: str
+    encryption: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one Cell."""
+
+    cell: Cell
+    outcome: Outcome
+    channel: Channel
+    cause: str | None
+    fault: Fault | None
+    explanation: str
+    expected: Expectation
+    surprise: bool
+    seconds: float | None
+    attempts: int
+    evidence: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The cell as it stands in ``derived/verdicts.json``."""
+        return {
+            "id": self.cell.id,
+            "phase": self.cell.phase,
+            "sender": self.cell.sender,
+            "receiver": self.cell.receiver,
+            "exchange": self.cell.exchange,
+            "outcome": self.outcome.value,
+            "channel": dataclasses.asdict(self.channel),
+            "cause": self.cause,
+            "fault": self.fault.value if self.fault else None,
+            "explanation": self.explanation,
+            "expected": {
+                "outcome": self.expected.outcome.value,
+                "because": self.expected.because,
+                "encryption": self.expected.encryption,
+                "cause": self.expected.cause,
+            },
+            "surprise": self.surprise,
+            "seconds": self.seconds,
+            "attempts": self.attempts,
+            "evidence": list(self.evidence),
+        }

@@ -1,0 +1,298 @@
+"""What servers may demand of each other, and what ought to happen between two of them.
+
+The ladder (XEP-0238) is a set of names for records of independent dimensions. The table of expectations is computed from
+dimensions and certificates, never from a preset's name; each row cites its clause. This file does no I/O; the tables are
+rendered into docs/ by ``testbed schema --write``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from testbed.model import TLS_VERSIONS, Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One row of the record: its name in a scenario, the values it takes, what it means, and who asks for it."""
+
+    name: str
+    values: tuple[str, ...]
+    default: str
+    meaning: str
+    source: str
+
+
+DIMENSIONS: tuple[Dimension, ...] = (
+    Dimension(
+        "encryption",
+        tuple(e.value for e in Encryption),
+        "by preset",
+        "STARTTLS between servers: not spoken, spoken if the peer does, or a condition of the stream",
+        "RFC 6120 §5.3.1; RFC 7590 §3.1",
+    ),
+    Dimension(
+        "authentication",
+        tuple(a.value for a in Authentication),
+        "by preset",
+        "how a domain is proven: `dialback`; `external`: the peer's certificate must verify, with no fallback; `either`: by "
+        "certificate where it verifies, else by dialback",
+        "RFC 6120 §13.7; XEP-0178; XEP-0220; RFC 7590 §3.4",
+    ),
+    Dimension("tls_min", TLS_VERSIONS, "the server's default", "the lowest TLS version that is accepted", "RFC 9325 §3.1.1"),
+    Dimension("tls_max", TLS_VERSIONS, "the server's default", "the highest TLS version that is offered", "RFC 9325 §3.1.1"),
+    Dimension(
+        "forward_secrecy",
+        tuple(f.value for f in ForwardSecrecy),
+        "any",
+        "ephemeral key exchange: `none` is offered (TLS 1.2 at most), `any` as the server does by default, `preferred` over "
+        "others, or `required`",
+        "statement of 2013-14; RFC 9325 §4.1",
+    ),
+)
+
+PRESETS: dict[str, Policy] = {
+    policy.preset: policy
+    for policy in (
+        Policy("cleartext", Encryption.NONE, Authentication.DIALBACK),
+        Policy("opportunistic", Encryption.OFFERED, Authentication.EITHER),
+        Policy("encrypted", Encryption.REQUIRED, Authentication.EITHER),
+        Policy("authenticated", Encryption.REQUIRED, Authentication.EXTERNAL),
+    )
+}
+"""The ladder of XEP-0238, from the lowest rung up."""
+
+PRESET_MEANING: dict[str, str] = {
+    "cleartext": "no TLS between servers; dialback only (the Google Talk of 2014)",
+    "opportunistic": "TLS if the peer offers it; a certificate that does not verify falls back to dialback",
+    "encrypted": "TLS is a condition; dialback is accepted (what the statement of 2013-14 asks for)",
+    "authenticated": "TLS and a certificate that verifies; no fallback",
+}
+
+
+def make_policy(preset: str, changes: dict[str, str]) -> Policy:
+    """The preset with some dimensions changed, named after what differs from it.
+
+    Values must be valid already (`scenario` checks them with file and line); an unknown one raises ValueError, an unknown
+    preset KeyError.
+    """
+    base = PRESETS[preset]
+    converters: dict[str, Callable[[str], object]] = {
+        "encryption": Encryption,
+        "authentication": Authentication,
+        "forward_secrecy": ForwardSecrecy,
+    }
+    changed = {name: converters.get(name, str)(value) for name, value in changes.items()}
+    policy = replace(base, **changed)  # type: ignore[arg-type]
+    differing = [
+        f"{d.name}={_value(policy, d.name)}" for d in DIMENSIONS if _value(policy, d.name) != _value(base, d.name)
+    ]
+    return replace(policy, label=",".join([preset, *differing]))
+
+
+def _value(policy: Policy, dimension: str) -> str | None:
+    value = getattr(policy, dimension)
+    return value.value if hasattr(value, "value") else value
+
+
+def contradiction(policy: Policy) -> str | None:
+    """Why no server could be set so, in one sentence; None if it could."""
+    if policy.tls_min and policy.tls_max and TLS_VERSIONS.index(policy.tls_min) > TLS_VERSIONS.index(policy.tls_max):
+        return f"tls_min {policy.tls_min} is above tls_max {policy.tls_max}"
+    if policy.encryption is Encryption.NONE and policy.authentication is Authentication.EXTERNAL:
+        return "authentication by certificate needs TLS, but encryption is none"
+    if policy.forward_secrecy is ForwardSecrecy.NONE and policy.tls_min == "1.3":
+        return "every TLS 1.3 key exchange has forward secrecy, but forward_secrecy is none and tls_min is 1.3"
+    return None
+
+
+def tls_range(policy: Policy) -> tuple[str, str]:
+    """Lowest and highest TLS version that the policy leaves possible; an unset end counts as open."""
+    low, high = policy.tls_min or TLS_VERSIONS[0], policy.tls_max or TLS_VERSIONS[-1]
+    if policy.forward_secrecy is ForwardSecrecy.NONE:
+        high = min(high, "1.2")
+    return low, high
+
+
+def cipher_string(policy: Policy) -> str | None:
+    """OpenSSL's cipher string (TLS 1.2 and below) for the policy, or None where the server's own default does.
+
+    Security level 0 only where a version below 1.2 is asked for by name: OpenSSL 3 refuses those above it.
+    """
+    old = (policy.tls_min or "1.2") < "1.2" or (policy.tls_max or "1.3") < "1.2"
+    level = ":@SECLEVEL=0" if old else ""
+    match policy.forward_secrecy:
+        case ForwardSecrecy.NONE:
+            return "kRSA+AES:!aNULL:!eNULL" + level
+        case ForwardSecrecy.REQUIRED:
+            return "ECDHE+AES:DHE+AES:ECDHE+CHACHA20:!aNULL:!eNULL" + level
+        case ForwardSecrecy.PREFERRED:
+            return "ECDHE+AES:DHE+AES:ECDHE+CHACHA20:kRSA+AES:!aNULL:!eNULL" + level
+        case _:
+            return "DEFAULT" + level if old else None
+
+
+# --- expectations -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Side:
+    """One end of a Pair, as far as expectations depend on it."""
+
+    policy: Policy
+    certificate_defect: str | None
+    """The cause that a strict peer would name (`certificate-expired`), or None for a certificate that verifies."""
+    mechanisms: tuple[str, ...]
+    """What the software has at all."""
+    dialback_over_verified: bool
+    """With authentication `external`: does it still take dialback from a peer whose certificate verified on that stream?"""
+
+    @property
+    def demands_certificate(self) -> bool:
+        """True if the peer's certificate must verify."""
+        return self.policy.authentication is Authentication.EXTERNAL
+
+    def takes_dialback(self, peer: Side) -> bool:
+        """True if this side speaks dialback with ``peer`` on a stream between the two."""
+        if "dialback" not in self.mechanisms:
+            return False
+        if self.demands_certificate:
+            return self.dialback_over_verified and peer.certificate_defect is None
+        return True
+
+    @property
+    def speaks_external(self) -> bool:
+        """True if this side offers or uses SASL EXTERNAL (XEP-0178)."""
+        return "external" in self.mechanisms and self.policy.authentication is not Authentication.DIALBACK
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the table: when it applies, what follows. The first row that applies is taken."""
+
+    when: str
+    applies: Callable[[Side, Side], bool]
+    outcome: Outcome
+    encryption: str | None
+    cause: str | Callable[[Side, Side], str] | None
+    clause: str
+
+
+def _no_tls(a: Side, b: Side) -> bool:
+    return Encryption.NONE in (a.policy.encryption, b.policy.encryption)
+
+
+def _dialback(a: Side, b: Side) -> bool:
+    return a.takes_dialback(b) and b.takes_dialback(a)
+
+
+def _no_common_version(a: Side, b: Side) -> bool:
+    (low_a, high_a), (low_b, high_b) = tls_range(a.policy), tls_range(b.policy)
+    return max(low_a, low_b) > min(high_a, high_b)
+
+
+def _no_common_cipher(a: Side, b: Side) -> bool:
+    return {a.policy.forward_secrecy, b.policy.forward_secrecy} == {ForwardSecrecy.NONE, ForwardSecrecy.REQUIRED}
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "the sender requires TLS and the receiver has none",
+        lambda a, b: a.policy.encryption is Encryption.REQUIRED and b.policy.encryption is Encryption.NONE,
+        Outcome.BOUNCED,
+        None,
+        "tls-not-offered",
+        "RFC 7590 §3.1: a server that mandates TLS does not go on without it; RFC 6120 §10.4: the sender's client is told",
+    ),
+    Rule(
+        "the receiver requires TLS and the sender has none",
+        lambda a, b: b.policy.encryption is Encryption.REQUIRED and a.policy.encryption is Encryption.NONE,
+        Outcome.BOUNCED,
+        None,
+        "tls-required",
+        "RFC 6120 §5.3.1: TLS is mandatory-to-negotiate; RFC 6120 §10.4: the sender's client is told",
+    ),
+    Rule(
+        "no TLS on one side, and both speak dialback",
+        lambda a, b: _no_tls(a, b) and _dialback(a, b),
+        Outcome.DELIVERED,
+        "cleartext",
+        None,
+        "XEP-0220 §2: dialback needs no TLS; XEP-0238: the lower rungs of the ladder",
+    ),
+    Rule(
+        "no TLS on one side, and one does not speak dialback",
+        _no_tls,
+        Outcome.BOUNCED,
+        None,
+        "no-authentication-mechanism",
+        "RFC 6120 §13.7.1, XEP-0178 §3: EXTERNAL needs a certificate, hence TLS; without dialback nothing is left",
+    ),
+    Rule(
+        "no TLS version in common",
+        _no_common_version,
+        Outcome.BOUNCED,
+        None,
+        "no-common-tls-version",
+        "RFC 8446 §4.2.1: handshake fails; RFC 6120 §5.4.3.2: the stream ends",
+    ),
+    Rule(
+        "one has no forward-secret suite, the other requires one",
+        _no_common_cipher,
+        Outcome.BOUNCED,
+        None,
+        "no-common-cipher",
+        "RFC 5246 §7.4.1.3: handshake_failure; RFC 6120 §5.4.3.2: the stream ends",
+    ),
+    Rule(
+        "the sender demands a certificate that verifies, and the receiver's does not",
+        lambda a, b: a.demands_certificate and b.certificate_defect is not None,
+        Outcome.BOUNCED,
+        "tls",
+        lambda a, b: b.certificate_defect or "",
+        "RFC 6120 §13.7.2: the initiating entity must validate; RFC 7590 §3.4; RFC 9525 §6",
+    ),
+    Rule(
+        "the receiver demands a certificate that verifies, and the sender's does not",
+        lambda a, b: b.demands_certificate and a.certificate_defect is not None,
+        Outcome.BOUNCED,
+        "tls",
+        lambda a, b: a.certificate_defect or "",
+        "RFC 6120 §13.7.2; XEP-0178 §3: the receiving entity refuses; RFC 7590 §3.4",
+    ),
+    Rule(
+        "both speak EXTERNAL and the sender's certificate verifies",
+        lambda a, b: a.speaks_external and b.speaks_external and a.certificate_defect is None,
+        Outcome.DELIVERED,
+        "tls",
+        None,
+        "XEP-0178 §3: SASL EXTERNAL after STARTTLS",
+    ),
+    Rule(
+        "both speak dialback over TLS",
+        _dialback,
+        Outcome.DELIVERED,
+        "tls",
+        None,
+        "XEP-0220 §2 after RFC 6120 §5; RFC 7590 §3.4: encrypted, though not authenticated by certificate",
+    ),
+    Rule(
+        "no mechanism in common",
+        lambda a, b: True,
+        Outcome.BOUNCED,
+        "tls",
+        "no-authentication-mechanism",
+        "RFC 6120 §6.3.3: a mechanism that both support is needed; XEP-0220 is refused or missing on one side",
+    ),
+)
+"""What ought to happen to a stanza from the first Side to the second, cold; the first row that applies is taken."""
+
+
+def expect(sender: Side, receiver: Side) -> Expectation:
+    """What ought to happen to a stanza from ``sender`` to ``receiver``, and the clause that says so."""
+    for rule in RULES:
+        if rule.applies(sender, receiver):
+            cause = rule.cause(sender, receiver) if callable(rule.cause) else rule.cause
+            return Expectation(rule.outcome, f"{rule.clause} ({rule.when})", rule.encryption, cause)
+    raise AssertionError("the last rule applies to everything")

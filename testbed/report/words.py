@@ -1,0 +1,98 @@
+"""Plain words for the closed lists of ``verdicts.json``, and the grammar of numbers.
+
+Rule: tables and pure functions on strings; nothing here looks at a run. Each cause completes the sentence "it failed
+because ...", for a reader who runs a server but has not read the standards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+CAUSES: dict[str, str] = {
+    "tls-not-offered": "one side insists on encryption and the other does not offer it",
+    "tls-required": "one side tried without encryption and the other insists on it",
+    "tls-failed": "the encrypted handshake failed",
+    "certificate-self-signed": "a certificate is self-signed",
+    "certificate-expired": "a certificate has expired",
+    "certificate-not-yet-valid": "a certificate is not valid yet",
+    "certificate-wrong-host": "a certificate names another host",
+    "certificate-untrusted": "a certificate comes from an authority that the other side does not trust",
+    "certificate-purpose": "a certificate was not issued for this use",
+    "certificate-missing": "a certificate is missing",
+    "no-common-tls-version": "the two have no TLS version in common",
+    "no-common-cipher": "the two have no cipher in common",
+    "dialback-refused": "one side relies on dialback and the other refuses it",
+    "dialback-failed": "the dialback check failed",
+    "no-authentication-mechanism": "the two have no way in common to prove who they are",
+    "dns": "the name was not found in DNS",
+    "unreachable": "the other server could not be reached",
+    "negotiation-timeout": "the negotiation never came to an end",
+}
+
+NO_CAUSE = "no reason could be found in the record"
+
+FAULTS: dict[str, str] = {
+    "sender": "the sender's",
+    "receiver": "the receiver's",
+    "both": "either side's",
+    "network": "the network's",
+    "testbed": "the testbed's",
+}
+
+
+def cause(name: str | None) -> str:
+    """The cause in plain words; a name that the table lacks is shown as it is rather than hidden."""
+    if not name:
+        return NO_CAUSE
+    return CAUSES.get(name, f"of '{name.replace('-', ' ')}'")
+
+
+def number(n: int) -> str:
+    """``2,256``"""
+    return f"{n:,}"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """``no pair``, ``1 pair``, ``2,256 pairs``"""
+    if n == 0:
+        return f"no {noun}"
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def share(n: int, total: int) -> str:
+    """``all 132``, ``none of the 132``, ``1 of 132``, or with a rounded share: ``90 of 132 (68%)``."""
+    if total == 0:
+        return "none"
+    if n == total:
+        return f"all {total:,}" if total > 1 else "the only one"
+    if n == 0:
+        return f"none of the {total:,}"
+    text = f"{n:,} of {total:,}"
+    # Below a hundred a percentage says less than the two numbers; and 99.6% must not read as "100%".
+    return text if total < 100 else f"{text} ({percent(n, total)})"
+
+
+def percent(n: int, total: int) -> str:
+    """A share in whole percent; 0% and 100% only if nothing and everything is meant."""
+    if 0 < n and n * 200 < total:
+        return "under 1%"
+    if n < total and n * 200 > total * 199:
+        return "over 99%"
+    return f"{round(100 * n / total)}%"
+
+
+def listing(items: Sequence[str], *, last: str = " and ") -> str:
+    """``a``, ``a and b``, ``a, b and c``"""
+    if len(items) < 2:
+        return "".join(items)
+    return ", ".join(items[:-1]) + last + items[-1]
+
+
+def shorten(text: str, width: int) -> str:
+    """The text in at most ``width`` characters, with its middle left out if need be."""
+    if len(text) <= width:
+        return text
+    if width < 4:
+        return text[:width]
+    tail = (width - 1) // 2
+    return text[: width - 1 - tail] + "…" + text[len(text) - tail :]
