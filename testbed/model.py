@@ -189,6 +189,7 @@ class Plan:
     timers: str
     seed: int
     cells: tuple[Cell, ...]
+    ipv6: bool = True
     description: str = ""
 
     def server(self, domain: str) -> Server:
@@ -251,6 +252,8 @@ class Observation:
     source: Source
     kind: str
     phase: str | None = None
+    epoch: str | None = None
+    """Which start of the phase's servers: ``mesh``, or ``alone-N`` where pairs were measured by themselves."""
     cell: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
 

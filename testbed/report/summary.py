@@ -162,11 +162,13 @@ def _causes(addresses: Iterable[Address], g: Grid, phase: str) -> list[dict[str,
     return sorted(rows, key=lambda row: (-row["count"], row["cause"] or ""))
 
 
-def causes(g: Grid, phase: str, exchange: str | None = None, *, only: Iterable[Address] | None = None) -> list[tuple[str, int]]:
-    """Causes of the failures of a phase with their counts, most frequent first; ``only`` restricts it to some addresses."""
+def causes(g: Grid, phase: str, exchange: str | None = None, *, only: Iterable[Address] | None = None) -> list[dict[str, Any]]:
+    """Why the pairs of a phase failed, most frequent first: ``cause``, ``count``, ``words`` and counts by ``fault``.
+
+    ``only`` restricts it to some addresses, which need to be failures of that phase.
+    """
     broken = _broken(g, phase) if only is None else only
-    wanted = [address for address in broken if exchange is None or address[2] == exchange]
-    return [(row["cause"] or "cause unknown", row["count"]) for row in _causes(wanted, g, phase)]
+    return _causes([address for address in broken if exchange is None or address[2] == exchange], g, phase)
 
 
 # --- between whom -----------------------------------------------------------------------------------------------------
@@ -310,20 +312,24 @@ def _tried(g: Grid) -> str:
 
 def _through(g: Grid) -> list[str]:
     shown = list(g.phases) if len(g.phases) <= 4 else [g.phases[0], g.phases[-1]]
-    parts = []
+    noun, parts = _noun(g), []
     for phase in shown:
         states = Counter(found for _, found in g.states(phase))
-        delivered, clear, total = _delivered(states), states[State.CLEARTEXT], states.total()
-        part = f"in '{phase}' {words.share(delivered, total)} {'got' if parts else _noun(g) + 's got'} through"
-        if delivered == 0:
-            part = f"in '{phase}' no {_noun(g)} got through"
-        elif clear == 0:
-            part += ", none in cleartext" if not states[State.UNSEEN] else ""
-        elif clear == delivered:
-            part += ", " + ("all of them in cleartext" if clear > 1 else "in cleartext")
-        else:
+        delivered, clear = _delivered(states), states[State.CLEARTEXT]
+        # What could not be judged counts neither as a success nor as a failure, so it is not in the whole either.
+        unknown = sum(n for found, n in states.items() if KINDS[found] is Kind.UNKNOWN)
+        judged = states.total() - unknown
+        if judged == 0:
+            parts.append(f"in '{phase}' no {noun} could be judged")
+            continue
+        part = f"in '{phase}' {words.share(delivered, judged, '' if parts else noun)} got through"
+        if clear and clear == delivered:
+            part += ", all of them in cleartext" if clear > 1 else ", in cleartext"
+        elif clear:
             part += f", {words.number(clear)} of them in cleartext"
-        parts.append(part)
+        elif delivered and not states[State.UNSEEN]:
+            part += ", none in cleartext" if delivered > 1 else ", and not in cleartext"
+        parts.append(part + (f" ({words.number(unknown)} could not be judged)" if unknown else ""))
     sentences = ["; ".join(parts) + "."]
     if len(shown) < len(g.phases):
         sentences.append(f"The {words.count(len(g.phases) - 2, 'phase')} between are in the tables.")
@@ -346,6 +352,8 @@ def _cutover(g: Grid) -> list[str]:
         if n[change]:
             parts.append(f"{words.number(n[change])} {text}" if parts else f"{words.count(n[change], noun)} {text}")
     lead = f"From '{first}' to '{last}'"
+    if n[Change.CANNOT_SAY] == n.total():
+        return [f"{lead} nothing can be compared."]
     sentences = []
     if not broken:
         sentences.append(f"{lead} nothing that had worked stopped working" + (f"; {words.listing(parts)}." if parts else "."))
@@ -354,8 +362,9 @@ def _cutover(g: Grid) -> list[str]:
     if 2 < len(g.phases) <= 5:
         sentences.append(_steps(g))
     if broken:
-        others = [a for a, change in found.items() if change not in (Change.NEWLY_BROKEN, Change.CANNOT_SAY)]
-        others = [a for a in others if KINDS[state(g.cell(first, a))] is not Kind.BROKEN]
+        # Only what had worked and still works can speak against a rule.
+        broke = (Change.NEWLY_BROKEN, Change.BROKEN_BEFORE_AND_AFTER, Change.RESTORED, Change.CANNOT_SAY)
+        others = [address for address, change in found.items() if change not in broke]
         sentences += _why(g, last, broken, "new failure", others)
     else:
         sentences += _why(g, last, _broken(g, last), "failure")
@@ -396,7 +405,7 @@ def _why(g: Grid, phase: str, broken: list[Address], noun: str, others: list[Add
         faults.update(row["fault"])
     known = [(f, k) for f, k in faults.most_common() if f in words.FAULTS]
     if len(broken) == 1 and known:
-        sentences.append(f"What would mend it is on {words.FAULTS[known[0][0]]} side.".replace("either side's side", "either side"))
+        sentences.append(f"The setting that would mend it is {words.FAULTS[known[0][0]]}.")
     elif known:
         each = [f"{words.FAULTS[f]} in {'all' if k == len(broken) else format(k, ',')}" for f, k in known]
         sentences.append(f"The setting that would mend it is {words.listing(each)}.")
@@ -427,13 +436,14 @@ def _reserve(g: Grid) -> list[str]:
     if surprises:
         verb = "differs" if surprises == 1 else "differ"
         sentences.append(f"{words.count(surprises, 'result')} {verb} from what the standards lead one to expect.")
-    if states[State.UNSUPPORTED]:
-        sentences.append(f"{words.count(states[State.UNSUPPORTED], 'result')} could not be had, as a server lacks the setting.")
-    if states[State.INCONCLUSIVE]:
-        n = states[State.INCONCLUSIVE]
-        sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say, and {'it counts' if n == 1 else 'they count'} as neither.")
-    if states[State.UNSEEN]:
-        sentences.append(f"{words.count(states[State.UNSEEN], 'delivery', 'deliveries')} left no trace on the wire to tell the encryption by.")
+    if n := states[State.UNSUPPORTED]:
+        sentences.append(f"{words.count(n, 'result')} {'is' if n == 1 else 'are'} not to be had: a server lacks the setting.")
+    if n := states[State.INCONCLUSIVE]:
+        counts = "it counts" if n == 1 else "they count"
+        sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say, and {counts} as neither.")
+    if n := states[State.UNSEEN]:
+        what = words.count(n, "delivery", "deliveries")
+        sentences.append(f"{what} left no trace on the wire to tell the encryption by.")
     return sentences or ["Nothing was surprising and nothing was left undecided."]
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 CAUSES: dict[str, str] = {
-    "tls-not-offered": "one side insists on encryption and the other does not offer it",
-    "tls-required": "one side tried without encryption and the other insists on it",
-    "tls-failed": "the encrypted handshake failed",
+    "tls-not-offered": "the sender insists on encryption, the receiver offers none",
+    "tls-required": "the receiver insists on encryption, the sender does not use it",
+    "tls-handshake-failed": "the encrypted handshake failed, and neither side said why",
     "certificate-self-signed": "a certificate is self-signed",
     "certificate-expired": "a certificate has expired",
     "certificate-not-yet-valid": "a certificate is not valid yet",
@@ -27,14 +27,22 @@ CAUSES: dict[str, str] = {
     "dns": "the name was not found in DNS",
     "unreachable": "the other server could not be reached",
     "negotiation-timeout": "the negotiation never came to an end",
+    "connection-closed": "the connection was closed without a reason",
+    "remote-server-error": "the receiver's server answered with an error of another kind",
+    "policy-not-expressible": "a server cannot be set to what was asked of it",
+    "image-unavailable": "a server could not be built or did not start",
+    "testbed": "the testbed itself failed",
+    "unknown": "no reason could be found in the record",
 }
 
+UNKNOWN = "cause unknown"
+"""Instead of a cause's name, where there is none."""
 NO_CAUSE = "no reason could be found in the record"
 
 FAULTS: dict[str, str] = {
     "sender": "the sender's",
     "receiver": "the receiver's",
-    "both": "either side's",
+    "both": "both sides'",
     "network": "the network's",
     "testbed": "the testbed's",
 }
@@ -59,22 +67,26 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def share(n: int, total: int) -> str:
-    """``all 132``, ``none of the 132``, ``1 of 132``, or with a rounded share: ``90 of 132 (68%)``."""
-    if total == 0:
-        return "none"
+def plural(n: int, noun: str) -> str:
+    """``pair`` or ``pairs``, without the number."""
+    return noun if n == 1 else noun + "s"
+
+
+def share(n: int, total: int, noun: str = "") -> str:
+    """``all 132 pairs``, ``none of the 132``, ``1 of 30 pairs``, or with a rounded share: ``90 of 132 pairs (68%)``."""
     if n == total:
-        return f"all {total:,}" if total > 1 else "the only one"
+        things = count(total, noun) if noun else number(total)
+        return {0: "none", 1: f"the only {noun}".strip(), 2: f"both {noun}s" if noun else "both"}.get(total, f"all {things}")
+    plural = f" {noun}s" if noun and total != 1 else f" {noun}".rstrip()
     if n == 0:
-        return f"none of the {total:,}"
-    text = f"{n:,} of {total:,}"
-    # Below a hundred a percentage says less than the two numbers; and 99.6% must not read as "100%".
-    return text if total < 100 else f"{text} ({percent(n, total)})"
+        return f"none of the {total:,}{plural}"
+    # Below a hundred a percentage says less than the two numbers.
+    return f"{n:,} of {total:,}{plural}" + ("" if total < 100 else f" ({percent(n, total)})")
 
 
 def percent(n: int, total: int) -> str:
     """A share in whole percent; 0% and 100% only if nothing and everything is meant."""
-    if 0 < n and n * 200 < total:
+    if n > 0 and n * 200 < total:
         return "under 1%"
     if n < total and n * 200 > total * 199:
         return "over 99%"

@@ -143,12 +143,8 @@ def _ought(
     one: dict[str, str], two: dict[str, str], a: dict[str, Any], b: dict[str, Any]
 ) -> tuple[str, str | None, str | None, str | None, str | None]:
     """Outcome, encryption, authentication, cause, fault."""
-    if "jabberd2" in (a["implementation"], b["implementation"]) and "authenticated" in (one["policy"], two["policy"]):
-        if (a["implementation"], one["policy"]) == ("jabberd2", "authenticated") or (
-            b["implementation"],
-            two["policy"],
-        ) == ("jabberd2", "authenticated"):
-            return "unsupported", None, None, None, None
+    if ("jabberd2", "authenticated") in ((a["implementation"], one["policy"]), (b["implementation"], two["policy"])):
+        return "unsupported", None, None, None, None
     demanding = {"encrypted", "authenticated"}
     if "cleartext" in (one["policy"], two["policy"]):
         if one["policy"] in demanding:

@@ -1,0 +1,320 @@
+"""Raises and razes the containers of a run: network, name server, driver, wiretap, servers. Judges nothing.
+
+Only this module and `wiretap` know that there is one host. Every container and network carries the run's label and its owner's
+process, so that the reaper can tell what nobody needs any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import ipaddress
+import os
+import socket
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.types import IPAMConfig, IPAMPool, LogConfig
+
+from testbed.engine.host import Engine
+from testbed.model import EngineError, Server
+
+RUN_LABEL = "s2s-testbed.run"
+OWNER_LABEL = "s2s-testbed.owner"
+POOL4 = ipaddress.ip_network("198.18.0.0/15")
+"""RFC 2544's benchmarking block: collides with nobody's own network."""
+FIRST_SERVER = 16
+LOG_LIMIT = "32m"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The federation's subnets; a server's address depends on its index alone, so it is the same in every phase."""
+
+    net4: ipaddress.IPv4Network
+    net6: ipaddress.IPv6Network | None
+
+    def of(self, index: int) -> tuple[str, str | None]:
+        """IPv4 and IPv6 address of the server with ``index``."""
+        return self._at(FIRST_SERVER + index)
+
+    @property
+    def dns(self) -> tuple[str, str | None]:
+        """Addresses of the name server."""
+        return self._at(2)
+
+    @property
+    def driver(self) -> tuple[str, str | None]:
+        """Addresses of the driver."""
+        return self._at(3)
+
+    @property
+    def subnets(self) -> list[str]:
+        """Both subnets, as text."""
+        return [str(self.net4)] + ([str(self.net6)] if self.net6 else [])
+
+    def _at(self, offset: int) -> tuple[str, str | None]:
+        return str(self.net4[offset]), str(self.net6[offset]) if self.net6 else None
+
+
+class Mesh:
+    """The containers of one run on one engine. Use as a context: leaving it razes everything."""
+
+    def __init__(self, engine: Engine, run: str, size: int, *, ipv6: bool) -> None:
+        self.engine, self.run, self.docker = engine, run, engine.client
+        self.labels = {RUN_LABEL: run, OWNER_LABEL: _owner()}
+        self.short = hashlib.sha256(f"{run}{os.getpid()}{time.time()}".encode()).hexdigest()[:8]
+        self.bridge = f"s2s{self.short}"
+        self.network: Network | None = None
+        self.addresses = self._make_network(size, ipv6)
+
+    def __enter__(self) -> Mesh:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.raze()
+
+    def _make_network(self, size: int, ipv6: bool) -> Addresses:
+        """An internal network (no way out, no port published) in a free part of the pool. Raises EngineError."""
+        prefix = 32 - max(6, (size + FIRST_SERVER + 4).bit_length())
+        candidates = POOL4.subnets(new_prefix=prefix)
+        last = ""
+        for net4 in candidates:
+            if any(net4.overlaps(used) for used in self._used_subnets()):
+                continue
+            tag = int(net4.network_address) & 0xFFFFFF
+            net6 = ipaddress.IPv6Network(f"fd53:3273:{tag >> 8:x}:{tag & 0xFF:x}::/64") if ipv6 else None
+            pools = [IPAMPool(subnet=str(net4))] + ([IPAMPool(subnet=str(net6))] if net6 else [])
+            try:
+                self.network = self.docker.networks.create(
+                    f"s2s-testbed-{self.short}",
+                    driver="bridge",
+                    internal=True,
+                    enable_ipv6=bool(net6),
+                    ipam=IPAMConfig(pool_configs=pools),
+                    options={"com.docker.network.bridge.name": self.bridge},
+                    labels=self.labels,
+                )
+            except APIError as error:
+                last = str(error.explanation)
+                if "overlaps" in last.lower():  # another run took it between the look and the leap
+                    continue
+                raise EngineError(f"the federation's network cannot be made: {last}") from None
+            return Addresses(net4, net6)
+        raise EngineError(f"no free subnet of /{prefix} in {POOL4}: {last or 'all are taken'}; `testbed clean` removes what dead runs left")
+
+    def _used_subnets(self) -> Iterator[ipaddress.IPv4Network]:
+        for network in self.docker.networks.list():
+            for pool in (network.attrs.get("IPAM") or {}).get("Config") or []:
+                with contextlib.suppress(ValueError, KeyError):
+                    yield ipaddress.IPv4Network(pool["Subnet"])
+
+    # --- containers ---
+
+    def start_dns(self, image: str, zone: str) -> Container:
+        """The federation's authoritative name server, with its zone."""
+        return self._start("dns", image, self.addresses.dns, {"/etc/testbed/zone": zone.encode()})
+
+    def create_agent(self, name: str, image: str, files: dict[str, bytes], *, inside: bool) -> Container:
+        """A container with an agent in it, not started yet: ``inside`` the mesh, or on the engine's host network."""
+        options: dict[str, Any] = {"stdin_open": True}
+        if not inside:
+            options |= {"network_mode": "host", "cap_add": ["NET_ADMIN", "NET_RAW"]}
+        tree = {f"/opt/testbed/{path}": data for path, data in files.items()}
+        return self._create(name, image, self.addresses.driver if inside else None, tree, **options)
+
+    def create_server(self, server: Server, image: str, files: dict[str, bytes], epoch: str) -> Container:
+        """The container of a server, not started; ``epoch`` tells the phase or confirmation that it belongs to."""
+        tree = {f"/etc/testbed/{name}": data for name, data in files.items()}
+        label = server.domain.split(".")[0]
+        return self._create(f"{epoch}-{label}", image, self.addresses.of(server.index), tree)
+
+    def _create(self, name: str, image: str, address: tuple[str, str | None] | None, tree: dict[str, bytes], **options: Any) -> Container:
+        api = self.docker.api
+        host = api.create_host_config(
+            network_mode=options.get("network_mode") or self._net().name,
+            cap_add=options.get("cap_add"),
+            log_config=LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": "1"}),
+        )
+        if options.get("cap_add"):
+            host["ReadonlyPaths"] = []  # /proc/sys is read-only otherwise: the neighbour table's thresholds stand there
+        networking = None
+        if address:
+            endpoint = api.create_endpoint_config(ipv4_address=address[0], ipv6_address=address[1])
+            networking = api.create_networking_config({self._net().name: endpoint})
+        try:
+            identity = api.create_container(
+                image,
+                name=f"s2s-testbed-{self.short}-{name}"[:120],
+                hostname=name[:60] if address else None,
+                environment={"TESTBED_DNS": self.addresses.dns[0]},
+                labels=self.labels,
+                stdin_open=options.get("stdin_open", False),
+                host_config=host,
+                networking_config=networking,
+            )["Id"]
+            if tree and not api.put_archive(identity, "/", pack(tree)):
+                raise EngineError(f"files could not be copied into {name}")
+        except DockerException as error:
+            raise EngineError(f"the container {name} cannot be made: {_said(error)}") from None
+        # an incomplete Container object saves an inspection per server; callers that need facts call reload()
+        return Container(attrs={"Id": identity, "Name": name}, client=self.docker, collection=self.docker.containers)
+
+    def _start(self, name: str, image: str, address: tuple[str, str | None], tree: dict[str, bytes]) -> Container:
+        container = self._create(name, image, address, tree)
+        start(container)
+        return container
+
+    def _net(self) -> Network:
+        assert self.network is not None, "the network is made first"
+        return self.network
+
+    def raze(self) -> None:
+        """Remove every container and the network of this mesh; never raises, so that it hides no cause."""
+        remove(self.docker, {RUN_LABEL: self.run})
+
+
+def start(container: Container) -> None:
+    """Start a created container. Raises EngineError."""
+    try:
+        container.start()
+    except DockerException as error:
+        raise EngineError(f"the container {container.name} does not start: {_said(error)}") from None
+
+
+def facts(container: Container, network_name: str) -> dict[str, Any]:
+    """What the engine says of a started container: `mac`, `image`, `running`, `exit`."""
+    container.reload()
+    state = container.attrs["State"]
+    network = container.attrs["NetworkSettings"]["Networks"].get(network_name) or {}
+    return {"mac": network.get("MacAddress"), "image": container.attrs["Image"], "running": state["Running"], "exit": state.get("ExitCode")}
+
+
+def logs(container: Container) -> bytes:
+    """What the container wrote, each line behind its time (RFC 3339); empty if it cannot be had."""
+    try:
+        return bytes(container.logs(timestamps=True))
+    except DockerException:
+        return b""
+
+
+def execute(container: Container, command: list[str], user: str = "") -> str:
+    """Standard output of a command in the container. Raises EngineError if it fails."""
+    try:
+        status, output = container.exec_run(command, user=user)
+    except DockerException as error:
+        raise EngineError(f"`{' '.join(command)}` in {container.name}: {_said(error)}") from None
+    text: str = output.decode(errors="replace").strip()
+    if status:
+        raise EngineError(f"`{' '.join(command)}` in {container.name} failed with {status}: {text[-200:]}")
+    return text
+
+
+def fetch(container: Container, path: str, target: Path) -> int:
+    """Copy one file out of a container through the engine. Returns its size in bytes; raises EngineError."""
+    try:
+        chunks, _ = container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            member = archive.extractfile(archive.getmembers()[0])
+            assert member is not None
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return target.write_bytes(member.read())
+    except (DockerException, OSError, tarfile.TarError) as error:
+        raise EngineError(f"{path} cannot be copied out of {container.name}: {_said(error)}") from None
+
+
+def drop(containers: list[Container]) -> None:
+    """Kill and remove; a container that is gone already is no error."""
+    for container in containers:
+        with contextlib.suppress(DockerException):
+            container.remove(force=True, v=True)
+
+
+def pack(tree: dict[str, bytes]) -> bytes:
+    """A tar archive of absolute paths; keys are readable by their owner alone."""
+    buffer, now = io.BytesIO(), int(time.time())  # a name server takes a zone of 1970 for one that was never loaded
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        made: set[str] = set()
+        for path, data in sorted(tree.items()):
+            parts = path.strip("/").split("/")
+            for depth in range(2, len(parts)):  # /etc and /opt exist and keep their modes
+                folder = "/".join(parts[:depth])
+                if folder not in made:
+                    made.add(folder)
+                    info = tarfile.TarInfo(folder)
+                    info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o755, now
+                    archive.addfile(info)
+            info = tarfile.TarInfo("/".join(parts))
+            info.size, info.mode, info.mtime = len(data), 0o600 if "key" in parts[-1] else 0o644, now
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+# --- reaper ---------------------------------------------------------------------------------------------------------------
+
+
+def remove(client: Any, labels: dict[str, str]) -> tuple[int, int]:
+    """Remove the containers and networks with these labels. Returns how many of each."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    filters = {"label": [f"{k}={v}" if v else k for k, v in labels.items()]}
+    gone = networks = 0
+    with contextlib.suppress(DockerException):
+        containers = client.containers.list(all=True, filters=filters, ignore_removed=True, sparse=True)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda c: drop([c]), containers))
+        gone = len(containers)
+        for network in client.networks.list(filters=filters):
+            for attempt in range(5):
+                try:
+                    network.remove()
+                    networks += 1
+                    break
+                except NotFound:
+                    break
+                except DockerException:
+                    time.sleep(0.2 * (attempt + 1))
+    return gone, networks
+
+
+def reap(client: Any, *, everything: bool = False) -> tuple[int, int]:
+    """Remove what dead runs left (or everything of the testbed). Returns containers and networks removed."""
+    runs: set[str] = set()
+    for item in [*client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True), *client.networks.list(filters={"label": RUN_LABEL})]:
+        labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
+        if everything or not _alive(labels.get(OWNER_LABEL, "")):
+            runs.add(labels.get(RUN_LABEL, ""))
+    counts = [remove(client, {RUN_LABEL: run}) for run in sorted(runs)]
+    return sum(c for c, _ in counts), sum(n for _, n in counts)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"
+
+
+def _alive(owner: str) -> bool:
+    """False if the process is known to be dead; another host's process is given the benefit of the doubt."""
+    host, _, rest = owner.partition("/")
+    pid, _, began = rest.partition("/")
+    if host != socket.gethostname():
+        return bool(host)
+    return pid.isdigit() and _started(int(pid)) == began
+
+
+def _started(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]  # starttime, proc(5)
+    except OSError:
+        return ""
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "explanation", None) or error).splitlines()[0][:300]

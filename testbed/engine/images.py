@@ -1,0 +1,255 @@
+"""Builds what a scenario needs, side by side: base systems, the testbed's own images, the servers' images.
+
+An image carries the digest of what it was built from; it is rebuilt when that differs. One that cannot be built is a reason,
+not an error: its servers become unavailable and the rest runs.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime as dt
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+
+from testbed.catalog import DEFAULT_ROOT, Catalog, folder_digest
+from testbed.engine.host import Engine, install
+from testbed.model import EngineError, Implementation
+
+REPOSITORY = "s2s-testbed"
+LABEL = "s2s-testbed.digest"
+PARTS = ("dns", "driver", "wiretap")
+PART_SUITE = "trixie"
+MAX_AGE = 30 * 86400  # seconds after which an image counts as stale: the distribution has moved on
+
+Progress = Callable[[str, str], None]
+"""(image, what happens: building · built · kept · failed: why)"""
+
+
+@dataclass
+class Images:
+    """What there is after a build."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    """Tag (`prosody:trixie`, `driver`) -> image id."""
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Tag -> reason."""
+
+    def server(self, implementation: Implementation) -> str | None:
+        """The image of an implementation, or None if it is unavailable."""
+        return self.ids.get(f"{implementation.name}:{implementation.release}")
+
+    def reason(self, implementation: Implementation) -> str | None:
+        """Why an implementation is unavailable, or None."""
+        return self.unavailable.get(f"{implementation.name}:{implementation.release}")
+
+
+class Builder:
+    """Builds images on one engine."""
+
+    def __init__(self, engine: Engine, catalog: Catalog, *, root: Path = DEFAULT_ROOT, progress: Progress = lambda *_: None) -> None:
+        self.engine, self.catalog, self.root, self.progress = engine, catalog, root, progress
+        self.docker = engine.client
+        self.lock = threading.Lock()
+        self.registry_answers: bool | None = None
+
+    def ensure(self, implementations: Iterable[Implementation], *, jobs: int | None = None, parts: bool = True) -> Images:
+        """Build or keep every image that is needed. Raises EngineError only if one of the testbed's own parts fails."""
+        wanted = sorted(set(implementations))
+        suites = {self.catalog.image(i).spec.releases[i.release].suite for i in wanted} | ({PART_SUITE} if parts else set())
+        images = Images()
+        # Debian's mirrors and dpkg set the pace, not the processors: more builds than cores still gain.
+        with concurrent.futures.ThreadPoolExecutor(jobs or max(4, 2 * (os.cpu_count() or 2))) as pool:
+            bases = {suite: pool.submit(self._base, suite) for suite in sorted(suites)}
+            pending: dict[concurrent.futures.Future[str], str] = {}
+            if parts:
+                for part in PARTS:
+                    pending[pool.submit(self._after, bases[PART_SUITE], self.root / f"_{part}", part, self._part_digest)] = part
+            for implementation in wanted:
+                suite = self.catalog.image(implementation).spec.releases[implementation.release].suite
+                folder = self.catalog.image(implementation).folder
+                tag = f"{implementation.name}:{implementation.release}"
+                pending[pool.submit(self._after, bases[suite], folder, tag, folder_digest)] = tag
+            for future in concurrent.futures.as_completed(pending):
+                tag = pending[future]
+                try:
+                    images.ids[tag] = future.result()
+                except EngineError as error:
+                    images.unavailable[tag] = str(error)
+        for part in PARTS if parts else ():
+            if part in images.unavailable:
+                raise EngineError(f"the testbed's own image `{part}` cannot be built: {images.unavailable[part]}")
+        return images
+
+    def present(self) -> dict[str, dict[str, Any]]:
+        """Every image of the testbed on this engine: tag -> created (Unix seconds), size (bytes), id, current (bool)."""
+        found: dict[str, dict[str, Any]] = {}
+        for image in self.docker.images.list(filters={"label": LABEL}):
+            for tag in image.tags:
+                short = tag.removeprefix(f"{REPOSITORY}/")
+                found[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
+        return found
+
+    # --- one image ---
+
+    def _part_digest(self, folder: Path) -> str:
+        return folder_digest(folder)
+
+    def _after(self, base: concurrent.futures.Future[str], folder: Path, tag: str, digest: Callable[[Path], str]) -> str:
+        try:
+            base_id = base.result()
+        except EngineError as error:
+            self.progress(tag, "failed: its base system is missing")
+            raise EngineError(f"its base system cannot be made: {error}") from None
+        return self._build(folder, tag, {"BASE": base_id}, digest(folder))
+
+    def _base(self, suite: str) -> str:
+        debian = self._debian(suite)
+        folder = self.root / "_base"
+        return self._build(folder, f"base:{suite}", {"DEBIAN": debian}, folder_digest(folder))
+
+    def _build(self, folder: Path, tag: str, arguments: dict[str, str], digest: str) -> str:
+        """Build ``folder`` as ``tag`` unless an image of the same origin is there. Returns the image's id."""
+        name = f"{REPOSITORY}/{tag}" if ":" in tag else f"{REPOSITORY}/{tag}:latest"
+        origin = hashlib.sha256("\0".join([digest, *sorted(arguments.values())]).encode()).hexdigest()[:24]
+        existing = self._labelled(name)
+        if existing and existing[1] == origin:
+            self.progress(tag, "kept")
+            return existing[0]
+        self.progress(tag, "building")
+        try:
+            image, _ = self.docker.images.build(
+                path=str(folder), tag=name, buildargs=arguments, labels={LABEL: origin}, network_mode="host", rm=True, forcerm=True, timeout=1200
+            )
+        except BuildError as error:
+            said = [line.get("stream") or line.get("error") or "" for line in error.build_log]
+            why = _why(said) or str(error)
+            self.progress(tag, f"failed: {why}")
+            raise EngineError(why) from None
+        except (APIError, DockerException) as error:
+            self.progress(tag, f"failed: {error}")
+            raise EngineError(str(error).splitlines()[0]) from None
+        self.progress(tag, "built")
+        return str(image.id)
+
+    def _labelled(self, name: str) -> tuple[str, str | None] | None:
+        try:
+            image = self.docker.images.get(name)
+        except (ImageNotFound, NotFound):
+            return None
+        return str(image.id), image.labels.get(LABEL)
+
+    # --- base systems: a registry if one answers, else mmdebstrap ---
+
+    def _debian(self, suite: str) -> str:
+        """The id of Debian's minimal system of ``suite``."""
+        name = f"{REPOSITORY}/debian:{suite}"
+        if existing := self._labelled(name):
+            return existing[0]
+        self.progress(f"debian:{suite}", "building")
+        if self._registry(suite):
+            image = self.docker.images.get(f"debian:{suite}-slim")
+            image.tag(f"{REPOSITORY}/debian", suite)
+            self.progress(f"debian:{suite}", "built")
+            return str(image.id)
+        try:
+            identity = self._mmdebstrap(suite, name)
+        except EngineError as error:
+            self.progress(f"debian:{suite}", f"failed: {error}")
+            raise
+        self.progress(f"debian:{suite}", "built")
+        return identity
+
+    def _registry(self, suite: str) -> bool:
+        """Pull Debian's own image; False if no registry answers, which is asked once."""
+        with self.lock:
+            if self.registry_answers is False:
+                return False
+            done: list[bool] = []
+
+            def pull() -> None:
+                try:
+                    self.docker.images.pull("debian", tag=f"{suite}-slim")
+                    done.append(True)
+                except DockerException:
+                    done.append(False)
+
+            # An unreachable registry may answer no, or nothing at all: do not wait for the client's own patience.
+            thread = threading.Thread(target=pull, daemon=True)
+            thread.start()
+            thread.join(60 if self.registry_answers else 20)
+            answered = bool(done and done[0])
+            if self.registry_answers is None:
+                self.registry_answers = answered
+            return answered
+
+    def _mmdebstrap(self, suite: str, name: str) -> str:
+        with self.lock:
+            if not shutil.which("mmdebstrap"):
+                install(["mmdebstrap", "debian-archive-keyring"], "no registry answers, so base systems come from mmdebstrap, which", lambda _: None)
+        mirror = host_mirror()
+        sources = [f"deb {mirror} {suite} main"] if mirror else []
+        options = ["--variant=minbase", "--include=ca-certificates"]
+        if suite == "sid":
+            # A slow mirror's index of sid may be past its Valid-Until: for that suite alone.
+            options.append('--aptopt=Acquire::Check-Valid-Until "false"')
+        command = ["mmdebstrap", "--quiet", *options, suite, "-", *sources]
+        began = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stderr
+            said: list[bytes] = []
+            reader = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
+            reader.start()
+            try:
+                self.docker.api.import_image_from_stream(process.stdout, repository=name.split(":")[0], tag=suite)
+            except (DockerException, OSError) as error:
+                process.kill()
+                raise EngineError(f"the base system of {suite} could not be imported: {error}") from None
+            process.wait()
+            reader.join(5)
+        if process.returncode:
+            with contextlib.suppress(DockerException):
+                self.docker.images.remove(name, force=True)
+            why = _why(b"".join(said).decode(errors="replace").splitlines())
+            raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")
+        return str(self.docker.images.get(name).id)
+
+
+def host_mirror() -> str | None:
+    """The Debian archive that this host's own apt uses, or None (not Debian, or no apt): mmdebstrap's default then serves."""
+    try:
+        listing = subprocess.run(
+            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(COMPONENT)", "Identifier: Packages"],
+            capture_output=True, text=True, check=False, timeout=30,
+        ).stdout  # fmt: skip
+    except OSError:
+        return None
+    for line in listing.splitlines():
+        address, _, rest = line.partition(" ")
+        if rest == "Debian main" and address.rstrip("/").endswith("/debian"):
+            return address
+    return None
+
+
+def _why(said: Iterable[str]) -> str:
+    """The line of a build log that tells most, short."""
+    lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("E:", "Err:", "error:", "fatal:"))]
+    return (telling or lines or ["no output"])[-1][:300]
+
+
+def _created(text: str) -> float:
+
+
+    return dt.datetime.fromisoformat(text.split(".")[0].rstrip("Z") + "+00:00").timestamp()

@@ -1,0 +1,271 @@
+"""The same matrix for a terminal: one ASCII character per pair, numbered rows and columns, and a key.
+
+Rule: a pure function from the verdicts to text of a given width. What went otherwise than it ought to comes first, the one
+paragraph last, where it stays on the screen. Colour only repeats what the characters say.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+from testbed.report import looks, words
+from testbed.report.grid import ARROW, KINDS, Grid, Kind, Member, State, Verdicts, grid
+from testbed.report.looks import Look
+from testbed.report.summary import Change, causes, changes, paragraph
+
+NARROWEST = 60
+MOST_SURPRISES = 20
+MOST_CAUSES = 12
+FILE_WIDTH = 120
+"""Of the text that is kept in a file."""
+
+Paint = Callable[[str, str], str]
+
+
+def _coloured(text: str, sgr: str) -> str:
+    return f"\x1b[{sgr}m{text}\x1b[0m"
+
+
+def _bare(text: str, _sgr: str) -> str:
+    return text
+
+
+def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
+    """Surprises, the key, a matrix per phase, the matrix of changes, and the paragraph; no line is wider than ``width``.
+
+    ``width`` below 60 is taken as 60. ``colour`` adds the terminal's colour sequences, which have no width.
+    """
+    g = grid(verdicts)
+    width = max(width, NARROWEST)
+    paint: Paint = _coloured if colour else _bare
+    out = _head(verdicts, width, paint) + _surprises(g, width, paint) + _key(g, width, paint)
+    for exchange in g.exchanges:
+        of = f" ({exchange})" if len(g.exchanges) > 1 else ""
+        for phase in g.phases:
+            found: Mapping[tuple[str, str], Enum] = {a[:2]: s for a, s in g.states(phase, exchange)}
+            counts = Counter(found.values())
+            good = sum(k for s, k in counts.items() if KINDS[State(s)] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
+            judged = good + sum(k for s, k in counts.items() if KINDS[State(s)] is Kind.BROKEN)
+            out += _title(f"Phase '{phase}'{of}: {good:,} of {words.count(judged, 'pair')} got through", width, paint)
+            place = g.phases.index(phase)
+            out += _matrix(g, found, looks.STATES, (place, place), width, paint) + _legend(counts, looks.STATES, width, paint)
+            out += _reasons("Why the others did not:", causes(g, phase, exchange), width)
+        if len(g.phases) > 1:
+            first, last = g.phases[0], g.phases[-1]
+            change = changes(g, first, last, exchange)
+            broken = [address for address, c in change.items() if c is Change.NEWLY_BROKEN]
+            out += _title(f"From '{first}' to '{last}'{of}: {words.count(len(broken), 'pair')} newly broken", width, paint)
+            found = {address[:2]: c for address, c in change.items()}
+            out += _matrix(g, found, looks.CHANGES, (len(g.phases) - 1, 0), width, paint)
+            out += _legend(Counter(found.values()), looks.CHANGES, width, paint)
+            out += _reasons("Why they broke:", causes(g, last, exchange, only=broken), width)
+    out += _title("In short", width, paint) + textwrap.wrap(paragraph(verdicts), width)
+    return "\n".join(line.rstrip() for line in out) + "\n"
+
+
+def _title(text: str, width: int, paint: Paint) -> list[str]:
+    text = words.shorten(text, width)
+    return ["", paint(text, "1"), "=" * len(text)]
+
+
+def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
+    title = str(verdicts.get("title") or verdicts.get("scenario") or "")
+    facts = [f"{key}: {verdicts[key]}" for key in ("run", "started", "timers") if verdicts.get(key)]
+    lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
+    return lines + ([] if verdicts.get("complete", False) else [paint("The run was cut short.", looks.STATES[State.BOUNCED].sgr)])
+
+
+def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
+    found = [
+        (phase, cell)
+        for phase in g.phases
+        for address in g.addresses
+        if (cell := g.cell(phase, address)) is not None and cell.get("surprise")
+    ]
+    if not found:
+        return []
+    number = {member.domain: member.number for member in g.members}
+    out = _title(f"Not as the standards lead one to expect: {words.count(len(found), 'result')}", width, paint)
+    for phase, cell in found[:MOST_SURPRISES]:
+        pair = f"{number[cell['sender']]}{ARROW}{number[cell['receiver']]}"
+        exchange = f" {cell['exchange']}" if len(g.exchanges) > 1 else ""
+        cause = f" ({cell['cause']})" if cell.get("cause") else ""
+        expected = cell.get("expected") or {}
+        ought = f"expected {expected.get('outcome', '?')}" + (f" [{expected['because']}]" if expected.get("because") else "")
+        line = f"{phase} {pair}{exchange}: {cell['outcome']}{cause}; {ought}. {cell.get('explanation') or ''}"
+        out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
+    if len(found) > MOST_SURPRISES:
+        out.append(f"... and {len(found) - MOST_SURPRISES:,} more")
+    return out
+
+
+def _key(g: Grid, width: int, paint: Paint) -> list[str]:
+    """Which number is which server. Columns that say the same of all are said once, above."""
+
+    def settings(values: tuple[str, ...]) -> str:
+        steps = [values[0], *(b for a, b in pairwise(values) if a != b)]
+        return ARROW.join(steps)
+
+    columns: list[tuple[str, list[str]]] = [
+        ("No.", [str(m.number) for m in g.members]),
+        ("implementation", [m.implementation for m in g.members]),
+        ("policy", [settings(m.policies) for m in g.members]),
+        ("certificate", [settings(m.certificates) for m in g.members]),
+        ("domain", [m.domain for m in g.members]),
+        ("version", [m.version or "?" for m in g.members]),
+    ]
+    out = _title(f"{words.count(len(g.members), 'server')}: rows send, columns receive", width, paint)
+    same = [(head, cells[0]) for head, cells in columns[2:4] if len(set(cells)) == 1]
+    out += [f"{head} of all servers: {value}" for head, value in same] if len(g.members) > 1 else []
+    columns = [column for column in columns if column[0] not in {head for head, _ in same} or len(g.members) < 2]
+    sizes = [max([len(head), *map(len, cells)]) for head, cells in columns]
+    if sum(sizes) + 2 * (len(sizes) - 1) > width:
+        # Versions belong to implementations: the one column that can be said shorter elsewhere.
+        versions = [f"{name} {' / '.join(found) or '?'}" for name, found in g.versions.items()]
+        out += textwrap.wrap("versions: " + ", ".join(versions), width, subsequent_indent="    ")
+        columns, sizes = columns[:-1], sizes[:-1]
+    while sum(sizes) + 2 * (len(sizes) - 1) > width and max(sizes[1:]) > 6:
+        widest = max(range(1, len(sizes)), key=lambda place: sizes[place])
+        sizes[widest] -= 1
+    rows = [[head for head, _ in columns], *(list(row) for row in zip(*(cells for _, cells in columns), strict=True))]
+    for row in rows:
+        cells = [words.shorten(cell, size) for cell, size in zip(row, sizes, strict=True)]
+        out.append("  ".join([cells[0].rjust(sizes[0]), *(c.ljust(s) for c, s in zip(cells[1:], sizes[1:], strict=True))]))
+    return out
+
+
+def _matrix(
+    g: Grid,
+    found: Mapping[tuple[str, str], Enum],
+    table: Mapping[Any, Look],
+    policy: tuple[int, int],
+    width: int,
+    paint: Paint,
+) -> list[str]:
+    """The rows, in as many blocks of columns as the width asks for. ``policy`` is the phase to name it of, and since when."""
+    if not g.members:
+        return []
+    digits = max(len(str(m.number)) for m in g.members)
+    groups = {depth: {span.start for span in g.spans(depth, 0)} for depth in (1, 2)}
+    software = min(max(len(m.implementation) for m in g.members), 24)
+    policies = {span.start: span.label for span in g.spans(2, *policy)}
+    room = min(max(map(len, policies.values())), 28)
+    margin = software + 1 + digits + 1
+    # Two characters a cell look square, the policies help: each is had if the whole still fits in one block.
+    step, named = next(
+        (k for k in ((2, True), (1, True), (2, False)) if margin + k[1] * (room + 1) + _length(g, groups, k[0]) <= width),
+        (1, False),
+    )
+    margin += named * (room + 1)
+    out: list[str] = []
+    for start, stop in _blocks(g, groups, step, width - margin):
+        out.append("")
+        for line in range(digits):
+            numbers = [str(m.number).rjust(digits)[line] for m in g.members[start:stop]]
+            out.append(" " * margin + _joined(numbers, start, groups, step))
+        for row, member in enumerate(g.members):
+            if row and row in groups[1]:
+                out.append("")
+            head = f"{words.shorten(member.implementation, software) if row in groups[1] else '':<{software}} "
+            head += f"{words.shorten(policies.get(row, ''), room):<{room}} " if named else ""
+            cells = [_char(found, member, other, table, paint) for other in g.members[start:stop]]
+            out.append(f"{head}{member.number:>{digits}} " + _joined(cells, start, groups, step))
+    return out
+
+
+def _char(found: Mapping[tuple[str, str], Enum], one: Member, two: Member, table: Mapping[Any, Look], paint: Paint) -> str:
+    what = found.get((one.domain, two.domain))
+    if what is None:
+        return looks.SELF_CHAR if one is two else " "
+    return paint(table[what].char, table[what].sgr)
+
+
+def _gap(column: int, groups: Mapping[int, set[int]], step: int) -> str:
+    """What stands before a column that is not the first of its line."""
+    if column in groups[1]:
+        return " | " if step > 1 else "|"
+    return " " * (step - 1)
+
+
+def _joined(cells: list[str], start: int, groups: Mapping[int, set[int]], step: int) -> str:
+    return "".join((_gap(start + i, groups, step) if i else "") + cell for i, cell in enumerate(cells))
+
+
+def _length(g: Grid, groups: Mapping[int, set[int]], step: int) -> int:
+    return sum(1 + (len(_gap(i, groups, step)) if i else 0) for i in range(len(g.members)))
+
+
+def _blocks(g: Grid, groups: Mapping[int, set[int]], step: int, room: int) -> Iterator[tuple[int, int]]:
+    """Ranges of columns that fit, broken between groups where that leaves a block at least half full."""
+    start, n = 0, len(g.members)
+    while start < n:
+        stop, used = start, 0
+        while stop < n:
+            used += 1 + (len(_gap(stop, groups, step)) if stop > start else 0)
+            if used > room:
+                break
+            stop += 1
+        stop = max(stop, start + 1)
+        if stop < n:
+            breaks = [
+                i for depth in (1, 2) for i in sorted(groups[depth], reverse=True) if start + (stop - start) / 2 <= i <= stop
+            ]
+            stop = breaks[0] if breaks else stop
+        yield start, stop
+        start = stop
+
+
+def _legend(counts: Mapping[Any, int], table: Mapping[Any, Look], width: int, paint: Paint) -> list[str]:
+    entries = [(look, counts[what]) for what, look in table.items() if counts.get(what)]
+    room = max((len(look.label) for look, _ in entries), default=0)
+    digits = max((len(f"{n:,}") for _, n in entries), default=0)
+    plain = [f"{look.char} {look.label:<{room}} {n:>{digits},}" for look, n in entries]
+    each = max((len(entry) for entry in plain), default=1) + 3
+    per_line = max(1, (width + 3) // each)
+    lines = [""]
+    height = -(-len(plain) // per_line)
+    for row in range(height):
+        line = ""
+        for i in range(row, len(plain), height):
+            look, text = entries[i][0], plain[i]
+            line += paint(look.char, look.sgr) + text[1:] + " " * (each - len(text))
+        lines.append(line)
+    return lines
+
+
+def _reasons(head: str, rows: list[dict[str, Any]], width: int) -> list[str]:
+    if not rows:
+        return []
+    digits = len(f"{rows[0]['count']:,}")
+    names = [row["cause"] or words.UNKNOWN for row in rows[:MOST_CAUSES]]
+    room = max(map(len, names))
+    out = ["", head]
+    for name, row in zip(names, rows, strict=False):
+        faults = ", ".join(f"{fault} {n:,}" for fault, n in row["fault"].items() if fault in words.FAULTS)
+        text = row["words"] + (f" [to mend: {faults}]" if faults else "")
+        lead = f"  {row['count']:>{digits},}  {name:<{room}}  "
+        out += textwrap.wrap(text, width, initial_indent=lead, subsequent_indent=" " * min(len(lead), width // 2))
+    if rest := rows[MOST_CAUSES:]:
+        out.append(f"  {sum(row['count'] for row in rest):>{digits},}  {words.count(len(rest), 'other cause')}")
+    return out
+
+
+def plain(text: str) -> str:
+    """The text without its colour sequences."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _file(verdicts: Verdicts) -> str:
+    return render_text(verdicts, colour=False, width=FILE_WIDTH)
+
+
+RENDERS = {"matrix.txt": _file}

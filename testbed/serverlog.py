@@ -1,0 +1,91 @@
+"""A server's log -> observations, by the patterns of its implementation's folder. Pure: text in, facts out.
+
+Where a line names only a session or an address, the peer comes from another line of the same session, or from the addresses of
+the federation. A line that matches no pattern is no observation; it stays in the evidence.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from testbed.catalog import LogsFile
+from testbed.model import Observation, Source
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ADDRESS = re.compile(r"(?:::ffff:)?(\d+\.\d+\.\d+\.\d+|[0-9a-f:]*:[0-9a-f:]+)")
+
+
+@lru_cache(maxsize=4096)
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression)
+
+
+def match_line(logs: LogsFile, line: str) -> tuple[int, dict[str, Any]] | None:
+    """The first pattern that matches ``line``: its position, and what it says (groups, constants, `observe`, `cause`)."""
+    for position, pattern in enumerate(logs.patterns):
+        if found := _compiled(pattern.match).search(line):
+            facts: dict[str, Any] = {k: v for k, v in found.groupdict().items() if v is not None} | pattern.set
+            facts["observe"] = pattern.observe
+            text = " ".join(str(facts[k]) for k in ("reason", "errors") if k in facts)
+            if text and "cause" not in facts and (cause := cause_of(logs, text)):
+                facts["cause"] = cause
+            return position, facts
+    return None
+
+
+def cause_of(logs: LogsFile, text: str) -> str | None:
+    """The cause that a server's own words name, or None."""
+    for reason in logs.reasons:
+        if _compiled(reason.match).search(text):
+            return reason.cause
+    return None
+
+
+def stamped(raw: bytes) -> Iterator[tuple[float, str]]:
+    """Lines behind the engine's time (RFC 3339, nanoseconds): Unix seconds and the line, colours removed."""
+    for line in raw.decode(errors="replace").splitlines():
+        stamp, _, text = line.partition(" ")
+        try:
+            moment = dt.datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
+        except ValueError:
+            continue
+        yield moment, ANSI.sub("", text)
+
+
+def observe(
+    logs: LogsFile, lines: Iterable[tuple[float, str]], *, server: str, domains: set[str], addresses: Mapping[str, str], phase: str, epoch: str
+) -> list[Observation]:
+    """What the log of ``server`` says of its peers; ``addresses`` maps an IP address to a domain of the federation."""
+    found: list[tuple[float, int, dict[str, Any]]] = []
+    peers: dict[str, str] = {}
+    for number, (moment, line) in enumerate(lines, 1):
+        matched = match_line(logs, line)
+        if matched is None:
+            continue
+        facts = matched[1]
+        peer = facts.get("peer", "").strip("'\"").lower().rstrip(".")
+        if peer in domains and peer != server:
+            facts["peer"] = peer
+            if "session" in facts:
+                peers[facts["session"]] = peer
+        else:
+            facts.pop("peer", None)
+            if "address" in facts and (ip := ADDRESS.search(facts["address"])) and (domain := addresses.get(ip.group(1))):
+                facts["peer"] = domain
+                if "session" in facts:
+                    peers.setdefault(facts["session"], domain)
+        facts["line"] = number
+        found.append((moment, number, facts))
+    observations = []
+    for moment, _, facts in found:
+        kind = facts.pop("observe")
+        if "peer" not in facts and (peer := peers.get(facts.get("session", ""), "")):
+            facts["peer"] = peer
+        if kind == "s2s-session" or "peer" not in facts:
+            continue
+        observations.append(Observation(moment, Source.LOG, kind, phase, epoch, None, {"server": server, **facts}))
+    return observations

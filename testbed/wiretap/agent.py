@@ -1,0 +1,195 @@
+"""Runs in the wiretap's container, in the network namespace of the engine's host: neighbour table, gate, capture, tshark.
+
+It imports nothing of the testbed. Commands on standard input, events on standard output, one JSON object a line. The gate is an
+nftables table of the bridge family that belongs to this process (`flags owner`): it vanishes with it, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import nftables
+
+CAPTURES = Path("/captures")
+FIELDS = (
+    "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
+    "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version", "tls.handshake.extensions.supported_version",
+    "tls.handshake.ciphersuite", "tls.alert_message.desc", "tls.handshake.extensions_server_name", "tcp.payload",
+)  # fmt: skip
+LOCK = threading.Lock()
+
+
+def emit(event: str, **data: Any) -> None:
+    line = json.dumps({"event": event, "time": time.time(), **data}) + "\n"
+    with LOCK:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def neighbours(servers: int) -> None:
+    """Raise the neighbour table's thresholds where `servers` need more: it is one table for the whole host."""
+    need = 2 * servers * servers + 1024
+    for family in ("ipv4", "ipv6"):
+        folder = Path(f"/proc/sys/net/{family}/neigh/default")
+        if not folder.is_dir():
+            continue
+        now = {n: int((folder / f"gc_thresh{n}").read_text()) for n in (1, 2, 3)}
+        wanted = {1: max(now[1], need // 2), 2: max(now[2], need), 3: max(now[3], need * 2)} if now[1] < need // 2 or now[3] < need * 2 else now
+        try:
+            for n in (3, 2, 1):
+                if wanted[n] != now[n]:
+                    (folder / f"gc_thresh{n}").write_text(str(wanted[n]))
+            raised = wanted != now
+            emit("neighbours", family=family, raised=raised, before=now[3], after=wanted[3], need=need, ok=True)
+        except OSError as error:
+            command = f"sysctl -w net.{family}.neigh.default.gc_thresh3={wanted[3]} net.{family}.neigh.default.gc_thresh2={wanted[2]} net.{family}.neigh.default.gc_thresh1={wanted[1]}"
+            # The defaults bear a small federation: only one that would overflow them is refused.
+            emit("neighbours", family=family, ok=now[3] >= servers * servers, error=str(error), command=command, before=now[3], need=need)
+
+
+class Gate:
+    """Who may talk to whom on the s2s port: nobody, but for the pairs that are measured right now."""
+
+    def __init__(self, name: str, subnets: list[str], port: int, attempts: int) -> None:
+        self.nft = nftables.Nftables()
+        self.table = f"bridge {name}"
+        # COMPAT nftables 1.0.6: `tcp sport != X tcp dport != X` is merged into one comparison that means something else; each
+        # rule here names one port only.
+        drops = "".join(
+            f"{'ip6' if ':' in net else 'ip'} saddr {net} tcp {side} {port} counter drop\n" for net in subnets for side in ("dport", "sport")
+        )
+        self.run(f"""
+            table {self.table} {{
+                flags owner
+                set pairs {{ type ether_addr . ether_addr; size 65536; }}
+                set attempts {{ type ether_addr . ether_addr; flags dynamic; size 65536; timeout 10s; }}
+                set storm {{ type ether_addr . ether_addr; flags dynamic; size 65536; counter; }}
+                chain forward {{
+                    type filter hook forward priority 0; policy accept;
+                    tcp dport {port} tcp flags & (syn | ack) == syn ether saddr . ether daddr @pairs update @attempts {{ ether saddr . ether daddr limit rate over {attempts}/second burst {attempts * 3} packets }} update @storm {{ ether saddr . ether daddr }} drop
+                    ether saddr . ether daddr @pairs accept
+                    {drops}
+                }}
+            }}""")
+
+    def run(self, text: str) -> str:
+        code, output, error = self.nft.cmd(text)
+        if code:
+            raise RuntimeError(f"nft: {error.strip()}")
+        return str(output)
+
+    def change(self, verb: str, pairs: list[list[str]]) -> None:
+        elements = ", ".join(f"{a} . {b}" for a, b in pairs)
+        self.run(f"{verb} element {self.table} pairs {{ {elements} }}")
+
+    def storms(self) -> list[dict[str, Any]]:
+        """Pairs whose connection attempts were cut, with how many."""
+        self.nft.set_json_output(True)
+        try:
+            listing = json.loads(self.run(f"list set {self.table} storm"))
+        finally:
+            self.nft.set_json_output(False)
+        found = []
+        for item in listing.get("nftables", []):
+            for element in item.get("set", {}).get("elem", []):
+                inner = element.get("elem", {}) if isinstance(element, dict) else {}
+                if "val" in inner:
+                    a, b = inner["val"]["concat"]
+                    found.append({"from": a, "to": b, "attempts": inner.get("counter", {}).get("packets", 0)})
+        return found
+
+
+class Agent:
+    def __init__(self) -> None:
+        self.gate: Gate | None = None
+        self.capture: subprocess.Popen[str] | None = None
+
+    def do(self, command: dict[str, Any]) -> None:
+        match command.pop("do"):
+            case "prepare":
+                neighbours(command["servers"])
+                self.gate = Gate(command["name"], command["subnets"], command["port"], command["attempts"])
+                emit("prepared")
+            case "open":
+                assert self.gate
+                self.gate.change("add", command["pairs"])
+                emit("opened", token=command["token"])
+            case "close":
+                assert self.gate
+                self.gate.change("delete", command["pairs"])
+            case "storms":
+                assert self.gate
+                emit("storms", pairs=self.gate.storms())
+                self.gate.run(f"flush set {self.gate.table} storm")
+            case "capture":
+                self.start(**command)
+            case "stop":
+                self.stop()
+            case "dissect":
+                threading.Thread(target=self.dissect, kwargs=command).start()
+
+    def start(self, name: str, interface: str, filter: str) -> None:
+        CAPTURES.mkdir(exist_ok=True)
+        path = CAPTURES / f"{name}.pcapng"
+        self.capture = subprocess.Popen(
+            ["dumpcap", "-q", "-i", interface, "-f", filter, "-B", "64", "-w", str(path)], stderr=subprocess.PIPE, text=True
+        )
+        assert self.capture.stderr
+        for line in self.capture.stderr:
+            if line.startswith("File:"):
+                emit("capturing", name=name)
+                return
+        emit("failed", reason=f"dumpcap ended: {self.capture.wait()}")
+
+    def stop(self) -> None:
+        if self.capture is None:
+            return
+        self.capture.send_signal(signal.SIGINT)
+        assert self.capture.stderr
+        said = self.capture.stderr.read()
+        self.capture.wait()
+        self.capture = None
+        emit("captured", said=said.strip())
+
+    def dissect(self, name: str) -> None:
+        """tshark's fields, one line a packet, onto the channel."""
+        path = CAPTURES / f"{name}.pcapng"
+        arguments = ["tshark", "-n", "-r", str(path), "-o", "tcp.desegment_tcp_streams:TRUE", "-o", "tcp.analyze_sequence_numbers:TRUE", "-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
+        for field in FIELDS:
+            arguments += ["-e", field]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout
+        assert process.stderr
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            if len(lines) == 500:
+                emit("packets", name=name, lines=lines)
+                lines = []
+        emit("packets", name=name, lines=lines)
+        error = process.stderr.read()
+        emit("dissected", name=name, status=process.wait(), said=error.strip()[-500:], size=path.stat().st_size)
+
+
+def main() -> None:
+    """Read commands until standard input ends."""
+    agent = Agent()
+    emit("ready", cpus=os.cpu_count())
+    for line in sys.stdin:
+        try:
+            agent.do(json.loads(line))
+        except Exception as error:  # the host must hear of it: a gate that stays shut looks like a failed pair
+            emit("failed", command=line.strip(), reason=repr(error))
+    agent.stop()
+
+
+if __name__ == "__main__":
+    main()
