@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.model import CAUSES, Encryption, Implementation, InputError, Policy, Server, Settings
-from testbed.policy import DIMENSIONS, Side, cipher_string, tls_range
+from testbed.policy import DIMENSIONS, Side, changed, cipher_string, tls_range, value_of
 from testbed.yamlfile import Document, did_you_mean
 
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "images"
@@ -47,6 +48,8 @@ class FeatureNote(_Strict):
 
     unsupported: str | None = Field(None, description="why the value cannot be expressed; its cells are `unsupported`")
     note: str | None = Field(None, description="how what the server does differs from the dimension's definition")
+    acts_as: str | None = Field(None, description="the value of the same dimension that the server in effect shows instead")
+    when: dict[str, str | list[str]] = Field({}, description="holds only where these other dimensions have one of these values")
     source: str | None = Field(None, description="where that is written, or how it was measured")
     releases: list[str] | None = Field(None, description="the releases it holds for; all, if absent")
 
@@ -129,26 +132,27 @@ class Image:
         """The implementation's name, which is the folder's."""
         return self.folder.name
 
-    def note(self, dimension: str, value: str, release: str) -> FeatureNote | None:
-        """What image.yaml says of a value of a dimension on a release, or None if it is supported as it stands."""
-        entry = self.spec.features.get(dimension, {}).get(value)
-        notes = entry if isinstance(entry, list) else [entry] if entry else []
-        for note in notes:
-            if note.releases is None or release in note.releases:
-                return note
-        return None
+    def notes(self, policy: Policy, release: str) -> Iterator[tuple[str, str, FeatureNote]]:
+        """What image.yaml says of the values of ``policy`` on a release: dimension, value, note."""
+        values = {d.name: value_of(policy, d.name) for d in DIMENSIONS}
+        for dimension, value in values.items():
+            entry = self.spec.features.get(dimension, {}).get(value or "")
+            for note in entry if isinstance(entry, list) else [entry] if entry else []:
+                conditions = {k: v if isinstance(v, list) else [v] for k, v in note.when.items()}
+                if (note.releases is None or release in note.releases) and all(values[k] in v for k, v in conditions.items()):
+                    yield dimension, str(value), note
 
     def unsupported(self, policy: Policy, release: str) -> str | None:
         """Why this implementation cannot be set to ``policy``, or None."""
-        for dimension in DIMENSIONS:
-            value = getattr(policy, dimension.name)
-            text = getattr(value, "value", value)
-            if text is None:
-                continue
-            note = self.note(dimension.name, text, release)
-            if note and note.unsupported:
-                return f"{self.spec.title} cannot express {dimension.name}={text}: {note.unsupported}"
+        for dimension, value, note in self.notes(policy, release):
+            if note.unsupported:
+                return f"{self.spec.title} cannot express {dimension}={value}: {note.unsupported}"
         return None
+
+    def effective(self, policy: Policy, release: str) -> Policy:
+        """The policy that the server in effect shows when it is set to ``policy``: what expectations are computed from."""
+        changes = {dimension: note.acts_as for dimension, _, note in self.notes(policy, release) if note.acts_as}
+        return changed(policy, changes) if changes else policy
 
     def digest(self) -> str:
         """Changes when any file of the folder does: an image is rebuilt when its label differs."""
@@ -240,7 +244,7 @@ class Catalog:
     def side(self, server: Server, settings: Settings, defect: str | None) -> Side:
         """One end of a pair, for the table of expectations."""
         spec = self.image(server.implementation).spec
-        return Side(settings.policy, defect, tuple(spec.mechanisms), spec.dialback_over_verified)
+        return Side(self.image(server.implementation).effective(settings.policy, server.implementation.release), defect, tuple(spec.mechanisms), spec.dialback_over_verified)
 
 
 def load(root: Path = DEFAULT_ROOT) -> Catalog:
@@ -278,9 +282,16 @@ def load_image(folder: Path) -> Image:
     for dimension, values in spec.features.items():
         if dimension not in known:
             raise document.error(f"unknown dimension `{dimension}`", ["features", dimension], value=dimension, allowed=known)
-        for value in values:
+        for value, entry in values.items():
+            here: list[str | int] = ["features", dimension, value]
             if value not in known[dimension]:
-                raise document.error(f"unknown value `{value}` of {dimension}", ["features", dimension, value], value=value, allowed=known[dimension])
+                raise document.error(f"unknown value `{value}` of {dimension}", here, value=value, allowed=known[dimension])
+            for note in entry if isinstance(entry, list) else [entry]:
+                if note.acts_as and note.acts_as not in known[dimension]:
+                    raise document.error(f"unknown value `{note.acts_as}` of {dimension}", here, value=note.acts_as, allowed=known[dimension])
+                for other in note.when:
+                    if other not in known:
+                        raise document.error(f"unknown dimension `{other}`", here, value=other, allowed=known)
     for position, remedy in enumerate(spec.remedies):
         if remedy.cause not in CAUSES:
             raise document.error(f"unknown cause `{remedy.cause}`", ["remedies", position, "cause"], value=remedy.cause, allowed=CAUSES)

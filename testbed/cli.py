@@ -1,1 +1,294 @@
-def main() -> None: ...
+"""The command line: arguments in, one stage after the other, exit status out. Decides nothing about servers.
+
+Exit status: 0 done and as expected · 1 done, with surprises or regressions · 2 the input is wrong · 3 the testbed could not tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from testbed import __version__, catalog, report, scenario, store
+from testbed import run as runs
+from testbed.engine import federation, host, images
+from testbed.model import EngineError, InputError, Plan, TestbedError
+from testbed.verdict import judge
+from testbed.verdict.judge import exit_status
+
+app = typer.Typer(
+    name="testbed",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which pairs of XMPP servers stop talking when encryption becomes mandatory, and why: real servers, real wire.",
+    epilog="Exit status: 0 as expected, 1 surprises, 2 wrong input, 3 the testbed could not tell. Example: testbed run scenarios/smoke.yaml",
+)
+images_app = typer.Typer(no_args_is_help=True, help="The servers' images: list, build, check.", context_settings={"help_option_names": ["-h", "--help"]})
+app.add_typer(images_app, name="images")
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="where runs are kept", envvar="TESTBED_RESULTS")]
+Json = Annotated[bool, typer.Option("--json", help="for programs: one JSON document on standard output")]
+ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run id, a path, or `latest`", show_default=False)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the result")]
+
+errors = Console(stderr=True, highlight=False)
+
+
+class Live:
+    """A `run.Display` on the terminal: one bar a stage, or plain lines where standard error is no terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.tasks: dict[str, TaskID] = {}
+        self.left: dict[str, int] = {}
+        self.progress = Progress(
+            SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<34}"), BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn(),
+            console=errors, disable=quiet or not errors.is_terminal,
+        )  # fmt: skip
+
+    def stage(self, name: str, total: int) -> None:
+        """A new stage begins."""
+        self.left[name] = total
+        self.tasks[name] = self.progress.add_task(name, total=total)
+
+    def advance(self, name: str, steps: int = 1) -> None:
+        """Steps of a stage are done; without a terminal, one line when the stage is."""
+        self.left[name] -= steps
+        self.progress.advance(self.tasks[name], steps)
+        if self.left[name] == 0 and self.progress.disable and not self.quiet:
+            errors.print(f"  {name}: done")
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        if not self.quiet:
+            self.progress.console.print(f"  {escape(text)}", style="dim")
+
+
+@contextlib.contextmanager
+def live(quiet: bool) -> Iterator[Live]:
+    """A display for the length of a stage."""
+    display = Live(quiet)
+    with display.progress:
+        yield display
+
+
+def raise_engine(quiet: bool) -> host.Engine:
+    """The engine, with a line for what is done to get one."""
+    say: Callable[[str], None] = (lambda _: None) if quiet else lambda text: errors.print(f"  {escape(text)}", style="dim")
+    return host.ensure(say)
+
+
+def build_images(engine: host.Engine, known: catalog.Catalog, plan: Plan, quiet: bool, jobs: int | None = None) -> images.Images:
+    """What a plan needs, with a bar."""
+    wanted = {s.implementation for s in plan.servers}
+    return build_implementations(engine, known, wanted, quiet, jobs)
+
+
+def build_implementations(engine: host.Engine, known: catalog.Catalog, wanted: set[Any], quiet: bool, jobs: int | None = None) -> images.Images:
+    """Build images, with a bar; each failure is said at once."""
+    with live(quiet) as display:
+        display.stage("images", len(wanted) + len(images.PARTS))
+
+        def progress(tag: str, what: str) -> None:
+            if tag.startswith(("debian:", "base:")):
+                if what == "building" and tag.startswith("debian:"):
+                    display.say(f"base system {tag.partition(':')[2]}")
+                return
+            if what.startswith("failed"):
+                display.say(f"{tag}: {what}")
+            if what != "building":
+                display.advance("images")
+
+        return images.Builder(engine, known, progress=progress).ensure(wanted, jobs=jobs)
+
+
+@app.command(epilog="Example: testbed run scenarios/manifesto-2014.yaml --seed 7")
+def run(
+    file: ScenarioFile,
+    results: Results = store.DEFAULT_RESULTS,
+    seed: Annotated[int, typer.Option(help="order in which pairs are measured")] = 1,
+    jobs: Annotated[int | None, typer.Option(help="images built at once (default: by processors)", min=1)] = None,
+    isolated: Annotated[bool, typer.Option("--isolated", help="measure every pair in a federation of just the two, started for it: slow, and right")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a scenario on real servers, then judge and report it."""
+    known = catalog.load()
+    plan = scenario.load(file, known, seed=seed)
+    engine = raise_engine(quiet)
+    federation.reap(engine.client)
+    built = build_images(engine, known, plan, quiet, jobs)
+    for tag, reason in built.unavailable.items():
+        errors.print(f"  {tag} is unavailable: {escape(reason)}", style="yellow")
+    writer = store.Writer(results, plan.scenario)
+    with live(quiet) as display:
+        runner = runs.Runner(plan, known, engine, built, writer, display, isolated=isolated, argv=sys.argv[1:])
+        try:
+            asyncio.run(runner.run())
+        except KeyboardInterrupt:
+            writer.close(None)
+            raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
+        except TestbedError:
+            writer.close(None)
+            raise
+    verdicts = derive(writer.path, quiet)
+    show(writer.path, verdicts, as_json=as_json)
+    raise typer.Exit(exit_status(verdicts))
+
+
+def derive(path: Path, quiet: bool) -> dict[str, Any]:
+    """Judge a record and write everything under derived/."""
+    verdicts = judge(store.load(path))
+    store.write_derived(path, [("verdicts.json", json.dumps(verdicts, indent=1).encode() + b"\n")])
+    with live(quiet) as display:
+        display.stage("report", 1)
+        store.write_derived(path, report.render_all(verdicts))
+        display.advance("report")
+    return verdicts
+
+
+def show(path: Path, verdicts: dict[str, Any], *, as_json: bool) -> None:
+    """The result on standard output."""
+    if as_json:
+        typer.echo(json.dumps(verdicts))
+        return
+    from testbed.report.text import render_text
+
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(render_text(verdicts, colour=colour, width=shutil.get_terminal_size((110, 40)).columns))
+    pictures = sorted(p.name for p in (path / "derived").glob("*.png"))
+    typer.echo(f"\nrun        {verdicts['run']}\npictures   {path / 'derived'}/: {', '.join(pictures)}\nverdicts   {path / 'derived' / 'verdicts.json'}")
+
+
+@app.command(epilog="Example: testbed plan scenarios/generations.yaml")
+def plan(file: ScenarioFile, seed: Annotated[int, typer.Option(help="order in which pairs are measured")] = 1, as_json: Json = False) -> None:
+    """Say what a scenario would measure and expect; starts nothing."""
+    known = catalog.load()
+    planned = scenario.load(file, known, seed=seed)
+    if as_json:
+        cells = [{"id": c.id, "phase": c.phase, "sender": c.sender, "receiver": c.receiver, "exchange": c.exchange} for c in planned.cells]
+        typer.echo(json.dumps({"scenario": planned.scenario, "title": planned.title, "timers": planned.timers, "cells": cells}))
+        return
+    typer.echo(f"{planned.scenario}: {planned.title}\n{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}\n")
+    width = max(len(s.domain) for s in planned.servers)
+    for server in planned.servers:
+        settings = [p.settings[server.domain] for p in planned.phases]
+        steps = " → ".join(f"{s.policy.name}/{s.certificate}" + (" (unsupported)" if s.unsupported else "") for s in settings)
+        typer.echo(f"{server.domain:<{width}}  {server.implementation!s:<18} {steps}")
+
+
+@app.command("report", epilog="Example: testbed report latest")
+def report_(run_: RunName = "latest", results: Results = store.DEFAULT_RESULTS, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Judge a run again from its record, and write its report anew."""
+    path = store.find(run_, results)
+    verdicts = derive(path, quiet)
+    show(path, verdicts, as_json=as_json)
+    raise typer.Exit(exit_status(verdicts))
+
+
+@images_app.command("list", epilog="Example: testbed images list --json")
+def images_list(as_json: Json = False) -> None:
+    """Every implementation and release, and whether its image is there."""
+    known = catalog.load()
+    engine = host.find()
+    present = images.Builder(engine, known).present() if engine else {}
+    rows = []
+    for name, image in known.images.items():
+        for release, spec in image.spec.releases.items():
+            entry = present.get(f"{name}:{release}")
+            rows.append({"implementation": name, "release": release, "version": spec.version, "built": bool(entry), "created": entry["created"] if entry else None, "size": entry["size"] if entry else None})
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    typer.echo(f"{'implementation':<22}{'version':<10}image")
+    for row in rows:
+        age = f"{(time.time() - row['created']) / 86400:.0f} days old, {row['size'] / 1e6:.0f} MB" if row["created"] and row["size"] else "not built"
+        stale = " (stale: `testbed clean --images`, then build)" if row["created"] and time.time() - row["created"] > images.MAX_AGE else ""
+        typer.echo(f"{row['implementation']}@{row['release']:<{21 - len(row['implementation'])}}{row['version']:<10}{age}{stale}")
+
+
+@images_app.command("build", epilog="Example: testbed images build prosody@trixie  ·  testbed images build --for scenarios/smoke.yaml")
+def images_build(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[IMPLEMENTATION]...", help="`prosody`, `prosody@trixie`; all, if none is named", show_default=False)] = None,
+    for_: Annotated[Path | None, typer.Option("--for", metavar="SCENARIO", help="only what this scenario needs")] = None,
+    jobs: Annotated[int | None, typer.Option(help="images built at once", min=1)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build images, side by side; one that cannot be built is said, and the others go on."""
+    known = catalog.load()
+    wanted = {s.implementation for s in scenario.load(for_, known).servers} if for_ else set()
+    wanted |= select(known, names or ([] if for_ else list(known.images)))
+    built = build_implementations(raise_engine(quiet), known, wanted, quiet, jobs)
+    for tag, reason in built.unavailable.items():
+        errors.print(f"{tag} is unavailable: {escape(reason)}", style="yellow")
+    raise typer.Exit(3 if built.unavailable else 0)
+
+
+def select(known: catalog.Catalog, names: list[str]) -> set[Any]:
+    """Implementations by `name` or `name@release`. Raises InputError."""
+    found = set()
+    for name in names:
+        texts = [f"{name}@{r}" for r in known.images[name].spec.releases] if name in known.images else [name]
+        for text in texts:
+            try:
+                found |= set(known.resolve(text))
+            except ValueError as error:
+                message, allowed, hint = str(error).split("|")
+                raise InputError(message, value=text, allowed=(*known.images, *allowed.split(", ")), hint=hint or None) from None
+    return found
+
+
+@app.command(epilog="Example: testbed clean  ·  testbed clean --images")
+def clean(
+    everything: Annotated[bool, typer.Option("--images", help="also the images, and the private engine's data")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove containers and networks of dead runs, and stop the private engine; results stay."""
+    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
+    engine = None
+    with contextlib.suppress(EngineError):
+        engine = host.find()
+    if engine:
+        containers, networks = federation.reap(engine.client)
+        say(f"removed {containers} containers and {networks} networks")
+        alive = engine.client.containers.list(filters={"label": federation.RUN_LABEL}, ignore_removed=True)
+        if alive:
+            say(f"{len(alive)} containers belong to a run that still goes on: left alone")
+            raise typer.Exit(0)
+        if everything and not engine.private:
+            for tag in images.Builder(engine, catalog.load()).present():
+                with contextlib.suppress(Exception):
+                    engine.client.images.remove(f"{images.REPOSITORY}/{tag}", force=True)
+    if engine is None or engine.private:
+        host.stop(say)
+        if everything:
+            host.remove_data(say)
+
+
+def main() -> None:
+    """Entry point of the console script: an error of the user's is one message, and its own exit status."""
+    try:
+        app()
+    except TestbedError as error:
+        errors.print(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+__all__ = ["__version__", "app", "main"]

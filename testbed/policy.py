@@ -78,20 +78,23 @@ def make_policy(preset: str, changes: dict[str, str]) -> Policy:
     preset KeyError.
     """
     base = PRESETS[preset]
+    policy = changed(base, changes)
+    differing = [f"{d.name}={value_of(policy, d.name)}" for d in DIMENSIONS if value_of(policy, d.name) != value_of(base, d.name)]
+    return replace(policy, label=",".join([preset, *differing]))
+
+
+def changed(policy: Policy, changes: dict[str, str]) -> Policy:
+    """The policy with some dimensions changed; its name stays. An unknown value raises ValueError."""
     converters: dict[str, Callable[[str], object]] = {
         "encryption": Encryption,
         "authentication": Authentication,
         "forward_secrecy": ForwardSecrecy,
     }
-    changed = {name: converters.get(name, str)(value) for name, value in changes.items()}
-    policy = replace(base, **changed)  # type: ignore[arg-type]
-    differing = [
-        f"{d.name}={_value(policy, d.name)}" for d in DIMENSIONS if _value(policy, d.name) != _value(base, d.name)
-    ]
-    return replace(policy, label=",".join([preset, *differing]))
+    return replace(policy, **{name: converters.get(name, str)(value) for name, value in changes.items()})  # type: ignore[arg-type]
 
 
-def _value(policy: Policy, dimension: str) -> str | None:
+def value_of(policy: Policy, dimension: str) -> str | None:
+    """A dimension's value as it is written in a scenario; None for the server's default."""
     value = getattr(policy, dimension)
     return value.value if hasattr(value, "value") else value
 
@@ -215,14 +218,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "no TLS on one side, and both speak dialback",
-        lambda a, b: _no_tls(a, b) and _dialback(a, b),
+        lambda a, b: _no_tls(a, b) and _dialback(a, b) and not (a.demands_certificate or b.demands_certificate),
         Outcome.DELIVERED,
         "cleartext",
         None,
         "XEP-0220 §2: dialback needs no TLS; XEP-0238: the lower rungs of the ladder",
     ),
     Rule(
-        "no TLS on one side, and one does not speak dialback",
+        "no TLS on one side, and one demands a certificate or does not speak dialback",
         _no_tls,
         Outcome.BOUNCED,
         None,

@@ -217,16 +217,25 @@ class Runner:
                     "settings": {
                         d: {
                             "policy": s.policy.name, "certificate": s.certificate, "defect": defects[s.certificate], "dimensions": s.policy.dimensions(),
-                            "unsupported": s.unsupported, "fingerprint": self.issued[d, s.certificate].fingerprint, "not_after": self.issued[d, s.certificate].not_after,
+                            "effective": self.effective(d, s), "unsupported": s.unsupported, "fingerprint": self.issued[d, s.certificate].fingerprint, "not_after": self.issued[d, s.certificate].not_after,
                         }
                         for d, s in p.settings.items()
                     },
                 }
                 for p in self.plan.phases
             ],
+            "remedies": {
+                name: [{"cause": r.cause, "as": r.as_, "text": r.text, "set": r.set} for r in self.catalog.images[name].spec.remedies]
+                for name in sorted({s.implementation.name for s in self.plan.servers})
+            },
             "exchanges": list(self.plan.exchanges),
             "planned": {a.domain: [b.domain for b in self.plan.servers if b is not a] for a in self.plan.servers},
         }  # fmt: skip
+
+    def effective(self, domain: str, settings: Settings) -> dict[str, Any]:
+        """The dimensions that the implementation in effect shows under these settings."""
+        implementation = self.by_domain[domain].implementation
+        return self.catalog.image(implementation).effective(settings.policy, implementation.release).dimensions()
 
     # --- the run ---
 

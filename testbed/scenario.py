@@ -17,7 +17,7 @@ from testbed import exchanges as exchange_kinds
 from testbed.catalog import Catalog
 from testbed.model import Cell, Implementation, Phase, Plan, Policy, Server, Settings
 from testbed.pki import PROFILES
-from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy
+from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
 from testbed.yamlfile import Document, did_you_mean
 
 MAX_SERVERS = 400
@@ -201,8 +201,8 @@ class _Reader:
             if value not in values[name]:
                 raise self.document.error(f"`{name}` cannot be {value!r}", [*place, name], value=value, allowed=values[name])
         if base and "preset" not in spec:
-            kept = {d.name: getattr(base, d.name) for d in DIMENSIONS}
-            changes = {name: str(getattr(v, "value", v)) for name, v in kept.items() if v is not None} | changes
+            kept = {d.name: value_of(base, d.name) for d in DIMENSIONS}
+            changes = {name: v for name, v in kept.items() if v is not None} | changes
         policy = make_policy(preset, changes)
         if reason := contradiction(policy):
             raise self.document.error(f"the policy contradicts itself: {reason}", place, value=policy.name)

@@ -85,7 +85,8 @@ def observe(
         kind = facts.pop("observe")
         if "peer" not in facts and (peer := peers.get(facts.get("session", ""), "")):
             facts["peer"] = peer
-        if kind == "s2s-session" or "peer" not in facts:
+        # a line that only ties a session to a peer is no observation, unless it also says what is wrong with a certificate
+        if "peer" not in facts or (kind == "s2s-session" and "cause" not in facts):
             continue
         observations.append(Observation(moment, Source.LOG, kind, phase, epoch, None, {"server": server, **facts}))
     return observations

@@ -1,0 +1,112 @@
+"""What the record holds of one cell: observations sorted by phase, epoch and pair. Decides nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.model import Cell, Observation, Source
+from testbed.store import Record
+
+Numbered = tuple[int, Observation]
+"""A line number of observations.jsonl, and the observation there."""
+
+
+@dataclass
+class Attempt:
+    """One try of a cell in one epoch: what the clients saw."""
+
+    epoch: str
+    number: int
+    started: float
+    sent: float | None = None
+    received: float | None = None
+    bounced: float | None = None
+    error: dict[str, Any] = field(default_factory=dict)
+    silence: dict[str, Any] | None = None
+    unsendable: bool = False
+    token: str = ""
+    lines: list[int] = field(default_factory=list)
+
+    @property
+    def end(self) -> float:
+        """When the answer came, or long after the start."""
+        return self.received or self.bounced or self.started + 1e6
+
+
+class Evidence:
+    """The index of a record."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.attempts: dict[str, list[Attempt]] = defaultdict(list)
+        self.wire: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
+        """(phase, epoch, initiator, receiver) -> TCP streams."""
+        self.logs: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
+        """(phase, epoch, server, peer) -> what the server's log says of the peer."""
+        self.broken: dict[tuple[str, str, str], Numbered] = {}
+        """(phase, epoch, domain) -> why a server was not there."""
+        self.lost_client: dict[tuple[str, str, str], Numbered] = {}
+        self.storms: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        self.versions: dict[tuple[str, str], str | None] = {}
+        self.dissected: set[tuple[str, str]] = set()
+        by_token: dict[str, Attempt] = {}
+        for number, o in enumerate(record.observations, 1):
+            if o.cell and o.source in (Source.ENGINE, Source.SENDER, Source.RECEIVER):
+                self._cell(number, o, by_token)
+                continue
+            phase, epoch = o.phase or "", o.epoch or ""
+            match o.kind:
+                case "stream":
+                    self.wire[phase, epoch, o.data["sender"], o.data["receiver"]].append((number, o))
+                    self.dissected.add((phase, epoch))
+                case "server-failed" | "login-failed":
+                    self.broken.setdefault((phase, epoch, o.data["domain"]), (number, o))
+                case "disconnected":
+                    self.lost_client.setdefault((phase, epoch, o.data["domain"]), (number, o))
+                case "storm":
+                    self.storms[phase, epoch].append(o.data)
+                case "version":
+                    self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
+                case _ if o.source is Source.LOG:
+                    self.logs[phase, epoch, o.data["server"], o.data["peer"]].append((number, o))
+
+    def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:
+        token = o.data.get("token", "")
+        if o.kind == "attempt":
+            attempt = Attempt(o.epoch or "", number, o.time, token=token, lines=[number])
+            self.attempts[o.cell or ""].append(attempt)
+            by_token[token] = attempt
+            return
+        if o.kind == "silence":
+            for attempt in self.attempts[o.cell or ""]:
+                if attempt.epoch == o.epoch:
+                    attempt.silence = o.data
+                    attempt.lines.append(number)
+            return
+        found = by_token.get(token)
+        if found is None:
+            return
+        found.lines.append(number)
+        match o.kind:
+            case "sent":
+                found.sent = o.time
+            case "received":
+                found.received = found.received or o.time
+            case "error":
+                found.bounced = found.bounced or o.time
+                found.error = o.data
+            case "unsendable":
+                found.unsendable = True
+
+    def streams(self, cell: Cell, epoch: str, *, back: bool = False) -> list[Numbered]:
+        """TCP streams that the sender's server opened to the receiver's (or, ``back``, the other way round: dialback)."""
+        a, b = (cell.receiver, cell.sender) if back else (cell.sender, cell.receiver)
+        return self.wire.get((cell.phase, epoch, a, b), [])
+
+    def said(self, cell: Cell, epoch: str, *, by: str, direction: str | None = None) -> list[Numbered]:
+        """What the log of one end (``by`` its domain) says of the other, in one direction of streams as that server sees it."""
+        peer = cell.receiver if by == cell.sender else cell.sender
+        found = self.logs.get((cell.phase, epoch, by, peer), [])
+        return [n for n in found if direction is None or n[1].data.get("direction") in (direction, None)]

@@ -1,0 +1,255 @@
+"""Goes through every planned cell and says outcome, channel, cause, fault, expectation. Pure.
+
+Where a pair was measured alone as well, that attempt decides: the mesh is an instrument, and a pair's own answer is the truth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from testbed.model import CAUSES, SCHEMA, Authentication, Cell, Channel, Encryption, Expectation, Fault, ForwardSecrecy, Observation, Outcome, Policy, Verdict
+from testbed.policy import Side, expect
+from testbed.store import Record, planned_cells
+from testbed.verdict.evidence import Attempt, Evidence
+from testbed.verdict.rules import Case, cause_of, fault_of
+
+SLACK = 0.05
+"""Seconds by which the clocks of client and capture may differ on one host (both read the same clock, at different ends of queues)."""
+
+
+def judge(record: Record) -> dict[str, Any]:
+    """``verdicts.json`` as a dict."""
+    court = Court(record)
+    verdicts = [court.verdict(cell) for cell in planned_cells(record.manifest)]
+    manifest = record.manifest
+    return {
+        "schema": SCHEMA,
+        "run": record.id,
+        "scenario": manifest["scenario"],
+        "title": manifest["title"],
+        "started": manifest["started"],
+        "timers": manifest["timers"],
+        "isolated": manifest["isolated"],
+        "complete": record.complete,
+        "servers": [
+            {
+                "domain": s["domain"], "implementation": s["implementation"], "release": s["release"], "title": s["title"], "index": s["index"],
+                "version": court.evidence.versions.get((s["implementation"], s["release"])), "unavailable": s["unavailable"],
+            }
+            for s in manifest["servers"]
+        ],
+        "phases": [
+            {"name": p["name"], "settings": {d: {k: s[k] for k in ("policy", "certificate", "dimensions", "unsupported")} for d, s in p["settings"].items()}}
+            for p in manifest["phases"]
+        ],
+        "storms": [
+            {"phase": phase, "epoch": epoch, **storm} for (phase, epoch), storms in court.evidence.storms.items() for storm in storms
+        ],
+        "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == "timing"), {}),
+        "cells": [court.enrich(v) for v in verdicts],
+    }  # fmt: skip
+
+
+def exit_status(verdicts: dict[str, Any]) -> int:
+    """0 as expected · 1 surprises · 3 the testbed could not tell (an image that cannot be had is said, but sinks no run)."""
+    cells = verdicts["cells"]
+    cannot = [c for c in cells if c["outcome"] == "inconclusive" and c["cause"] != "image-unavailable"]
+    if not verdicts["complete"] or cannot or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells):
+        return 3
+    return 1 if any(c["surprise"] for c in cells) else 0
+
+
+class Court:
+    """One record, and what is known of its servers."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.evidence = Evidence(record)
+        self.servers = {s["domain"]: s for s in record.manifest["servers"]}
+        self.settings = {p["name"]: p["settings"] for p in record.manifest["phases"]}
+        self.extra: dict[str, dict[str, Any]] = defaultdict(dict)
+
+    def enrich(self, verdict: Verdict) -> dict[str, Any]:
+        """The cell as JSON, with what is more than the fixed keys."""
+        return verdict.to_json() | self.extra[verdict.cell.id]
+
+    def expectation(self, cell: Cell) -> Expectation:
+        """What ought to happen."""
+        sides = []
+        for domain in (cell.sender, cell.receiver):
+            settings, server = self.settings[cell.phase][domain], self.servers[domain]
+            sides.append(Side(policy_of(settings), settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"]))
+        return expect(sides[0], sides[1])
+
+    def verdict(self, cell: Cell) -> Verdict:
+        """The judgement of one cell."""
+        expected = self.expectation(cell)
+        if reason := self.not_expressible(cell):
+            return Verdict(cell, Outcome.UNSUPPORTED, Channel(), "policy-not-expressible", None, reason, expected, False, None, 0)
+        attempts = self.evidence.attempts.get(cell.id, [])
+        deciding = next((a for a in reversed(attempts) if a.epoch != "mesh"), None) or (attempts[-1] if attempts else None)
+        if deciding is None or (reason := self.testbed_failed(cell, deciding)):
+            cause, text = self.why_not_measured(cell) if deciding is None else ("testbed", reason or "")
+            return Verdict(cell, Outcome.INCONCLUSIVE, Channel(), cause, Fault.TESTBED, text, expected, False, None, len(attempts))
+        outcome = outcome_of(deciding)
+        self.note_disagreement(cell, attempts, deciding)
+        channel = self.channel(cell, deciding) if outcome is Outcome.DELIVERED else Channel()
+        cause, fault = None, None
+        if outcome is not Outcome.DELIVERED:
+            case = self.case(cell, deciding)
+            cause, source = cause_of(case)
+            fault = fault_of(cause, case)
+            self.extra[cell.id]["cause_from"] = source
+        lines = [f"observations.jsonl#{n}" for n in deciding.lines + [n for n, _ in self.evidence.streams(cell, deciding.epoch)][:3]]
+        lines += [f"evidence/{cell.phase}/{deciding.epoch}/{d}.log.gz" for d in (cell.sender, cell.receiver)]
+        surprise = not agrees(outcome, channel, expected)
+        ended = deciding.received or deciding.bounced
+        return Verdict(
+            cell, outcome, channel, cause, fault, self.explain(cell, outcome, channel, cause, fault, deciding), expected, surprise,
+            round(ended - (deciding.sent or deciding.started), 3) if ended else None, len(attempts), tuple(lines),
+        )  # fmt: skip
+
+    # --- what could not be measured ---
+
+    def not_expressible(self, cell: Cell) -> str | None:
+        """Why a side cannot be set to its policy."""
+        reasons = [self.settings[cell.phase][d]["unsupported"] for d in (cell.sender, cell.receiver)]
+        return next((r for r in reasons if r), None)
+
+    def why_not_measured(self, cell: Cell) -> tuple[str, str]:
+        """Cause and sentence for a cell without any attempt."""
+        for domain in (cell.sender, cell.receiver):
+            server = self.servers[domain]
+            if server["unavailable"]:
+                return "image-unavailable", f"{server['implementation']}@{server['release']} is unavailable: {server['unavailable']}"
+            for (phase, _, broken), (_, o) in self.evidence.broken.items():
+                if phase == cell.phase and broken == domain:
+                    return "image-unavailable" if o.kind == "server-failed" else "testbed", f"{domain} was not there: {o.data.get('reason')}"
+        return "testbed", "the run ended before this cell was measured"
+
+    def testbed_failed(self, cell: Cell, attempt: Attempt) -> str | None:
+        """Why an attempt says nothing of the servers; None if it does."""
+        if attempt.received or attempt.bounced:
+            return None
+        if attempt.unsendable:
+            return "the sender's client had lost its own server"
+        if attempt.silence is None:
+            return "the run ended before an answer, or its time, came"
+        dead = [d for d, key in ((cell.sender, "sender_alive"), (cell.receiver, "receiver_alive")) if not attempt.silence.get(key)]
+        if dead:
+            return f"nothing came, and the client at {' and '.join(dead)} was not proven alive afterwards"
+        return None
+
+    def note_disagreement(self, cell: Cell, attempts: list[Attempt], deciding: Attempt) -> None:
+        """The mesh saw something else than the pair alone: third parties, and so said."""
+        mesh = next((a for a in attempts if a.epoch == "mesh"), None)
+        if mesh is None or mesh is deciding:
+            return
+        seen = None if self.testbed_failed(cell, mesh) else outcome_of(mesh)
+        if seen is not outcome_of(deciding):
+            self.extra[cell.id]["interference"] = {"mesh": seen.value if seen else "inconclusive", "alone": outcome_of(deciding).value}
+
+    # --- channel ---
+
+    def channel(self, cell: Cell, attempt: Attempt) -> Channel:
+        """What the stanza travelled over: the stream in which its body was seen, or the one that carried data when it was delivered."""
+        streams = [o for _, o in self.evidence.streams(cell, attempt.epoch)]
+        clear = [s for s in streams if attempt.token in s.data.get("tokens", [])]
+        if clear:
+            authentication = "dialback" if any("in:result:valid" in s.data.get("dialback", []) for s in clear) else self.authentication(cell, attempt)
+            return Channel("cleartext", None, None, None, authentication or "none", True)
+        stream = self.carrier(streams, attempt)
+        if stream is None:
+            return Channel(authentication=self.authentication(cell, attempt), body_in_clear=False if (cell.phase, attempt.epoch) in self.evidence.dissected else None)
+        d = stream.data
+        return Channel("tls", d.get("tls_version"), d.get("cipher"), d.get("forward_secrecy"), self.authentication(cell, attempt), False)
+
+    def carrier(self, streams: list[Observation], attempt: Attempt) -> Observation | None:
+        """The TLS stream with data from the sender's server between the writing and the delivery; the one with the latest."""
+        low, high = (attempt.sent or attempt.started) - SLACK, (attempt.received or attempt.end) + SLACK
+        best: tuple[float, Observation] | None = None
+        for stream in streams:
+            if not stream.data.get("server_hello"):
+                continue
+            times = [t for t in stream.data.get("tls_data_out", []) if low <= t <= high]
+            if times and (best is None or times[-1] > best[0]):
+                best = (times[-1], stream)
+        if best:
+            return best[1]
+        # the times of a long stream are thinned out: one that spans the moment will do if it is the only one
+        spanning = [s for s in streams if s.data.get("server_hello") and s.data["start"] <= high and s.data["end"] >= low]
+        return spanning[0] if len(spanning) == 1 else None
+
+    def authentication(self, cell: Cell, attempt: Attempt) -> str | None:
+        """The mechanism that the logs name for the sender's stream, last before the delivery; the receiver's word first."""
+        for by, direction in ((cell.receiver, "in"), (cell.sender, "out")):
+            said = [
+                o for _, o in self.evidence.said(cell, attempt.epoch, by=by, direction=direction)
+                if o.kind == "s2s-authenticated" and o.data.get("mechanism") and o.time <= attempt.end + 1
+            ]  # fmt: skip
+            if said:
+                return str(said[-1].data["mechanism"])
+        return None
+
+    # --- causes ---
+
+    def case(self, cell: Cell, attempt: Attempt) -> Case:
+        """The evidence of a failed cell, for the rules."""
+        e, epoch = self.evidence, attempt.epoch
+        return Case(
+            sender=self.settings[cell.phase][cell.sender],
+            receiver=self.settings[cell.phase][cell.receiver],
+            streams=[o for _, o in e.streams(cell, epoch)],
+            back=[o for _, o in e.streams(cell, epoch, back=True)],
+            sender_log=[o for _, o in e.said(cell, epoch, by=cell.sender, direction="out")],
+            receiver_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="in")],
+            back_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="out")] + [o for _, o in e.said(cell, epoch, by=cell.sender, direction="in")],
+            error=attempt.error,
+            mechanisms=(tuple(self.servers[cell.sender]["mechanisms"]), tuple(self.servers[cell.receiver]["mechanisms"])),
+        )
+
+    def explain(self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None, attempt: Attempt) -> str:
+        """One sentence that a person can act on."""
+        if outcome is Outcome.DELIVERED:
+            over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(channel.encryption or "", "over a channel that the wire did not show")
+            proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(channel.authentication or "", "")
+            return f"delivered {over}{proven}"
+        told = "the sender was told" if outcome is Outcome.BOUNCED else "nobody was told"
+        what = CAUSES.get(cause or "unknown", cause or "")
+        role, domain = ("receiver", cell.receiver) if fault is Fault.RECEIVER else ("sender", cell.sender)
+        server = self.servers[domain]
+        remedies = self.record.manifest.get("remedies", {}).get(server["implementation"], [])
+        remedy = next((r["text"] for r in remedies if r["cause"] == cause and r["as"] == role), None)
+        return f"{what} ({told})" + (f"; remedy at the {role}, {server['title']}: {remedy}" if remedy else "")
+
+
+def outcome_of(attempt: Attempt) -> Outcome:
+    """What the clients saw; a receipt counts even if an error came too."""
+    if attempt.received:
+        return Outcome.DELIVERED
+    return Outcome.BOUNCED if attempt.bounced else Outcome.LOST
+
+
+def agrees(outcome: Outcome, channel: Channel, expected: Expectation) -> bool:
+    """Whether a cell is as expected; a delivery also in its encryption, where the wire showed it."""
+    if outcome is not expected.outcome:
+        return False
+    if outcome is Outcome.DELIVERED and channel.encryption and expected.encryption:
+        return channel.encryption == expected.encryption
+    return True
+
+
+def policy_of(settings: dict[str, Any]) -> Policy:
+    """The Policy that a manifest's settings amount to in effect."""
+    d = settings["effective"]
+    mechanisms = d["authentication"]
+    return Policy(
+        preset=settings["policy"].split(",")[0],
+        encryption=Encryption(d["encryption"]),
+        authentication=Authentication.EITHER if len(mechanisms) == 2 else Authentication(mechanisms[0]),
+        tls_min=d["tls_min"],
+        tls_max=d["tls_max"],
+        forward_secrecy=ForwardSecrecy(d["forward_secrecy"]),
+        label=settings["policy"],
+    )
