@@ -36,12 +36,15 @@ class Profile:
     """`own` or `other`: whether it names the server's domain."""
     days: tuple[int, int] = (-1, 90)
     """Not before and not after, in days from the moment of issue."""
+    xmpp_addr: bool = False
+    """Also id-on-xmppAddr (RFC 6120 §13.7.1.4), which public authorities do not issue, and which one server crashes on."""
 
 
 PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
         Profile("ca", "issued by the CA that every server trusts, for the right name, in its time", None, "ca"),
+        Profile("xmpp-addr", "as `ca`, with the name as id-on-xmppAddr too", None, "ca", xmpp_addr=True),
         Profile("self-signed", "signed by its own key", "certificate-self-signed", "self"),
         Profile("expired", "issued by the trusted CA, past its validity for thirty days", "certificate-expired", "ca", days=(-120, -30)),
         Profile("wrong-host", "issued by the trusted CA for another domain", "certificate-wrong-host", "ca", names="other"),
@@ -127,7 +130,7 @@ class Pki:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self.now + dt.timedelta(days=profile.days[0]))
             .not_valid_after(self.now + dt.timedelta(days=profile.days[1]))
-            .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
+            .add_extension(x509.SubjectAlternativeName(_names(name, profile.xmpp_addr)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             # both purposes: a server is a TLS client too when it initiates a stream (XEP-0178 §3)
@@ -163,10 +166,10 @@ def make_pki(now: dt.datetime) -> Pki:
     return Pki(make_authority("testbed run CA", now), make_authority("a CA that nobody trusts", now), now)
 
 
-def _names(domain: str) -> list[x509.GeneralName]:
+def _names(domain: str, xmpp_addr: bool) -> list[x509.GeneralName]:
     encoded = domain.encode()
     utf8_string = bytes([0x0C, len(encoded)]) + encoded  # DER UTF8String; domains here are shorter than 128 bytes
-    return [x509.DNSName(domain), x509.OtherName(XMPP_ADDR, utf8_string)]
+    return [x509.DNSName(domain)] + ([x509.OtherName(XMPP_ADDR, utf8_string)] if xmpp_addr else [])
 
 
 def _usage(*, sign_certificates: bool) -> x509.KeyUsage:

@@ -58,6 +58,10 @@ ATTEMPTS = 3
 """Connection attempts a second that one pair may make: more is a storm, which the gate cuts and the record keeps."""
 STARTS = 6
 """Containers that are started at once."""
+LINGER = 0.3
+"""Seconds for which the gate stays open after a pair is done: longer than a delayed acknowledgement (RFC 1122 §4.2.3.2: below 0.5)."""
+CAPTURE_LAG = 1.2
+"""Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
 WAVES = 3
 """Confirmation epochs at most per phase in a normal run; what is left then stays as the mesh saw it, unconfirmed."""
 
@@ -242,6 +246,7 @@ class Runner:
     async def run(self) -> None:
         """Measure everything. Raises EngineError if the testbed itself cannot go on; what was recorded until then stays."""
         began = time.monotonic()
+        self.loop = asyncio.get_running_loop()
         authorities = await self.off(lambda: pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)))
         wanted = {(d, s.certificate): None for p in self.plan.phases for d, s in p.settings.items()}
         self.display.stage("certificates", len(wanted))
@@ -360,6 +365,7 @@ class Runner:
             for task in (*boots, *talking):
                 task.cancel()
         talked = time.monotonic()
+        await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
         self.tap.send(do="storms")
         storms = await self.tap.expect(lambda e: e["event"] == "storms", 30, "the storms")
         names = {mac: d for d, mac in epoch.macs.items()}
@@ -476,7 +482,8 @@ class Runner:
                         await admission.__aexit__()
                 await self.conclude(epoch, cell, answer)
                 self.display.advance(f"{label}: cells")
-            self.tap.send(do="close", pairs=gate)
+        # The last acknowledgements are still under way, and a stream that is cut in the middle of a segment looks like a sick one.
+        self.loop.call_later(LINGER, lambda: self.tap.send(do="close", pairs=gate))
 
     def send(self, epoch: Epoch, cell: Cell) -> asyncio.Future[dict[str, Any]]:
         """Let the sender's client write; the future gets what becomes of it."""
