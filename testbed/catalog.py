@@ -97,7 +97,9 @@ class LogPattern(_Strict):
     """A line of the server's log, and the observation that it becomes."""
 
     match: str
-    observe: Literal["s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed"]
+    observe: Literal[
+        "s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed"
+    ]
     set: dict[str, str] = {}
     sample: str
     from_: str = Field(alias="from")
@@ -244,7 +246,12 @@ class Catalog:
     def side(self, server: Server, settings: Settings, defect: str | None) -> Side:
         """One end of a pair, for the table of expectations."""
         spec = self.image(server.implementation).spec
-        return Side(self.image(server.implementation).effective(settings.policy, server.implementation.release), defect, tuple(spec.mechanisms), spec.dialback_over_verified)
+        return Side(
+            self.image(server.implementation).effective(settings.policy, server.implementation.release),
+            defect,
+            tuple(spec.mechanisms),
+            spec.dialback_over_verified,
+        )
 
 
 def load(root: Path = DEFAULT_ROOT) -> Catalog:
@@ -256,7 +263,9 @@ def load(root: Path = DEFAULT_ROOT) -> Catalog:
         if folder.is_dir() and not folder.name.startswith(("_", ".")):
             images[folder.name] = load_image(folder)
     if not images:
-        raise InputError("no implementation in this folder", file=str(root), hint="each implementation is a folder with an image.yaml")
+        raise InputError(
+            "no implementation in this folder", file=str(root), hint="each implementation is a folder with an image.yaml"
+        )
     return Catalog(images)
 
 
@@ -274,7 +283,9 @@ def load_image(folder: Path) -> Image:
     document = Document(folder / "image.yaml")
     spec = document.validate(ImageFile)
     if spec.implementation != folder.name:
-        raise document.error("the implementation's name must be the folder's", ["implementation"], value=spec.implementation, allowed=[folder.name])
+        raise document.error(
+            "the implementation's name must be the folder's", ["implementation"], value=spec.implementation, allowed=[folder.name]
+        )
     for template in spec.config:
         if not (folder / template).is_file():
             raise document.error(f"the template `{template}` does not exist", ["config", template], value=template)
@@ -288,13 +299,17 @@ def load_image(folder: Path) -> Image:
                 raise document.error(f"unknown value `{value}` of {dimension}", here, value=value, allowed=known[dimension])
             for note in entry if isinstance(entry, list) else [entry]:
                 if note.acts_as and note.acts_as not in known[dimension]:
-                    raise document.error(f"unknown value `{note.acts_as}` of {dimension}", here, value=note.acts_as, allowed=known[dimension])
+                    raise document.error(
+                        f"unknown value `{note.acts_as}` of {dimension}", here, value=note.acts_as, allowed=known[dimension]
+                    )
                 for other in note.when:
                     if other not in known:
                         raise document.error(f"unknown dimension `{other}`", here, value=other, allowed=known)
     for position, remedy in enumerate(spec.remedies):
         if remedy.cause not in CAUSES:
-            raise document.error(f"unknown cause `{remedy.cause}`", ["remedies", position, "cause"], value=remedy.cause, allowed=CAUSES)
+            raise document.error(
+                f"unknown cause `{remedy.cause}`", ["remedies", position, "cause"], value=remedy.cause, allowed=CAUSES
+            )
     return Image(folder, spec, _load_logs(folder / "logs.yaml"))
 
 
@@ -306,10 +321,14 @@ def _load_logs(path: Path) -> LogsFile:
             try:
                 expression = re.compile(entry.match)
             except re.error as error:
-                raise document.error(f"not a regular expression: {error}", [section, position, "match"], value=entry.match) from None
+                raise document.error(
+                    f"not a regular expression: {error}", [section, position, "match"], value=entry.match
+                ) from None
             unknown = set(expression.groupindex) - set(GROUPS)
             if unknown:
-                raise document.error(f"unknown group `{min(unknown)}`", [section, position, "match"], value=min(unknown), allowed=GROUPS)
+                raise document.error(
+                    f"unknown group `{min(unknown)}`", [section, position, "match"], value=min(unknown), allowed=GROUPS
+                )
             cause = entry.cause if isinstance(entry, LogReason) else entry.set.get("cause")
             if cause is not None and cause not in CAUSES:
                 raise document.error(f"unknown cause `{cause}`", [section, position], value=cause, allowed=CAUSES)

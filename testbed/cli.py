@@ -37,12 +37,18 @@ app = typer.Typer(
     help="Which pairs of XMPP servers stop talking when encryption becomes mandatory, and why: real servers, real wire.",
     epilog="Exit status: 0 as expected, 1 surprises, 2 wrong input, 3 the testbed could not tell. Example: testbed run scenarios/smoke.yaml",
 )
-images_app = typer.Typer(no_args_is_help=True, help="The servers' images: list, build, check.", context_settings={"help_option_names": ["-h", "--help"]})
+images_app = typer.Typer(
+    no_args_is_help=True,
+    help="The servers' images: list, build, check.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.add_typer(images_app, name="images")
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="where runs are kept", envvar="TESTBED_RESULTS")]
 Json = Annotated[bool, typer.Option("--json", help="for programs: one JSON document on standard output")]
-ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False)]
+ScenarioFile = Annotated[
+    Path, typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False)
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run id, a path, or `latest`", show_default=False)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the result")]
 
@@ -99,7 +105,9 @@ def build_images(engine: host.Engine, known: catalog.Catalog, plan: Plan, quiet:
     return build_implementations(engine, known, wanted, quiet, jobs)
 
 
-def build_implementations(engine: host.Engine, known: catalog.Catalog, wanted: set[Any], quiet: bool, jobs: int | None = None) -> images.Images:
+def build_implementations(
+    engine: host.Engine, known: catalog.Catalog, wanted: set[Any], quiet: bool, jobs: int | None = None
+) -> images.Images:
     """Build images, with a bar; each failure is said at once."""
     with live(quiet) as display:
         display.stage("images", len(wanted) + len(images.PARTS))
@@ -123,7 +131,10 @@ def run(
     results: Results = store.DEFAULT_RESULTS,
     seed: Annotated[int, typer.Option(help="order in which pairs are measured")] = 1,
     jobs: Annotated[int | None, typer.Option(help="images built at once (default: by processors)", min=1)] = None,
-    isolated: Annotated[bool, typer.Option("--isolated", help="measure every pair in a federation of just the two, started for it: slow, and right")] = False,
+    isolated: Annotated[
+        bool,
+        typer.Option("--isolated", help="measure every pair in a federation of just the two, started for it: slow, and right"),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -172,19 +183,28 @@ def show(path: Path, verdicts: dict[str, Any], *, as_json: bool) -> None:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     typer.echo(render_text(verdicts, colour=colour, width=shutil.get_terminal_size((110, 40)).columns))
     pictures = sorted(p.name for p in (path / "derived").glob("*.png"))
-    typer.echo(f"\nrun        {verdicts['run']}\npictures   {path / 'derived'}/: {', '.join(pictures)}\nverdicts   {path / 'derived' / 'verdicts.json'}")
+    typer.echo(
+        f"\nrun        {verdicts['run']}\npictures   {path / 'derived'}/: {', '.join(pictures)}\nverdicts   {path / 'derived' / 'verdicts.json'}"
+    )
 
 
 @app.command(epilog="Example: testbed plan scenarios/generations.yaml")
-def plan(file: ScenarioFile, seed: Annotated[int, typer.Option(help="order in which pairs are measured")] = 1, as_json: Json = False) -> None:
+def plan(
+    file: ScenarioFile, seed: Annotated[int, typer.Option(help="order in which pairs are measured")] = 1, as_json: Json = False
+) -> None:
     """Say what a scenario would measure and expect; starts nothing."""
     known = catalog.load()
     planned = scenario.load(file, known, seed=seed)
     if as_json:
-        cells = [{"id": c.id, "phase": c.phase, "sender": c.sender, "receiver": c.receiver, "exchange": c.exchange} for c in planned.cells]
+        cells = [
+            {"id": c.id, "phase": c.phase, "sender": c.sender, "receiver": c.receiver, "exchange": c.exchange}
+            for c in planned.cells
+        ]
         typer.echo(json.dumps({"scenario": planned.scenario, "title": planned.title, "timers": planned.timers, "cells": cells}))
         return
-    typer.echo(f"{planned.scenario}: {planned.title}\n{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}\n")
+    typer.echo(
+        f"{planned.scenario}: {planned.title}\n{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}\n"
+    )
     width = max(len(s.domain) for s in planned.servers)
     for server in planned.servers:
         settings = [p.settings[server.domain] for p in planned.phases]
@@ -193,7 +213,9 @@ def plan(file: ScenarioFile, seed: Annotated[int, typer.Option(help="order in wh
 
 
 @app.command("report", epilog="Example: testbed report latest")
-def report_(run_: RunName = "latest", results: Results = store.DEFAULT_RESULTS, as_json: Json = False, quiet: Quiet = False) -> None:
+def report_(
+    run_: RunName = "latest", results: Results = store.DEFAULT_RESULTS, as_json: Json = False, quiet: Quiet = False
+) -> None:
     """Judge a run again from its record, and write its report anew."""
     path = store.find(run_, results)
     verdicts = derive(path, quiet)
@@ -211,20 +233,44 @@ def images_list(as_json: Json = False) -> None:
     for name, image in known.images.items():
         for release, spec in image.spec.releases.items():
             entry = present.get(f"{name}:{release}")
-            rows.append({"implementation": name, "release": release, "version": spec.version, "built": bool(entry), "created": entry["created"] if entry else None, "size": entry["size"] if entry else None})
+            rows.append(
+                {
+                    "implementation": name,
+                    "release": release,
+                    "version": spec.version,
+                    "built": bool(entry),
+                    "created": entry["created"] if entry else None,
+                    "size": entry["size"] if entry else None,
+                }
+            )
     if as_json:
         typer.echo(json.dumps(rows))
         return
     typer.echo(f"{'implementation':<22}{'version':<10}image")
     for row in rows:
-        age = f"{(time.time() - row['created']) / 86400:.0f} days old, {row['size'] / 1e6:.0f} MB" if row["created"] and row["size"] else "not built"
-        stale = " (stale: `testbed clean --images`, then build)" if row["created"] and time.time() - row["created"] > images.MAX_AGE else ""
+        age = (
+            f"{(time.time() - row['created']) / 86400:.0f} days old, {row['size'] / 1e6:.0f} MB"
+            if row["created"] and row["size"]
+            else "not built"
+        )
+        stale = (
+            " (stale: `testbed clean --images`, then build)"
+            if row["created"] and time.time() - row["created"] > images.MAX_AGE
+            else ""
+        )
         typer.echo(f"{row['implementation']}@{row['release']:<{21 - len(row['implementation'])}}{row['version']:<10}{age}{stale}")
 
 
-@images_app.command("build", epilog="Example: testbed images build prosody@trixie  ·  testbed images build --for scenarios/smoke.yaml")
+@images_app.command(
+    "build", epilog="Example: testbed images build prosody@trixie  ·  testbed images build --for scenarios/smoke.yaml"
+)
 def images_build(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[IMPLEMENTATION]...", help="`prosody`, `prosody@trixie`; all, if none is named", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMPLEMENTATION]...", help="`prosody`, `prosody@trixie`; all, if none is named", show_default=False
+        ),
+    ] = None,
     for_: Annotated[Path | None, typer.Option("--for", metavar="SCENARIO", help="only what this scenario needs")] = None,
     jobs: Annotated[int | None, typer.Option(help="images built at once", min=1)] = None,
     quiet: Quiet = False,

@@ -46,7 +46,13 @@ PROFILES: dict[str, Profile] = {
         Profile("ca", "issued by the CA that every server trusts, for the right name, in its time", None, "ca"),
         Profile("xmpp-addr", "as `ca`, with the name as id-on-xmppAddr too", None, "ca", xmpp_addr=True),
         Profile("self-signed", "signed by its own key", "certificate-self-signed", "self"),
-        Profile("expired", "issued by the trusted CA, past its validity for thirty days", "certificate-expired", "ca", days=(-120, -30)),
+        Profile(
+            "expired",
+            "issued by the trusted CA, past its validity for thirty days",
+            "certificate-expired",
+            "ca",
+            days=(-120, -30),
+        ),
         Profile("wrong-host", "issued by the trusted CA for another domain", "certificate-wrong-host", "ca", names="other"),
         Profile("untrusted-ca", "issued by a CA that nobody trusts, which it sends along", "certificate-untrusted", "other"),
     )
@@ -134,11 +140,15 @@ class Pki:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             # both purposes: a server is a TLS client too when it initiates a stream (XEP-0178 §3)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+            )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
         if authority:
-            builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+            builder = builder.add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
+            )
         leaf = builder.sign(signer, hashes.SHA256())
         chain = authority.pem if authority and profile.issuer == "other" else b""
         return Issued(
@@ -149,7 +159,9 @@ class Pki:
             not_after=leaf.not_valid_after_utc.isoformat(),
         )
 
-    def issue_all(self, wanted: dict[tuple[str, str], None], progress: Callable[[int], None] = lambda _: None) -> dict[tuple[str, str], Issued]:
+    def issue_all(
+        self, wanted: dict[tuple[str, str], None], progress: Callable[[int], None] = lambda _: None
+    ) -> dict[tuple[str, str], Issued]:
         """Certificates for every (domain, profile name) in ``wanted``; one key per domain, the same in every phase."""
         domains = sorted({domain for domain, _ in wanted})
         with ThreadPoolExecutor() as pool:  # key generation leaves the interpreter lock

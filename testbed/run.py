@@ -1,7 +1,7 @@
 """The one orchestration loop: raises the federation of each phase, lets every pair talk, writes Observations. Judges nothing.
 
-A phase is measured in *epochs*: ``mesh`` starts all servers; ``alone-N`` starts some again and lets disjoint pairs talk, each as if
-it were the only one. In every epoch a pair may talk only while it is measured (the gate), so that one broken pair cannot disturb
+A phase is measured in *epochs*: ``mesh`` starts all servers; ``alone-N`` starts the two servers of one pair again, beside it, with a
+name server of their own. In every epoch a pair may talk only while it is measured (the gate), so that one broken pair cannot disturb
 another; how many talk at once follows the pressure that is measured on the machine.
 """
 
@@ -13,17 +13,15 @@ import datetime as dt
 import gzip
 import hashlib
 import itertools
-import json
 import os
 import platform
 import random
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -35,7 +33,8 @@ from testbed.engine import federation
 from testbed.engine.channel import Channel
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
-from testbed.model import Cell, EngineError, Observation, Outcome, Phase, Plan, Server, Settings, Source
+from testbed.model import Cell, EngineError, Implementation, Observation, Outcome, Phase, Plan, Server, Settings, Source
+from testbed.pace import Admission
 from testbed.pki import PROFILES
 from testbed.policy import expect
 from testbed.store import CLOSING, Writer
@@ -62,8 +61,12 @@ LINGER = 0.3
 """Seconds for which the gate stays open after a pair is done: longer than a delayed acknowledgement (RFC 1122 §4.2.3.2: below 0.5)."""
 CAPTURE_LAG = 1.2
 """Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
-WAVES = 3
-"""Confirmation epochs at most per phase in a normal run; what is left then stays as the mesh saw it, unconfirmed."""
+CONFIRM = 12
+"""Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
+OVERLAP = {"short": 3.0, "stock": 12.0}
+"""Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
+HEAVY = 1.0
+"""CPU seconds of a start from which on a boot keeps its place until it is done."""
 
 
 class Display(Protocol):
@@ -88,65 +91,29 @@ class Silent:
 
 
 @dataclass
-class Admission:
-    """How many negotiations may go on at once: follows the measured delay of the machine (additive up, halved down).
-
-    The delay is the time from asking the wiretap's agent for a gate to its answer, a round through two processes that do next to
-    nothing: on an idle machine a few milliseconds; when processors are short, it grows before anything else breaks.
-    """
-
-    limit: float = 6.0
-    lowest: float = 2.0
-    highest: float = 40.0
-    calm: float = 0.06
-    strained: float = 0.25
-    used: int = 0
-    delays: list[float] = field(default_factory=list)
-    _waiters: list[asyncio.Future[None]] = field(default_factory=list)
-
-    def measured(self, delay: float) -> None:
-        """Take a measured delay in seconds into account."""
-        self.delays.append(delay)
-        if delay > self.strained:
-            self.limit = max(self.lowest, self.limit * 0.7)
-        elif delay < self.calm:
-            self.limit = min(self.highest, self.limit + 0.5)
-        self._wake()
-
-    async def __aenter__(self) -> None:
-        while self.used >= self.limit:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(future)
-            await future
-        self.used += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self.used -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        free = int(self.limit) - self.used
-        while free > 0 and self._waiters:
-            waiter = self._waiters.pop(0)
-            if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
-
-
-@dataclass
 class Epoch:
-    """One start of servers within a phase."""
+    """One start of servers within a phase: the ``mesh``, or a pair that is measured ``alone-N``."""
 
     phase: Phase
     name: str
     servers: tuple[Server, ...]
-    pairs: list[tuple[str, str]]
-    """Unordered pairs; both directions are measured, one after the other."""
+    addresses: dict[str, tuple[str, str | None]]
+    """Domain -> IPv4 and IPv6 address."""
+    dns: str
+    """The name server that these servers ask."""
     containers: dict[str, Container] = field(default_factory=dict)
     macs: dict[str, str] = field(default_factory=dict)
     online: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    busy: dict[str, asyncio.Semaphore] = field(default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(PER_SERVER)))
     results: dict[str, str] = field(default_factory=dict)
     """Cell id -> `received` · `error` · `silence` · `unsendable` · `not-started`."""
+
+    began: float = 0.0
+    ended: float = float("inf")
+
+    def key(self, domain: str) -> str:
+        """The name of the client that is logged in at ``domain`` in this epoch."""
+        return f"{self.phase.name}:{self.name}:{domain}"
 
 
 class Runner:
@@ -165,27 +132,47 @@ class Runner:
         argv: Sequence[str] = (),
         timing: dict[str, float] | None = None,
     ) -> None:
-        self.plan, self.catalog, self.engine, self.images, self.writer, self.display = plan, catalog, engine, images, writer, display
+        self.plan, self.catalog, self.engine, self.images, self.writer, self.display = (
+            plan,
+            catalog,
+            engine,
+            images,
+            writer,
+            display,
+        )
         self.isolated, self.argv = isolated, list(argv)
         self.timing: dict[str, float] = timing if timing is not None else {}
         self.random = random.Random(plan.seed)
         self.issued: dict[tuple[str, str], pki.Issued] = {}
         self.threads = ThreadPoolExecutor(STARTS + 4, thread_name_prefix="engine")
         self.waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self.tokens: dict[str, tuple[Cell, str]] = {}
-        self.epoch: Epoch | None = None
+        self.tokens: dict[str, tuple[Cell, Epoch]] = {}
+        self.epochs: dict[str, Epoch] = {}
+        self.halted: set[int] = set()
         self.dissectors: dict[str, Dissector] = {}
-        self.versions: dict[str, str] = {}
+        self.versions: set[Implementation] = set()
         self.background: set[asyncio.Task[None]] = set()
         self.domains = {s.domain for s in plan.servers}
         self.by_domain = {s.domain: s for s in plan.servers}
 
     # --- the record ---
 
-    def note(self, source: Source, kind: str, *, time_: float | None = None, cell: Cell | None = None, epoch: Epoch | None = None, **data: Any) -> None:
+    def note(
+        self,
+        source: Source,
+        kind: str,
+        *,
+        time_: float | None = None,
+        phase: str | None = None,
+        cell: Cell | None = None,
+        epoch: Epoch | None = None,
+        **data: Any,
+    ) -> None:
         """Append one observation."""
-        phase = epoch.phase.name if epoch else cell.phase if cell else None
-        self.writer.append(Observation(time_ or time.time(), source, kind, phase, epoch.name if epoch else None, cell.id if cell else None, data))
+        phase = epoch.phase.name if epoch else cell.phase if cell else phase
+        self.writer.append(
+            Observation(time_ or time.time(), source, kind, phase, epoch.name if epoch else None, cell.id if cell else None, data)
+        )
 
     def manifest(self) -> dict[str, Any]:
         """What is written before the first container starts."""
@@ -247,6 +234,7 @@ class Runner:
         """Measure everything. Raises EngineError if the testbed itself cannot go on; what was recorded until then stays."""
         began = time.monotonic()
         self.loop = asyncio.get_running_loop()
+        self.starting = asyncio.Semaphore(STARTS)
         authorities = await self.off(lambda: pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)))
         wanted = {(d, s.certificate): None for p in self.plan.phases for d, s in p.settings.items()}
         self.display.stage("certificates", len(wanted))
@@ -279,9 +267,8 @@ class Runner:
         """Name server, wiretap and driver."""
         addresses = self.mesh.addresses
         hosts = {s.domain: addresses.of(s.index) for s in self.plan.servers}
-        self.by_address = {ip: d for d, pair in hosts.items() for ip in pair if ip}
         dns, tap, talker = await asyncio.gather(
-            self.off(lambda: self.mesh.start_dns(self.images.ids["dns"], zone.render_zone(hosts))),
+            self.off(lambda: self.mesh.start_dns(self.images.ids["dns"], zone.render_zone(hosts), addresses.dns)),
             self.off(lambda: self.mesh.create_agent("wiretap", self.images.ids["wiretap"], wiretap.files(), inside=False)),
             self.off(lambda: self.mesh.create_agent("driver", self.images.ids["driver"], driver.files(), inside=True)),
         )
@@ -291,222 +278,322 @@ class Runner:
             channel.start()
             await self.off(lambda channel=channel: federation.start(channel.container))
             await channel.expect(lambda e: e["event"] == "ready", 60, "its first word")
-        self.tap.send(do="prepare", name=f"s2s_{self.mesh.short}", servers=len(self.plan.servers), subnets=addresses.subnets, port=S2S_PORT, attempts=ATTEMPTS)
+        self.tap.send(
+            do="prepare",
+            name=f"s2s_{self.mesh.short}",
+            servers=len(self.plan.servers),
+            subnets=addresses.subnets,
+            port=S2S_PORT,
+            attempts=ATTEMPTS,
+        )
         ready = await self.tap.expect(lambda e: e["event"] in ("prepared", "failed") or e.get("ok") is False, 60, "the gate")
         if ready["event"] == "neighbours":
-            raise EngineError(f"{len(self.plan.servers)} servers need {ready['need']} entries in the neighbour table, which holds {ready['before']}: {ready['command']}")
+            raise EngineError(
+                f"{len(self.plan.servers)} servers need {ready['need']} entries in the neighbour table, which holds {ready['before']}: {ready['command']}"
+            )
         if ready["event"] == "failed":
             raise EngineError(f"the gate between servers cannot be made: {ready['reason']}")
 
     async def measure_phase(self, phase: Phase) -> None:
-        """The mesh, then whatever has to be confirmed alone."""
+        """The mesh, and beside it, each alone, whatever pairs came out otherwise than expected; or all of them alone."""
+        began = time.monotonic()
+        self.tap.send(do="capture", name=phase.name, interface=self.mesh.bridge, filter=capture_filter(S2S_PORT))
+        await self.tap.expect(lambda e: e["event"] in ("capturing", "failed"), 30, "the capture's start")
         pairs = [(a.domain, b.domain) for a, b in itertools.combinations(self.plan.servers, 2)]
         self.random.shuffle(pairs)
-        if not self.isolated:
-            mesh = Epoch(phase, "mesh", self.plan.servers, pairs)
-            await self.measure(mesh)
-            pairs = self.unexpected(mesh)
-            if pairs:
-                self.display.say(f"{phase.name}: {len(pairs)} pairs differ from what was expected: measuring each alone")
-        for number, wave in enumerate(disjoint(pairs), 1):
-            if number > WAVES and not self.isolated:
-                self.note(Source.ENGINE, "unconfirmed", pairs=[list(p) for w in disjoint(pairs)[WAVES:] for p in w])
-                break
-            chosen = {d for pair in wave for d in pair}
-            servers = tuple(s for s in self.plan.servers if s.domain in chosen)
-            await self.measure(Epoch(phase, f"alone-{number}", servers, wave))
+        self.epochs = {}
+        self.slots = asyncio.Queue[int]()
+        for slot in range(federation.SLOTS):
+            self.slots.put_nowait(slot)
+        self.alone: list[asyncio.Task[None]] = []
+        self.unconfirmed: list[list[str]] = []
+        self.admission = Admission()
+        if self.isolated:
+            self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
+            for a, b in pairs:
+                self.confirm(phase, a, b)
+        else:
+            await self.measure_mesh(phase, pairs)
+        while pending := [t for t in self.alone if not t.done()]:
+            await asyncio.gather(*pending)
+        for task in self.alone:
+            task.result()
+        if self.unconfirmed:
+            self.note(Source.ENGINE, "unconfirmed", phase=phase.name, pairs=self.unconfirmed)
+        talked = time.monotonic()
+        await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
+        await self.note_storms()
+        self.tap.send(do="stop")
+        await self.tap.expect(lambda e: e["event"] == "captured", 60, "the capture's end")
+        epochs = list(self.epochs.values())
+        for epoch in epochs:
+            await self.halt(epoch)
+        delays = sorted(self.admission.delays) or [0.0]
+        self.note(
+            Source.ENGINE,
+            "pressure",
+            phase=phase.name,
+            median=delays[len(delays) // 2],
+            highest=delays[-1],
+            limit=self.admission.limit,
+        )
+        self.timing[f"{phase.name}-measured"] = talked - began
+        # What is left to do (dissection, logs) needs no server: the next phase starts meanwhile.
+        task = asyncio.create_task(self.collect(phase, epochs))
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
 
-    def unexpected(self, epoch: Epoch) -> list[tuple[str, str]]:
-        """Pairs of which a direction failed, or succeeded, against the expectation: to be confirmed alone (acts, judges nothing)."""
-        found = []
-        for a, b in epoch.pairs:
-            for sender, receiver in ((a, b), (b, a)):
-                wanted = self.expected(epoch.phase, sender, receiver)
-                seen = {epoch.results.get(Cell(epoch.phase.name, sender, receiver, x).id) for x in self.plan.exchanges}
-                usual = {"received"} if wanted is Outcome.DELIVERED else {"error"}
-                if seen - usual - {"not-started"}:
-                    found.append((a, b))
-                    break
-        return found
+    async def measure_mesh(self, phase: Phase, pairs: list[tuple[str, str]]) -> None:
+        """Every server at once; a pair talks as soon as both are up."""
+        began = time.monotonic()
+        epoch = Epoch(
+            phase,
+            "mesh",
+            self.plan.servers,
+            {s.domain: self.mesh.addresses.of(s.index) for s in self.plan.servers},
+            self.mesh.addresses.dns[0],
+        )
+        self.display.stage(f"{phase.name}: servers", len(epoch.servers))
+        self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
+        self.begin(epoch)
+        boots = [asyncio.create_task(self.start_server(epoch, s)) for s in self.boot_order(epoch.servers)]
+        talking = [asyncio.create_task(self.mesh_pair(epoch, a, b)) for a, b in pairs]
+        try:
+            await asyncio.gather(*boots)
+            self.timing[f"{phase.name}-boot"] = time.monotonic() - began
+            await asyncio.gather(*talking)
+            self.timing[f"{phase.name}-cells"] = time.monotonic() - began
+        finally:
+            for task in (*boots, *talking):
+                task.cancel()
+
+    async def mesh_pair(self, epoch: Epoch, a: str, b: str) -> None:
+        """A pair in the mesh; alone as well if it came out otherwise than expected."""
+        await self.pair(epoch, a, b)
+        if self.unexpected(epoch, a, b):
+            if len(self.alone) < CONFIRM:
+                self.confirm(epoch.phase, a, b)
+            else:
+                self.unconfirmed.append([a, b])
+
+    def unexpected(self, epoch: Epoch, a: str, b: str) -> bool:
+        """Whether a direction failed, or succeeded, against the expectation: to be confirmed (acts, judges nothing)."""
+        for sender, receiver in ((a, b), (b, a)):
+            usual = {"received"} if self.expected(epoch.phase, sender, receiver) is Outcome.DELIVERED else {"error"}
+            seen = {epoch.results.get(Cell(epoch.phase.name, sender, receiver, x).id) for x in self.plan.exchanges}
+            if seen - usual - {"not-started"}:
+                return True
+        return False
 
     def expected(self, phase: Phase, sender: str, receiver: str) -> Outcome:
         """What ought to become of a stanza."""
         sides = [
-            self.catalog.side(self.by_domain[d], phase.settings[d], PROFILES[phase.settings[d].certificate].defect) for d in (sender, receiver)
+            self.catalog.side(self.by_domain[d], phase.settings[d], PROFILES[phase.settings[d].certificate].defect)
+            for d in (sender, receiver)
         ]
         return expect(sides[0], sides[1]).outcome
 
-    # --- an epoch ---
+    def confirm(self, phase: Phase, a: str, b: str) -> None:
+        """Have a pair measured alone."""
+        self.alone.append(asyncio.create_task(self.measure_alone(phase, a, b, f"alone-{len(self.alone) + 1}")))
+        if not self.isolated:
+            self.display.say(f"{phase.name}: {a} and {b} differ from what was expected: measuring them alone")
 
-    async def measure(self, epoch: Epoch) -> None:
-        """Start the servers, let the pairs talk, collect everything, stop the servers."""
-        began = time.monotonic()
-        label = f"{epoch.phase.name}" + ("" if epoch.name == "mesh" else f" {epoch.name}")
-        self.epoch = epoch
-        capture = f"{epoch.phase.name}-{epoch.name}"
-        self.display.stage(f"{label}: servers", len(epoch.servers))
-        self.display.stage(f"{label}: cells", 2 * len(epoch.pairs) * len(self.plan.exchanges))
-        self.note(Source.ENGINE, "epoch-started", epoch=epoch, servers=[s.domain for s in epoch.servers])
-        self.tap.send(do="capture", name=capture, interface=self.mesh.bridge, filter=capture_filter(S2S_PORT))
-        await self.tap.expect(lambda e: e["event"] in ("capturing", "failed"), 30, "the capture's start")
-        loop = asyncio.get_running_loop()
-        epoch.online = {s.domain: loop.create_future() for s in epoch.servers}
-        starting = asyncio.Semaphore(STARTS)
-        boots = [asyncio.create_task(self.start_server(epoch, s, starting, label)) for s in self.boot_order(epoch.servers)]
-        admission = Admission()
-        talking = [asyncio.create_task(self.pair(epoch, a, b, admission, label)) for a, b in epoch.pairs]
-        busy: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_SERVER))
-        self.busy = busy
+    async def measure_alone(self, phase: Phase, a: str, b: str, name: str) -> None:
+        """A federation of just the two, started for it: fresh containers, a name server of its own, other addresses."""
+        slot = await self.slots.get()
         try:
-            await asyncio.gather(*boots)
-            started = time.monotonic()
-            await asyncio.gather(*talking)
+            dns, first, second = self.mesh.addresses.alone(len(self.plan.servers), slot)
+            servers = (self.by_domain[a], self.by_domain[b])
+            epoch = Epoch(phase, name, servers, {a: first, b: second}, dns[0])
+            ready = [self.images.server(s.implementation) and not phase.settings[s.domain].unsupported for s in servers]
+            if all(ready):
+                server = await self.off(
+                    lambda: self.mesh.start_dns(
+                        self.images.ids["dns"], zone.render_zone(epoch.addresses), dns, f"{phase.name}-{name}-dns"
+                    )
+                )
+                epoch.containers["dns"] = server
+            self.begin(epoch)
+            await asyncio.gather(*(self.start_server(epoch, s) for s in servers))
+            await self.pair(epoch, a, b)
+            await asyncio.sleep(LINGER + 0.1)
+            await self.halt(epoch)
         finally:
-            for task in (*boots, *talking):
-                task.cancel()
-        talked = time.monotonic()
-        await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
-        self.tap.send(do="storms")
-        storms = await self.tap.expect(lambda e: e["event"] == "storms", 30, "the storms")
-        names = {mac: d for d, mac in epoch.macs.items()}
-        for storm in storms["pairs"]:
-            if storm["from"] in names and storm["to"] in names:
-                self.note(Source.WIRE, "storm", epoch=epoch, sender=names[storm["from"]], receiver=names[storm["to"]], cut=storm["attempts"])
-        self.tap.send(do="stop")
-        await self.tap.expect(lambda e: e["event"] == "captured", 60, "the capture's end")
-        self.talker.send(do="reset")
-        await self.talker.expect(lambda e: e["event"] == "reset", 60, "the clients' end")
-        # What is left to do (dissection, logs) needs no server: the next epoch may start meanwhile.
-        await asyncio.gather(*(self.off(lambda c=c: quietly(lambda: c.kill())) for c in epoch.containers.values()))
-        task = asyncio.create_task(self.collect(epoch, capture))
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
-        await task  # simple first: one after the other
-        key = capture
-        self.timing[f"{key}-boot"] = started - began
-        self.timing[f"{key}-cells-after-boot"] = talked - started
-        self.timing[f"{key}-collect"] = time.monotonic() - talked
-        delays = sorted(admission.delays) or [0.0]
-        self.note(Source.ENGINE, "pressure", epoch=epoch, median=delays[len(delays) // 2], highest=delays[-1], limit=admission.limit)
+            self.slots.put_nowait(slot)
+
+    def begin(self, epoch: Epoch) -> None:
+        """Make an epoch known."""
+        self.epochs[epoch.name], epoch.began = epoch, time.time()
+        epoch.online = {s.domain: self.loop.create_future() for s in epoch.servers}
+        self.note(Source.ENGINE, "epoch-started", epoch=epoch, servers=[s.domain for s in epoch.servers])
+
+    async def halt(self, epoch: Epoch) -> None:
+        """End an epoch's servers; what they logged stays for `collect`."""
+        if id(epoch) in self.halted:
+            return
+        self.halted.add(id(epoch))
+        self.talker.send(do="logout", clients=[epoch.key(s.domain) for s in epoch.servers])
+        containers = list(epoch.containers.values())
+        parts = [containers[n::STARTS] for n in range(STARTS)]
+        await asyncio.gather(*(self.off(lambda part=part: federation.halt(part)) for part in parts if part))
+        epoch.ended = time.time()
         self.note(Source.ENGINE, "epoch-ended", epoch=epoch)
         self.writer.flush()
+
+    async def note_storms(self) -> None:
+        """Who tried to connect without pause."""
+        self.tap.send(do="storms")
+        storms = await self.tap.expect(lambda e: e["event"] == "storms", 30, "the storms")
+        for epoch in self.epochs.values():
+            names = {mac: d for d, mac in epoch.macs.items()}
+            for storm in storms["pairs"]:
+                if storm["from"] in names and storm["to"] in names:
+                    self.note(
+                        Source.WIRE,
+                        "storm",
+                        epoch=epoch,
+                        sender=names[storm["from"]],
+                        receiver=names[storm["to"]],
+                        cut=storm["attempts"],
+                    )
 
     def boot_order(self, servers: Iterable[Server]) -> list[Server]:
         """Light servers first: their pairs can talk while the heavy ones still boot."""
         return sorted(servers, key=lambda s: (self.catalog.image(s.implementation).spec.boot_weight, s.index))
 
-    async def start_server(self, epoch: Epoch, server: Server, starting: asyncio.Semaphore, label: str) -> None:
+    async def start_server(self, epoch: Epoch, server: Server) -> None:
         """Raise one server and log its client in; the outcome is in ``epoch.online``."""
-        settings = epoch.phase.settings[server.domain]
-        image = self.images.server(server.implementation)
-        online = epoch.online[server.domain]
+        phase, online = epoch.phase, epoch.online[server.domain]
+        settings, image = phase.settings[server.domain], self.images.server(server.implementation)
         if settings.unsupported or image is None:
             online.set_result(False)
-            self.display.advance(f"{label}: servers")
-            return
-        async with starting:
+        else:
             try:
-                files = self.files(server, settings, epoch)
-                container = await self.off(lambda: self.mesh.create_server(server, image, files, f"{epoch.phase.name}-{epoch.name}"))
-                epoch.containers[server.domain] = container
-                await self.off(lambda: federation.start(container))
-                facts = await self.off(lambda: federation.facts(container, f"s2s-testbed-{self.mesh.short}"))
-                if not facts["running"]:
-                    raise EngineError(f"the server ended at once, with status {facts['exit']}")
-                epoch.macs[server.domain] = facts["mac"]
-                self.note(Source.ENGINE, "server-started", epoch=epoch, domain=server.domain, image=facts["image"], mac=facts["mac"])
+                async with self.starting:
+                    await self.start_container(epoch, server, settings, image)
+                    if self.catalog.image(server.implementation).spec.boot_weight >= HEAVY:
+                        # a heavy boot keeps its place until it is done: more at once only take longer each
+                        await asyncio.wait({online}, timeout=BOOT)
+                await asyncio.wait({online}, timeout=BOOT + 30)
+                if not online.done():
+                    raise EngineError(f"its client was not online within {BOOT + 30:.0f} s")
+                await self.note_version(epoch, server)
             except EngineError as error:
                 self.note(Source.ENGINE, "server-failed", epoch=epoch, domain=server.domain, reason=str(error))
                 self.display.say(f"{server.domain}: {error}")
-                online.set_result(False)
-                self.display.advance(f"{label}: servers")
-                return
-            weight = self.catalog.image(server.implementation).spec.boot_weight
-            self.talker.send(do="login", domain=server.domain, address=self.mesh.addresses.of(server.index)[0], port=5222, timeout=BOOT)
-            if weight > 1:  # a heavy boot keeps its place until it is done: more at once only take longer each
-                await asyncio.wait({online}, timeout=BOOT)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(online), BOOT + 30)
-        self.display.advance(f"{label}: servers")
-        key = str(server.implementation)
-        if online.done() and online.result() and key not in self.versions:
-            self.versions[key] = ""
-            package = self.catalog.image(server.implementation).spec.package
-            try:
-                self.versions[key] = await self.off(lambda: federation.execute(container, ["dpkg-query", "-W", "-f=${Version}", package]))
-                self.note(Source.ENGINE, "version", implementation=server.implementation.name, release=server.implementation.release, version=self.versions[key])
-            except EngineError as error:
-                self.note(Source.ENGINE, "version", implementation=server.implementation.name, release=server.implementation.release, version=None, reason=str(error))
+                if not online.done():
+                    online.set_result(False)
+        if epoch.name == "mesh":
+            self.display.advance(f"{phase.name}: servers")
+
+    async def start_container(self, epoch: Epoch, server: Server, settings: Settings, image: str) -> None:
+        """Create and start a server's container, and send its client off. Raises EngineError."""
+        files = self.files(server, settings, epoch)
+        name = f"{epoch.phase.name}-{epoch.name}-{server.domain.split('.')[0]}"
+        address = epoch.addresses[server.domain]
+        container = await self.off(lambda: self.mesh.create_server(name, image, files, address, epoch.dns))
+        epoch.containers[server.domain] = container
+        await self.off(lambda: federation.start(container))
+        facts = await self.off(lambda: federation.facts(container, self.mesh.name))
+        if not facts["running"]:
+            raise EngineError(f"the server ended at once, with status {facts['exit']}")
+        epoch.macs[server.domain] = facts["mac"]
+        self.note(
+            Source.ENGINE,
+            "server-started",
+            epoch=epoch,
+            domain=server.domain,
+            image=facts["image"],
+            mac=facts["mac"],
+            address=address[0],
+            address6=address[1],
+        )
+        self.talker.send(
+            do="login", client=epoch.key(server.domain), domain=server.domain, address=address[0], port=5222, timeout=BOOT
+        )
+
+    async def note_version(self, epoch: Epoch, server: Server) -> None:
+        """What the running server's package says of its version; asked once per release."""
+        key = server.implementation
+        if key in self.versions or not epoch.online[server.domain].result():
+            return
+        self.versions.add(key)
+        package = self.catalog.image(key).spec.package
+        container = epoch.containers[server.domain]
+        version = await self.off(lambda: federation.execute(container, ["dpkg-query", "-W", "-f=${Version}", package]))
+        self.note(Source.ENGINE, "version", implementation=key.name, release=key.release, version=version)
 
     def files(self, server: Server, settings: Settings, epoch: Epoch) -> dict[str, bytes]:
         """Everything that stands in the server's /etc/testbed; the rendered part is kept as evidence, keys are not."""
-        rendered = self.catalog.image(server.implementation).render(server, settings, timers=self.plan.timers, ipv6=self.mesh.addresses.net6 is not None)
+        rendered = self.catalog.image(server.implementation).render(
+            server, settings, timers=self.plan.timers, ipv6=self.mesh.addresses.net6 is not None
+        )
         issued = self.issued[server.domain, settings.certificate].files()
-        if epoch.name == "mesh" or self.isolated:
-            for name, data in {**rendered, "cert.pem": issued["cert.pem"]}.items():
-                self.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
+        for name, data in {**rendered, "cert.pem": issued["cert.pem"]}.items():
+            self.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
         return {**rendered, **issued}
 
-    async def pair(self, epoch: Epoch, a: str, b: str, admission: Admission, label: str) -> None:
-        """Both directions of a pair, one after the other, while the gate is open for it alone of the two."""
+    async def pair(self, epoch: Epoch, a: str, b: str) -> None:
+        """Both directions of a pair; the gate is open to it for just as long as it is measured."""
         up = [await asyncio.shield(epoch.online[d]) for d in (a, b)]
-        cells = [Cell(epoch.phase.name, s, r, x) for s, r in ((a, b), (b, a)) for x in self.plan.exchanges]
+        directions = [[Cell(epoch.phase.name, s, r, x) for x in self.plan.exchanges] for s, r in ((a, b), (b, a))]
+        shown = epoch.name == "mesh" or self.isolated
         if not all(up):
-            for cell in cells:
+            for cell in itertools.chain(*directions):
                 epoch.results[cell.id] = "not-started"
-            self.display.advance(f"{label}: cells", len(cells))
+                if shown:
+                    self.display.advance(f"{epoch.phase.name}: cells")
             return
         first, second = sorted((a, b))  # one order of taking places: no two pairs wait for each other
-        async with self.busy[first], self.busy[second]:
+        async with epoch.busy[first], epoch.busy[second]:
             gate = [[epoch.macs[a], epoch.macs[b]], [epoch.macs[b], epoch.macs[a]]]
-            token = f"{a}|{b}"
-            for number, cell in enumerate(cells):
-                await admission.__aenter__()
-                held = True
-                try:
-                    if number == 0:
-                        asked = time.monotonic()
-                        self.tap.send(do="open", pairs=gate, token=token)
-                        opened = await self.tap.expect(lambda e: e.get("token") == token or (e["event"] == "failed" and token in str(e)), 60, "an open gate")
-                        if opened["event"] == "failed":
-                            raise EngineError(f"the gate does not open: {opened['reason']}")
-                        admission.measured(time.monotonic() - asked)
-                    answer = self.send(epoch, cell)
-                    await asyncio.wait({answer}, timeout=NEGOTIATION)
-                    if not answer.done():
-                        await admission.__aexit__()
-                        held = False
-                        await asyncio.wait({answer}, timeout=PATIENCE[self.plan.timers] - NEGOTIATION)
-                finally:
-                    if held:
-                        await admission.__aexit__()
-                await self.conclude(epoch, cell, answer)
-                self.display.advance(f"{label}: cells")
+            token = f"{epoch.key(a)}|{b}"
+            async with self.admission:
+                asked = time.monotonic()
+                self.tap.send(do="open", pairs=gate, token=token)
+                opened = await self.tap.expect(
+                    lambda e: e.get("token") == token or (e["event"] == "failed" and token in str(e)), 60, "an open gate"
+                )
+                if opened["event"] == "failed":
+                    raise EngineError(f"the gate does not open: {opened['reason']}")
+                self.admission.measured(time.monotonic() - asked)
+            answers: list[asyncio.Task[None]] = []
+            for cells in directions:
+                for cell in cells:
+                    answers.append(asyncio.create_task(self.cell(epoch, cell, shown)))
+                    # The second direction begins when the first has its answer; one that is stuck does not hold it up for ever.
+                    await asyncio.wait({answers[-1]}, timeout=OVERLAP[self.plan.timers])
+            await asyncio.gather(*answers)
         # The last acknowledgements are still under way, and a stream that is cut in the middle of a segment looks like a sick one.
         self.loop.call_later(LINGER, lambda: self.tap.send(do="close", pairs=gate))
 
-    def send(self, epoch: Epoch, cell: Cell) -> asyncio.Future[dict[str, Any]]:
-        """Let the sender's client write; the future gets what becomes of it."""
+    async def cell(self, epoch: Epoch, cell: Cell, shown: bool) -> None:
+        """Let the sender's client write, wait for what becomes of it, and note a silence only with both clients proven alive."""
         token = "cell-" + hashlib.sha256(f"{self.writer.id}/{cell.id}/{epoch.name}".encode()).hexdigest()[:16]
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self.tokens[token] = (cell, epoch.name)
-        self.waiting[token] = answer
-        self.note(Source.ENGINE, "attempt", cell=cell, epoch=epoch, token=token)
-        self.talker.send(do="send", token=token, exchange=cell.exchange, sender=cell.sender, receiver=cell.receiver)
-        return answer
+        answer: asyncio.Future[dict[str, Any]] = self.loop.create_future()
+        async with self.admission:
+            self.tokens[token], self.waiting[token] = (cell, epoch), answer
+            self.note(Source.ENGINE, "attempt", cell=cell, epoch=epoch, token=token)
+            self.talker.send(
+                do="send", client=epoch.key(cell.sender), token=token, exchange=cell.exchange, receiver=cell.receiver
+            )
+            await asyncio.wait({answer}, timeout=NEGOTIATION)
+        # What has no answer by now only waits: it needs no place among those that negotiate.
+        await asyncio.wait({answer}, timeout=PATIENCE[self.plan.timers] - NEGOTIATION)
+        epoch.results[cell.id] = answer.result()["event"] if answer.done() else "silence"
+        if not answer.done():
+            await self.sentinels(epoch, cell)
+        if shown:
+            self.display.advance(f"{cell.phase}: cells")
 
-    async def conclude(self, epoch: Epoch, cell: Cell, answer: asyncio.Future[dict[str, Any]]) -> None:
-        """What the clients saw of a cell; a silence counts only with both clients proven alive after it."""
-        if answer.done():
-            epoch.results[cell.id] = answer.result()["event"]
-            return
-        epoch.results[cell.id] = "silence"
+    async def sentinels(self, epoch: Epoch, cell: Cell) -> None:
+        """A message of each client to itself, through its own server: a silence says something only if both come back."""
         alive = {}
         for domain in (cell.sender, cell.receiver):
             token = f"sentinel-{hashlib.sha256(f'{cell.id}{domain}{time.time()}'.encode()).hexdigest()[:16]}"
-            self.waiting[token] = asyncio.get_running_loop().create_future()
-            self.talker.send(do="ping", domain=domain, token=token)
-            alive[domain] = self.waiting[token]
+            alive[domain] = self.waiting[token] = self.loop.create_future()
+            self.talker.send(do="ping", client=epoch.key(domain), token=token)
         await asyncio.wait(set(alive.values()), timeout=SENTINEL)
         self.note(
             Source.ENGINE, "silence", cell=cell, epoch=epoch, waited=PATIENCE[self.plan.timers],
@@ -517,37 +604,32 @@ class Runner:
 
     def on_driver(self, event: dict[str, Any]) -> None:
         """Driver -> observations, and whoever waits for it."""
-        kind, epoch = event.pop("event"), self.epoch
-        moment = event.pop("time")
-        token = event.get("token", "")
-        if kind in ("received", "error", "sent", "unsendable"):
-            if token not in self.tokens:
-                return
-            cell, name = self.tokens[token]
+        kind, moment, token = event.pop("event"), event.pop("time"), event.get("token", "")
+        waiter = self.waiting.get(token)
+        if kind in ("received", "error", "sent", "unsendable") and token in self.tokens:
+            cell, epoch = self.tokens[token]
+            told = {"received": cell.receiver, "error": cell.sender}.get(kind)
+            if told and event.get("client") != epoch.key(told):
+                return  # the other end's echo: what matters is which client was told
             source = Source.RECEIVER if kind == "received" else Source.SENDER
-            # A bounce may come from the receiver's side as well: what matters is which client was told.
-            observer = event.get("domain")
-            if kind == "error" and observer != cell.sender:
-                return
-            if kind == "received" and observer != cell.receiver:
-                return
-            self.writer.append(Observation(moment, source, kind, cell.phase, name, cell.id, {k: v for k, v in event.items() if v not in ("", None)}))
-            waiter = self.waiting.get(token)
+            data = {k: v for k, v in event.items() if k != "client" and v not in ("", None)}
+            self.writer.append(Observation(moment, source, kind, cell.phase, epoch.name, cell.id, data))
             if kind != "sent" and waiter and not waiter.done():
                 waiter.set_result({"event": kind, **event})
-        elif kind == "alive":
-            waiter = self.waiting.get(token)
-            if waiter and not waiter.done():
-                waiter.set_result(event)
-        elif kind in ("online", "login-failed") and epoch:
-            self.note(Source.ENGINE, kind, time_=moment, epoch=epoch, **event)
-            future = epoch.online.get(event["domain"])
-            if future and not future.done():
-                future.set_result(kind == "online")
+        elif kind == "alive" and waiter and not waiter.done():
+            waiter.set_result(event)
+        elif kind in ("online", "login-failed", "disconnected"):
+            _, name, domain = event.pop("client").split(":", 2)
+            found = self.epochs.get(name)
+            if found is None or domain not in found.online:
+                return
+            self.note(Source.ENGINE, kind, time_=moment, epoch=found, domain=domain, **event)
+            if kind != "disconnected" and not found.online[domain].done():
+                found.online[domain].set_result(kind == "online")
             if kind == "login-failed":
-                self.display.say(f"{event['domain']}: its client cannot log in: {event['reason']}")
-        elif kind in ("disconnected", "driver-error") and epoch:
-            self.note(Source.ENGINE, kind, time_=moment, epoch=epoch, **event)
+                self.display.say(f"{domain}: its client cannot log in: {event['reason']}")
+        elif kind == "driver-error":
+            self.note(Source.ENGINE, kind, time_=moment, **event)
 
     def on_tap(self, event: dict[str, Any]) -> None:
         """Wiretap -> dissector, and what concerns the whole machine -> record."""
@@ -555,43 +637,68 @@ class Runner:
             case "packets":
                 self.dissectors[event["name"]].feed(event["lines"])
             case "neighbours" | "captured" | "failed":
-                self.note(Source.ENGINE, f"wiretap-{event['event']}", **{k: v for k, v in event.items() if k not in ("event", "time")})
+                self.note(
+                    Source.ENGINE, f"wiretap-{event['event']}", **{k: v for k, v in event.items() if k not in ("event", "time")}
+                )
 
-    # --- what is left after an epoch ---
+    # --- what is left after a phase ---
 
-    async def collect(self, epoch: Epoch, capture: str) -> None:
-        """Wire and logs of an epoch become observations; capture and logs become evidence; the containers go."""
-        self.display.stage(f"{capture}: evidence", len(epoch.containers) + 1)
-        self.dissectors[capture] = Dissector(S2S_PORT)
-        self.tap.send(do="dissect", name=capture)
+    async def collect(self, phase: Phase, epochs: list[Epoch]) -> None:
+        """Wire and logs of a phase become observations; capture and logs become evidence; the containers go."""
+        began = time.monotonic()
+        stage = f"{phase.name}: evidence"
+        todo = [(e, d, c) for e in epochs for d, c in e.containers.items()]
+        self.display.stage(stage, len(todo) + 1)
+        self.dissectors[phase.name] = Dissector(S2S_PORT)
+        dissected = self.tap.expect(lambda e: e["event"] == "dissected" and e["name"] == phase.name, 900, "the dissection")
+        self.tap.send(do="dissect", name=phase.name)
+        await asyncio.gather(*(self.off(lambda e=e, d=d, c=c: self.read_log(e, d, c, stage)) for e, d, c in todo))
+        done = await dissected
+        if done["status"]:
+            self.note(
+                Source.ENGINE, "wiretap-failed", phase=phase.name, reason=f"tshark ended with {done['status']}: {done['said']}"
+            )
+        # Two pairs measured alone, one after the other, may have had one slot's addresses: the time tells them apart.
+        for stream in self.dissectors.pop(phase.name).streams.values():
+            ends = [owner(ip, stream.start, epochs) for ip in (stream.initiator, stream.receiver)]
+            if ends[0] and ends[1] and ends[0][0] == ends[1][0]:
+                facts = {k: v for k, v in stream.facts().items() if k not in ("initiator", "receiver")}
+                self.writer.append(
+                    Observation(
+                        stream.start,
+                        Source.WIRE,
+                        "stream",
+                        phase.name,
+                        ends[0][0],
+                        None,
+                        {"sender": ends[0][1], "receiver": ends[1][1], **facts},
+                    )
+                )
+        target = self.writer.evidence(phase.name, "s2s.pcapng")
+        with contextlib.suppress(EngineError):
+            await self.off(lambda: federation.fetch(self.tap.container, f"/captures/{phase.name}.pcapng", target))
+        self.display.advance(stage)
+        self.timing[f"{phase.name}-evidence"] = time.monotonic() - began
 
-        def log(domain: str, container: Container) -> None:
-            raw = federation.logs(container)
-            federation.drop([container])
-            self.writer.evidence(epoch.phase.name, epoch.name, f"{domain}.log.gz").write_bytes(gzip.compress(raw, 3))
+    def read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
+        """A container's log as evidence and as observations; then the container goes. Runs in a thread."""
+        raw = federation.logs(container)
+        federation.drop([container])
+        self.writer.evidence(epoch.phase.name, epoch.name, f"{domain}.log.gz").write_bytes(gzip.compress(raw, 3))
+        if domain in self.by_domain:
+            addresses = {ip: d for d, pair in epoch.addresses.items() for ip in pair if ip}
             logs = self.catalog.image(self.by_domain[domain].implementation).logs
             found = serverlog.observe(
-                logs, serverlog.stamped(raw), server=domain, domains=self.domains, addresses=self.by_address, phase=epoch.phase.name, epoch=epoch.name
+                logs,
+                serverlog.stamped(raw),
+                server=domain,
+                domains=self.domains,
+                addresses=addresses,
+                phase=epoch.phase.name,
+                epoch=epoch.name,
             )
-            asyncio.run_coroutine_threadsafe(self.take(found), loop).result()
-            self.display.advance(f"{capture}: evidence")
-
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(self.off(lambda d=d, c=c: log(d, c)) for d, c in epoch.containers.items()))
-        done = await self.tap.expect(lambda e: e["event"] == "dissected" and e["name"] == capture, 600, "the dissection")
-        if done["status"]:
-            self.note(Source.ENGINE, "wiretap-failed", epoch=epoch, reason=f"tshark ended with {done['status']}: {done['said']}")
-        for stream in self.dissectors.pop(capture).streams.values():
-            a, b = self.by_address.get(stream.initiator), self.by_address.get(stream.receiver)
-            if a and b:
-                facts = stream.facts()
-                for key in ("initiator", "receiver"):
-                    facts.pop(key)
-                self.writer.append(Observation(stream.start, Source.WIRE, "stream", epoch.phase.name, epoch.name, None, {"sender": a, "receiver": b, **facts}))
-        target = self.writer.evidence(epoch.phase.name, epoch.name, "s2s.pcapng")
-        with contextlib.suppress(EngineError):
-            await self.off(lambda: federation.fetch(self.tap.container, f"/captures/{capture}.pcapng", target))
-        self.display.advance(f"{capture}: evidence")
+            asyncio.run_coroutine_threadsafe(self.take(found), self.loop).result()
+        self.loop.call_soon_threadsafe(self.display.advance, stage)
 
     async def take(self, observations: list[Observation]) -> None:
         """Append on the event loop: one writer."""
@@ -599,19 +706,14 @@ class Runner:
             self.writer.append(observation)
 
 
-def disjoint(pairs: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-    """The pairs in waves, no server twice in one (greedy edge colouring: at most twice as many waves as a server has pairs)."""
-    waves: list[tuple[set[str], list[tuple[str, str]]]] = []
-    for a, b in pairs:
-        for members, wave in waves:
-            if a not in members and b not in members:
-                break
-        else:
-            members, wave = set(), []
-            waves.append((members, wave))
-        members |= {a, b}
-        wave.append((a, b))
-    return [wave for _, wave in waves]
+def owner(ip: str, moment: float, epochs: Iterable[Epoch]) -> tuple[str, str] | None:
+    """The epoch and the domain that an address belonged to at a time."""
+    for epoch in epochs:
+        if epoch.began <= moment <= epoch.ended:
+            for domain, pair in epoch.addresses.items():
+                if ip in pair:
+                    return epoch.name, domain
+    return None
 
 
 def capture_filter(port: int) -> str:
@@ -621,17 +723,16 @@ def capture_filter(port: int) -> str:
     return f"tcp port {port} and (({v4}) or ({v6}))"
 
 
-def quietly(work: Any) -> None:
-    """Do it; what is gone already is no error."""
-    with contextlib.suppress(Exception):
-        work()
-
-
 def revision() -> str | None:
     """The git revision of the testbed's code, with `+` if it was changed; None outside a checkout."""
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except OSError:
         return None

@@ -52,7 +52,9 @@ class Where(_Strict):
 class Set(_Strict):
     """What a phase changes."""
 
-    policy: PolicySpec | None = Field(None, description="a preset, a preset with dimensions changed, or only the dimensions that change")
+    policy: PolicySpec | None = Field(
+        None, description="a preset, a preset with dimensions changed, or only the dimensions that change"
+    )
     certificate: str | None = None
 
 
@@ -106,7 +108,10 @@ class _Reader:
         for position, phase in enumerate(phases):
             if phase.name in seen:
                 raise self.document.error(
-                    f"two phases are named `{phase.name}`", ["phases", position, "name"], value=phase.name, hint="cells are named by their phase"
+                    f"two phases are named `{phase.name}`",
+                    ["phases", position, "name"],
+                    value=phase.name,
+                    hint="cells are named by their phase",
                 )
             seen.add(phase.name)
         cells = tuple(
@@ -142,28 +147,40 @@ class _Reader:
             )
             if entry.domain and len(combinations) > 1:
                 raise self.document.error(
-                    f"one domain for {len(combinations)} servers", [*place, "domain"], value=entry.domain, hint="leave `domain` away, or name each server by itself"
+                    f"one domain for {len(combinations)} servers",
+                    [*place, "domain"],
+                    value=entry.domain,
+                    hint="leave `domain` away, or name each server by itself",
                 )
             for implementation, policy, certificate in combinations:
                 domain = entry.domain or _domain(implementation, policy, certificate)
                 if not _is_domain(domain):
                     raise self.document.error(
-                        f"`{domain}` is not a usable domain", [*place, "domain"], value=domain,
+                        f"`{domain}` is not a usable domain",
+                        [*place, "domain"],
+                        value=domain,
                         hint="a lower-case DNS name under .example, such as a.example (resolvers answer .test, .invalid and .localhost themselves)",
                     )
                 if domain in taken:
                     raise self.document.error(
-                        f"the domain `{domain}` is taken twice", [*place, "domain"] if entry.domain else place, value=domain,
+                        f"the domain `{domain}` is taken twice",
+                        [*place, "domain"] if entry.domain else place,
+                        value=domain,
                         hint=f"first at line {taken[domain]}; give one of them a `domain:` of its own",
                     )
                 taken[domain] = self.document.line(place)
                 servers.append(Server(domain, implementation, policy, certificate, len(servers)))
         if len(servers) < 2:
             raise self.document.error(
-                f"a federation of {len(servers)} server{'s' if len(servers) != 1 else ''} has no pair", ["servers"], value=len(servers), hint="name at least two servers"
+                f"a federation of {len(servers)} server{'s' if len(servers) != 1 else ''} has no pair",
+                ["servers"],
+                value=len(servers),
+                hint="name at least two servers",
             )
         if len(servers) > MAX_SERVERS:
-            raise self.document.error(f"{len(servers)} servers are more than one machine takes ({MAX_SERVERS})", ["servers"], value=len(servers))
+            raise self.document.error(
+                f"{len(servers)} servers are more than one machine takes ({MAX_SERVERS})", ["servers"], value=len(servers)
+            )
         return tuple(servers)
 
     def implementations(self, value: str | list[str], place: list[str | int]) -> list[Implementation]:
@@ -192,7 +209,10 @@ class _Reader:
         preset = str(spec.get("preset", base.preset if base else ""))
         if preset not in PRESETS:
             raise self.document.error(
-                f"unknown policy `{preset}`" if preset else "a policy record needs a `preset`", [*place, "preset"], value=preset or None, allowed=PRESETS
+                f"unknown policy `{preset}`" if preset else "a policy record needs a `preset`",
+                [*place, "preset"],
+                value=preset or None,
+                allowed=PRESETS,
             )
         values = {d.name: d.values for d in DIMENSIONS}
         for name, value in changes.items():
@@ -233,7 +253,10 @@ class _Reader:
         return Phase(
             entry.name,
             {
-                s.domain: Settings(*settings[s.domain], self.catalog.image(s.implementation).unsupported(settings[s.domain][0], s.implementation.release))
+                s.domain: Settings(
+                    *settings[s.domain],
+                    self.catalog.image(s.implementation).unsupported(settings[s.domain][0], s.implementation.release),
+                )
                 for s in servers
             },
         )
@@ -263,9 +286,15 @@ class _Reader:
             for glob in _listed(wanted):
                 if not fnmatch.filter(texts, glob):
                     return self.document.error(
-                        f"the selector `{key}: {glob}` matches no server", [*here, "where", key], value=glob, allowed=texts, hint=did_you_mean(glob, texts)
+                        f"the selector `{key}: {glob}` matches no server",
+                        [*here, "where", key],
+                        value=glob,
+                        allowed=texts,
+                        hint=did_you_mean(glob, texts),
                     )
-        return self.document.error("the selector matches no server: each key matches some, but no server all of them", [*here, "where"])
+        return self.document.error(
+            "the selector matches no server: each key matches some, but no server all of them", [*here, "where"]
+        )
 
 
 def _listed(value: Any) -> list[Any]:
@@ -278,7 +307,11 @@ def _text(value: object) -> str:
 
 def _domain(implementation: Implementation, policy: Policy, certificate: str) -> str:
     parts = [implementation.name, implementation.release, policy.name] + ([certificate] if certificate != "ca" else [])
-    label = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).replace("tls_min=", "min").replace("tls_max=", "max").replace("forward_secrecy=", "fs-")).strip("-")
+    label = re.sub(
+        r"[^a-z0-9]+",
+        "-",
+        "-".join(parts).replace("tls_min=", "min").replace("tls_max=", "max").replace("forward_secrecy=", "fs-"),
+    ).strip("-")
     return f"{label[:63].rstrip('-')}.example"
 
 

@@ -57,7 +57,14 @@ def stamped(raw: bytes) -> Iterator[tuple[float, str]]:
 
 
 def observe(
-    logs: LogsFile, lines: Iterable[tuple[float, str]], *, server: str, domains: set[str], addresses: Mapping[str, str], phase: str, epoch: str
+    logs: LogsFile,
+    lines: Iterable[tuple[float, str]],
+    *,
+    server: str,
+    domains: set[str],
+    addresses: Mapping[str, str],
+    phase: str,
+    epoch: str,
 ) -> list[Observation]:
     """What the log of ``server`` says of its peers; ``addresses`` maps an IP address to a domain of the federation."""
     found: list[tuple[float, int, dict[str, Any]]] = []

@@ -35,7 +35,9 @@ class Writer:
                 except FileExistsError:
                     continue
         except OSError as error:
-            raise InputError(f"results cannot be written: {error.strerror}", file=str(results), hint="choose another folder with --results") from None
+            raise InputError(
+                f"results cannot be written: {error.strerror}", file=str(results), hint="choose another folder with --results"
+            ) from None
         self.id = self.path.name
         self._file = (self.path / "observations.jsonl").open("a", encoding="utf-8")
         self.count = 0
@@ -106,7 +108,12 @@ def load(path: Path) -> Record:
     """Read a run back. Raises InputError if its schema is another one or a line is damaged (a cut last line is passed over)."""
     manifest = json.loads((path / "manifest.json").read_text())
     if manifest.get("schema") != SCHEMA:
-        raise InputError(f"schema {manifest.get('schema')} is not {SCHEMA}", file=str(path / "manifest.json"), line=1, hint="use the release that wrote it")
+        raise InputError(
+            f"schema {manifest.get('schema')} is not {SCHEMA}",
+            file=str(path / "manifest.json"),
+            line=1,
+            hint="use the release that wrote it",
+        )
     observations = tuple(_read(path / "observations.jsonl"))
     complete = any(o.kind == CLOSING for o in observations[-1:])
     return Record(path, manifest, observations, complete)

@@ -32,7 +32,10 @@ class Document:
         except FileNotFoundError:
             near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
             raise InputError(
-                "no such file", file=self.file, allowed=tuple(near), hint=f"the files above stand in {_shown(path.parent)}" if near else None
+                "no such file",
+                file=self.file,
+                allowed=tuple(near),
+                hint=f"the files above stand in {_shown(path.parent)}" if near else None,
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot be read: {error}", file=self.file) from None
@@ -42,7 +45,10 @@ class Document:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else None
             raise InputError(
-                f"not YAML: {error.problem or error.context}", file=self.file, line=line, hint="check the indentation and the quotes at this line"
+                f"not YAML: {error.problem or error.context}",
+                file=self.file,
+                line=line,
+                hint="check the indentation and the quotes at this line",
             ) from None
         except YAMLError as error:
             raise InputError(f"not YAML: {error}", file=self.file) from None
@@ -66,7 +72,15 @@ class Document:
                 continue
         return int(line)
 
-    def error(self, message: str, path: Iterable[str | int] = (), *, value: object = None, allowed: Iterable[str] = (), hint: str | None = None) -> InputError:
+    def error(
+        self,
+        message: str,
+        path: Iterable[str | int] = (),
+        *,
+        value: object = None,
+        allowed: Iterable[str] = (),
+        hint: str | None = None,
+    ) -> InputError:
         """An InputError at ``path``; the nearest allowed value becomes the hint if there is no better one."""
         choices = tuple(allowed)
         if hint is None and value is not None and choices:
@@ -97,7 +111,9 @@ class Document:
                 allowed = [v.strip(" '") for v in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
                 return self.error(f"`{where}` cannot be {value!r}", path, value=value, allowed=allowed)
             case _:
-                return self.error(f"`{where}` cannot be {value!r}: {first['msg'].removeprefix('Value error, ')}", path, value=value)
+                return self.error(
+                    f"`{where}` cannot be {value!r}: {first['msg'].removeprefix('Value error, ')}", path, value=value
+                )
 
 
 def did_you_mean(value: object, choices: Iterable[str]) -> str | None:

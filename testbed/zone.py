@@ -11,7 +11,9 @@ SERVICE = "_xmpp-server._tcp"
 TTL = 300
 
 
-def render_zone(hosts: Mapping[str, tuple[str, str | None]], *, c2s_port: int = 5222, s2s_port: int = 5269, serial: int = 1) -> str:
+def render_zone(
+    hosts: Mapping[str, tuple[str, str | None]], *, c2s_port: int = 5222, s2s_port: int = 5269, serial: int = 1
+) -> str:
     """A zone file (RFC 1035 §5) for ``.``: per domain SRV (RFC 6120 §3.2.1), A and, where there is one, AAAA.
 
     ``hosts`` maps a domain to its IPv4 and IPv6 address (or None).

@@ -8,17 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 PROTOCOL: dict[str, str] = {
-    "login": "host to driver: keep trying to be online at `domain` (`address`, `port`) until `timeout` seconds passed",
-    "online": "driver to host: the client of `domain` is logged in and present, after `seconds`",
+    "login": "host to driver: keep trying to be online as `client` at `domain` (`address`, `port`) until `timeout` seconds passed",
+    "online": "driver to host: `client` is logged in and present, after `seconds`",
     "login-failed": "driver to host: it is not, and `reason` says what was seen last",
-    "send": "host to driver: the client of `sender` starts `exchange` with the client of `receiver`, as `token`",
+    "send": "host to driver: `client` starts `exchange` with the account at the domain `receiver`, as `token`",
     "sent": "driver to host: the stanza of `token` was written to the sender's server",
-    "received": "driver to host: the receiver's client `domain` saw `token`",
-    "error": "driver to host: the sender's client was told that `token` failed: `condition`, `text`, `by`",
-    "ping": "host to driver: the client of `domain` sends itself `token` through its own server (the sentinel of a silence)",
+    "unsendable": "driver to host: it was not, for `client` has lost its own server",
+    "received": "driver to host: `client` saw `token`",
+    "error": "driver to host: `client` was told that `token` failed: `condition`, `text`, `by`",
+    "ping": "host to driver: `client` sends itself `token` through its own server (the sentinel of a silence)",
     "alive": "driver to host: it came back",
-    "disconnected": "driver to host: the client of `domain` lost its server",
-    "reset": "host to driver: drop all clients; answered by `reset` when done",
+    "disconnected": "driver to host: `client` lost its server",
+    "logout": "host to driver: drop these `clients`; their servers are about to end",
 }
 """Message -> meaning. Every message carries `time`, Unix seconds on the engine's host."""
 

@@ -29,13 +29,13 @@ def emit(event: str, **data: Any) -> None:
 class Client(slixmpp.ClientXMPP):
     """One account at one server, without TLS: client encryption is not what is measured here."""
 
-    def __init__(self, domain: str, exchanges: dict[str, Any], *, register: bool) -> None:
+    def __init__(self, key: str, domain: str, exchanges: dict[str, Any], *, register: bool) -> None:
         super().__init__(
             f"{USER}@{domain}/{RESOURCE}",
             SECRET,
             plugin_config={"feature_mechanisms": {"unencrypted_plain": True, "use_mech": "PLAIN"}},
         )
-        self.domain = domain
+        self.key = key
         self.enable_direct_tls = False
         self.enable_starttls = False
         self.enable_plaintext = True
@@ -55,7 +55,7 @@ class Client(slixmpp.ClientXMPP):
 
     def _end(self, name: str, data: Any) -> None:
         if self.ready.is_set() and name == "disconnected":
-            emit("disconnected", domain=self.domain, reason=str(data or ""))
+            emit("disconnected", client=self.key, reason=str(data or ""))
         if not self.ended.done():
             self.ended.set_result(f"{name}: {data}" if data else name)
 
@@ -80,11 +80,11 @@ class Client(slixmpp.ClientXMPP):
 
     def _report(self, kind: str, token: str, **data: Any) -> None:
         if not token.startswith("sentinel-"):
-            emit(kind, token=token, domain=self.domain, **data)
+            emit(kind, token=token, client=self.key, **data)
 
     def _sentinel(self, stanza: Any) -> None:
         if stanza["body"].startswith("sentinel-"):
-            emit("alive", domain=self.domain, token=stanza["body"])
+            emit("alive", client=self.key, token=stanza["body"])
 
 
 class Driver:
@@ -97,32 +97,29 @@ class Driver:
         self.clients: dict[str, Client] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    async def login(self, domain: str, address: str, port: int, timeout: float) -> None:
+    async def login(self, client: str, domain: str, address: str, port: int, timeout: float) -> None:
         began = time.monotonic()
-        reason, register, tries = "nothing was tried", True, 0
+        reason, tries = "nothing was tried", 0
         while (left := timeout - (time.monotonic() - began)) > 0:
-            try:  # a cheap look first: slixmpp's own connection attempts back off
-                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 3)
-                writer.close()
-            except (OSError, asyncio.TimeoutError) as error:
-                reason = f"port {port} does not answer: {error!r}"
+            if (seen := await answers(domain, address, port)) is not None:
+                reason = seen
                 await asyncio.sleep(RETRY)
                 continue
-            client = Client(domain, self.exchanges, register=register)
-            client.connect(address, port)
-            ready = asyncio.ensure_future(client.ready.wait())
-            # A port may answer before what stands behind it does, and then never say a word to this connection.
+            account = Client(client, domain, self.exchanges, register=True)
+            account.connect(address, port)
+            ready = asyncio.ensure_future(account.ready.wait())
+            # What stands behind the port may still fall silent while it starts: first attempts are short ones.
             tries += 1
-            await asyncio.wait({ready, client.ended}, timeout=min(left, 2.0 * tries), return_when=asyncio.FIRST_COMPLETED)
-            if client.ready.is_set():
-                self.clients[domain] = client
-                emit("online", domain=domain, seconds=time.monotonic() - began)
+            await asyncio.wait({ready, account.ended}, timeout=min(left, 3.0 * tries), return_when=asyncio.FIRST_COMPLETED)
+            if account.ready.is_set():
+                self.clients[client] = account
+                emit("online", client=client, seconds=time.monotonic() - began)
                 return
             ready.cancel()
-            reason = client.ended.result() if client.ended.done() else "the login did not end"
-            client.abort()
+            reason = account.ended.result() if account.ended.done() else "the login did not end"
+            account.abort()
             await asyncio.sleep(RETRY)
-        emit("login-failed", domain=domain, reason=reason)
+        emit("login-failed", client=client, reason=reason)
 
     def do(self, command: dict[str, Any]) -> None:
         kind = command.pop("do")
@@ -132,25 +129,39 @@ class Driver:
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
             case "send":
-                client = self.clients.get(command["sender"])
+                client = self.clients.get(command["client"])
                 if client is None or not client.is_connected():
-                    emit("unsendable", token=command["token"], domain=command["sender"])
+                    emit("unsendable", token=command["token"], client=command["client"])
                     return
                 self.exchanges[command["exchange"]].send(client, f"{USER}@{command['receiver']}", command["token"])
                 emit("sent", token=command["token"])
             case "ping":
-                client = self.clients.get(command["domain"])
+                client = self.clients.get(command["client"])
                 if client is not None:
                     client.send_message(mto=client.boundjid.full, mbody=command["token"], mtype="chat")
-            case "reset":
-                for client in self.clients.values():
-                    client.del_event_handler("disconnected", client._end)
-                    client.ready.clear()
-                    client.abort()
-                self.clients.clear()
-                for task in self.tasks:
-                    task.cancel()
-                emit("reset")
+            case "logout":
+                for key in command["clients"]:
+                    if client := self.clients.pop(key, None):
+                        client.ready.clear()  # an end that was asked for is no news
+                        client.abort()
+
+
+async def answers(domain: str, address: str, port: int) -> str | None:
+    """None if the server answers a stream header, else what was seen: a port may accept before anything stands behind it."""
+    try:
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 3)
+    except (TimeoutError, OSError) as error:
+        return f"port {port} does not answer: {error!r}"
+    try:
+        writer.write(
+            f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>".encode()
+        )
+        heard = await asyncio.wait_for(reader.read(64), 1)
+        return None if heard else "the connection was closed upon the stream header"
+    except (TimeoutError, OSError) as error:
+        return f"no answer to a stream header: {error!r}"
+    finally:
+        writer.close()
 
 
 async def main() -> None:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from docker.models.containers import Container
@@ -18,6 +18,7 @@ from docker.models.containers import Container
 from testbed.model import EngineError
 
 Handler = Callable[[dict[str, Any]], None]
+Match = Callable[[dict[str, Any]], bool]
 
 
 class Channel:
@@ -28,9 +29,9 @@ class Channel:
         self.loop = asyncio.get_running_loop()
         self.stderr = b""
         self.closed = asyncio.Event()
-        self._waiting: list[tuple[Callable[[dict[str, Any]], bool], asyncio.Future[dict[str, Any]]]] = []
+        self._waiting: list[tuple[Match, asyncio.Future[dict[str, Any]]]] = []
         self._stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        self._socket = getattr(self._stream, "_sock", self._stream)
+        self._socket: Any = getattr(self._stream, "_sock", self._stream)  # with TLS it is the socket itself
         self._socket.settimeout(None)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._read, name=f"channel-{container.name}", daemon=True)
@@ -47,13 +48,19 @@ class Channel:
         except OSError as error:
             raise EngineError(f"{self.container.name} is gone ({error}): {self.said()}") from None
 
-    async def expect(self, match: Callable[[dict[str, Any]], bool], timeout: float, what: str) -> dict[str, Any]:
-        """The next event that ``match`` accepts. Raises EngineError after ``timeout`` seconds, or when the agent ends."""
+    def expect(self, match: Match, timeout: float, what: str) -> Coroutine[Any, Any, dict[str, Any]]:
+        """The next event that ``match`` accepts, from this call on (not from when it is awaited).
+
+        Awaiting it raises EngineError after ``timeout`` seconds, or when the agent ends.
+        """
         future: asyncio.Future[dict[str, Any]] = self.loop.create_future()
         self._waiting.append((match, future))
+        return self._await(future, timeout, what)
+
+    async def _await(self, future: asyncio.Future[dict[str, Any]], timeout: float, what: str) -> dict[str, Any]:
         gone = asyncio.ensure_future(self.closed.wait())
         try:
-            await asyncio.wait({future, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([future, gone], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
                 return future.result()
             state = "ended" if self.closed.is_set() else f"said nothing of it for {timeout:.0f} s"

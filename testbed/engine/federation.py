@@ -25,13 +25,15 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool, LogConfig
 
 from testbed.engine.host import Engine
-from testbed.model import EngineError, Server
+from testbed.model import EngineError
 
 RUN_LABEL = "s2s-testbed.run"
 OWNER_LABEL = "s2s-testbed.owner"
 POOL4 = ipaddress.ip_network("198.18.0.0/15")
 """RFC 2544's benchmarking block: collides with nobody's own network."""
 FIRST_SERVER = 16
+SLOTS = 6
+"""Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
 LOG_LIMIT = "32m"
 
 
@@ -46,9 +48,13 @@ class Addresses:
         """IPv4 and IPv6 address of the server with ``index``."""
         return self._at(FIRST_SERVER + index)
 
+    def alone(self, size: int, slot: int) -> list[tuple[str, str | None]]:
+        """Addresses of a pair that is measured alone beside a mesh of ``size``: its name server, and its two servers."""
+        return [self._at(FIRST_SERVER + size + 3 * slot + n) for n in range(3)]
+
     @property
     def dns(self) -> tuple[str, str | None]:
-        """Addresses of the name server."""
+        """Addresses of the mesh's name server."""
         return self._at(2)
 
     @property
@@ -82,9 +88,14 @@ class Mesh:
     def __exit__(self, *_: object) -> None:
         self.raze()
 
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return f"s2s-testbed-{self.short}"
+
     def _make_network(self, size: int, ipv6: bool) -> Addresses:
         """An internal network (no way out, no port published) in a free part of the pool. Raises EngineError."""
-        prefix = 32 - max(6, (size + FIRST_SERVER + 4).bit_length())
+        prefix = 32 - max(6, (size + FIRST_SERVER + 3 * SLOTS + 2).bit_length())
         candidates = POOL4.subnets(new_prefix=prefix)
         last = ""
         for net4 in candidates:
@@ -95,7 +106,7 @@ class Mesh:
             pools = [IPAMPool(subnet=str(net4))] + ([IPAMPool(subnet=str(net6))] if net6 else [])
             try:
                 self.network = self.docker.networks.create(
-                    f"s2s-testbed-{self.short}",
+                    self.name,
                     driver="bridge",
                     internal=True,
                     enable_ipv6=bool(net6),
@@ -109,7 +120,9 @@ class Mesh:
                     continue
                 raise EngineError(f"the federation's network cannot be made: {last}") from None
             return Addresses(net4, net6)
-        raise EngineError(f"no free subnet of /{prefix} in {POOL4}: {last or 'all are taken'}; `testbed clean` removes what dead runs left")
+        raise EngineError(
+            f"no free subnet of /{prefix} in {POOL4}: {last or 'all are taken'}; `testbed clean` removes what dead runs left"
+        )
 
     def _used_subnets(self) -> Iterator[ipaddress.IPv4Network]:
         for network in self.docker.networks.list():
@@ -119,45 +132,54 @@ class Mesh:
 
     # --- containers ---
 
-    def start_dns(self, image: str, zone: str) -> Container:
-        """The federation's authoritative name server, with its zone."""
-        return self._start("dns", image, self.addresses.dns, {"/etc/testbed/zone": zone.encode()})
+    def start_dns(self, image: str, zone: str, address: tuple[str, str | None], name: str = "dns") -> Container:
+        """An authoritative name server with a zone: the mesh's, or that of a pair measured alone."""
+        container = self._create(name, image, address, {"/etc/testbed/zone": zone.encode()})
+        start(container)
+        return container
 
     def create_agent(self, name: str, image: str, files: dict[str, bytes], *, inside: bool) -> Container:
         """A container with an agent in it, not started yet: ``inside`` the mesh, or on the engine's host network."""
-        options: dict[str, Any] = {"stdin_open": True}
-        if not inside:
-            options |= {"network_mode": "host", "cap_add": ["NET_ADMIN", "NET_RAW"]}
         tree = {f"/opt/testbed/{path}": data for path, data in files.items()}
-        return self._create(name, image, self.addresses.driver if inside else None, tree, **options)
+        return self._create(name, image, self.addresses.driver if inside else None, tree, agent=True)
 
-    def create_server(self, server: Server, image: str, files: dict[str, bytes], epoch: str) -> Container:
-        """The container of a server, not started; ``epoch`` tells the phase or confirmation that it belongs to."""
-        tree = {f"/etc/testbed/{name}": data for name, data in files.items()}
-        label = server.domain.split(".")[0]
-        return self._create(f"{epoch}-{label}", image, self.addresses.of(server.index), tree)
+    def create_server(
+        self, name: str, image: str, files: dict[str, bytes], address: tuple[str, str | None], dns: str
+    ) -> Container:
+        """The container of a server, not started, that asks the name server at ``dns``."""
+        return self._create(name, image, address, {f"/etc/testbed/{path}": data for path, data in files.items()}, dns=dns)
 
-    def _create(self, name: str, image: str, address: tuple[str, str | None] | None, tree: dict[str, bytes], **options: Any) -> Container:
+    def _create(
+        self,
+        name: str,
+        image: str,
+        address: tuple[str, str | None] | None,
+        tree: dict[str, bytes],
+        *,
+        agent: bool = False,
+        dns: str | None = None,
+    ) -> Container:
+        """Without an address the container is on the engine's host network, with the rights that capture and gate need."""
         api = self.docker.api
         host = api.create_host_config(
-            network_mode=options.get("network_mode") or self._net().name,
-            cap_add=options.get("cap_add"),
+            network_mode=self._net().name if address else "host",
+            cap_add=None if address else ["NET_ADMIN", "NET_RAW"],
             log_config=LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": "1"}),
         )
-        if options.get("cap_add"):
-            host["ReadonlyPaths"] = []  # /proc/sys is read-only otherwise: the neighbour table's thresholds stand there
         networking = None
         if address:
             endpoint = api.create_endpoint_config(ipv4_address=address[0], ipv6_address=address[1])
             networking = api.create_networking_config({self._net().name: endpoint})
+        else:
+            host["ReadonlyPaths"] = []  # /proc/sys is read-only otherwise: the neighbour table's thresholds stand there
         try:
             identity = api.create_container(
                 image,
                 name=f"s2s-testbed-{self.short}-{name}"[:120],
                 hostname=name[:60] if address else None,
-                environment={"TESTBED_DNS": self.addresses.dns[0]},
+                environment={"TESTBED_DNS": dns or self.addresses.dns[0]},
                 labels=self.labels,
-                stdin_open=options.get("stdin_open", False),
+                stdin_open=agent,
                 host_config=host,
                 networking_config=networking,
             )["Id"]
@@ -167,11 +189,6 @@ class Mesh:
             raise EngineError(f"the container {name} cannot be made: {_said(error)}") from None
         # an incomplete Container object saves an inspection per server; callers that need facts call reload()
         return Container(attrs={"Id": identity, "Name": name}, client=self.docker, collection=self.docker.containers)
-
-    def _start(self, name: str, image: str, address: tuple[str, str | None], tree: dict[str, bytes]) -> Container:
-        container = self._create(name, image, address, tree)
-        start(container)
-        return container
 
     def _net(self) -> Network:
         assert self.network is not None, "the network is made first"
@@ -195,7 +212,22 @@ def facts(container: Container, network_name: str) -> dict[str, Any]:
     container.reload()
     state = container.attrs["State"]
     network = container.attrs["NetworkSettings"]["Networks"].get(network_name) or {}
-    return {"mac": network.get("MacAddress"), "image": container.attrs["Image"], "running": state["Running"], "exit": state.get("ExitCode")}
+    return {
+        "mac": network.get("MacAddress"),
+        "image": container.attrs["Image"],
+        "running": state["Running"],
+        "exit": state.get("ExitCode"),
+    }
+
+
+def halt(containers: list[Container]) -> None:
+    """Kill and wait until each has given its address back; their logs stay."""
+    for container in containers:
+        with contextlib.suppress(DockerException):
+            container.kill()
+    for container in containers:
+        with contextlib.suppress(Exception):
+            container.wait(timeout=20)
 
 
 def logs(container: Container) -> bytes:
@@ -288,7 +320,10 @@ def remove(client: Any, labels: dict[str, str]) -> tuple[int, int]:
 def reap(client: Any, *, everything: bool = False) -> tuple[int, int]:
     """Remove what dead runs left (or everything of the testbed). Returns containers and networks removed."""
     runs: set[str] = set()
-    for item in [*client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True), *client.networks.list(filters={"label": RUN_LABEL})]:
+    for item in [
+        *client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True),
+        *client.networks.list(filters={"label": RUN_LABEL}),
+    ]:
         labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
         if everything or not _alive(labels.get(OWNER_LABEL, "")):
             runs.add(labels.get(RUN_LABEL, ""))

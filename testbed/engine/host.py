@@ -65,7 +65,9 @@ def find(say: Say = lambda _: None) -> Engine | None:
             client.ping()
             return Engine(client, wanted, wanted == private_address())
         except DockerException as error:
-            raise EngineError(f"DOCKER_HOST is {wanted}, but no Docker engine answers there ({_short(error)}): start it, or unset DOCKER_HOST") from None
+            raise EngineError(
+                f"DOCKER_HOST is {wanted}, but no Docker engine answers there ({_short(error)}): start it, or unset DOCKER_HOST"
+            ) from None
     addresses = []
     with contextlib.suppress(Exception):  # a broken context file is no reason not to look further
         context = ContextAPI.get_current_context()
@@ -87,7 +89,9 @@ def ensure(say: Say = lambda _: None) -> Engine:
     if found := find(say):
         return found
     if os.geteuid() != 0:
-        raise EngineError("no Docker engine answers, and only root can start one: start yours (`systemctl start docker`), set DOCKER_HOST, or run this as root")
+        raise EngineError(
+            "no Docker engine answers, and only root can start one: start yours (`systemctl start docker`), set DOCKER_HOST, or run this as root"
+        )
     if not shutil.which("dockerd"):
         install(["docker.io", "iptables"], "a Docker engine", say)
         if found := find(say):  # where there is an init system, the package starts its own engine
@@ -98,7 +102,9 @@ def ensure(say: Say = lambda _: None) -> Engine:
 def install(packages: list[str], what: str, say: Say) -> None:
     """Install Debian packages, as root. Raises EngineError where that cannot be done."""
     if not shutil.which("apt-get"):
-        raise EngineError(f"{what} is needed ({packages[0]}), and this is not Debian or Ubuntu: install it with your distribution's tools")
+        raise EngineError(
+            f"{what} is needed ({packages[0]}), and this is not Debian or Ubuntu: install it with your distribution's tools"
+        )
     if os.geteuid() != 0:
         raise EngineError(f"{what} is needed, and only root can install it: apt-get install {' '.join(packages)}")
     say(f"installing {' '.join(packages)}")

@@ -57,7 +57,9 @@ class Images:
 class Builder:
     """Builds images on one engine."""
 
-    def __init__(self, engine: Engine, catalog: Catalog, *, root: Path = DEFAULT_ROOT, progress: Progress = lambda *_: None) -> None:
+    def __init__(
+        self, engine: Engine, catalog: Catalog, *, root: Path = DEFAULT_ROOT, progress: Progress = lambda *_: None
+    ) -> None:
         self.engine, self.catalog, self.root, self.progress = engine, catalog, root, progress
         self.docker = engine.client
         self.lock = threading.Lock()
@@ -129,7 +131,14 @@ class Builder:
         self.progress(tag, "building")
         try:
             image, _ = self.docker.images.build(
-                path=str(folder), tag=name, buildargs=arguments, labels={LABEL: origin}, network_mode="host", rm=True, forcerm=True, timeout=1200
+                path=str(folder),
+                tag=name,
+                buildargs=arguments,
+                labels={LABEL: origin},
+                network_mode="host",
+                rm=True,
+                forcerm=True,
+                timeout=1200,
             )
         except BuildError as error:
             said = [line.get("stream") or line.get("error") or "" for line in error.build_log]
@@ -196,7 +205,11 @@ class Builder:
     def _mmdebstrap(self, suite: str, name: str) -> str:
         with self.lock:
             if not shutil.which("mmdebstrap"):
-                install(["mmdebstrap", "debian-archive-keyring"], "no registry answers, so base systems come from mmdebstrap, which", lambda _: None)
+                install(
+                    ["mmdebstrap", "debian-archive-keyring"],
+                    "no registry answers, so base systems come from mmdebstrap, which",
+                    lambda _: None,
+                )
         mirror = host_mirror()
         sources = [f"deb {mirror} {suite} main"] if mirror else []
         options = ["--variant=minbase", "--include=ca-certificates"]
@@ -250,6 +263,5 @@ def _why(said: Iterable[str]) -> str:
 
 
 def _created(text: str) -> float:
-
 
     return dt.datetime.fromisoformat(text.split(".")[0].rstrip("Z") + "+00:00").timestamp()

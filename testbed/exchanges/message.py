@@ -19,7 +19,14 @@ def install(client: Any, report: Report) -> None:
     def on_error(stanza: Any) -> None:
         error = stanza["error"]
         # A bounce keeps the stanza's id (RFC 6120 §8.1.3), not always its body.
-        report("error", stanza["id"], by=str(stanza["from"]), condition=error["condition"], text=error["text"] or "", type=error["type"])
+        report(
+            "error",
+            stanza["id"],
+            by=str(stanza["from"]),
+            condition=error["condition"],
+            text=error["text"] or "",
+            type=error["type"],
+        )
 
     client.add_event_handler("message", on_message)
     client.add_event_handler("message_error", on_error)

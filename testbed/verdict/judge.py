@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from testbed.model import CAUSES, SCHEMA, Authentication, Cell, Channel, Encryption, Expectation, Fault, ForwardSecrecy, Observation, Outcome, Policy, Verdict
+from testbed.model import (
+    CAUSES,
+    SCHEMA,
+    Authentication,
+    Cell,
+    Channel,
+    Encryption,
+    Expectation,
+    Fault,
+    ForwardSecrecy,
+    Observation,
+    Outcome,
+    Policy,
+    Verdict,
+)
 from testbed.policy import Side, expect
 from testbed.store import Record, planned_cells
 from testbed.verdict.evidence import Attempt, Evidence
@@ -79,7 +93,9 @@ class Court:
         sides = []
         for domain in (cell.sender, cell.receiver):
             settings, server = self.settings[cell.phase][domain], self.servers[domain]
-            sides.append(Side(policy_of(settings), settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"]))
+            sides.append(
+                Side(policy_of(settings), settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"])
+            )
         return expect(sides[0], sides[1])
 
     def verdict(self, cell: Cell) -> Verdict:
@@ -91,7 +107,9 @@ class Court:
         deciding = next((a for a in reversed(attempts) if a.epoch != "mesh"), None) or (attempts[-1] if attempts else None)
         if deciding is None or (reason := self.testbed_failed(cell, deciding)):
             cause, text = self.why_not_measured(cell) if deciding is None else ("testbed", reason or "")
-            return Verdict(cell, Outcome.INCONCLUSIVE, Channel(), cause, Fault.TESTBED, text, expected, False, None, len(attempts))
+            return Verdict(
+                cell, Outcome.INCONCLUSIVE, Channel(), cause, Fault.TESTBED, text, expected, False, None, len(attempts)
+            )
         outcome = outcome_of(deciding)
         self.note_disagreement(cell, attempts, deciding)
         channel = self.channel(cell, deciding) if outcome is Outcome.DELIVERED else Channel()
@@ -101,7 +119,9 @@ class Court:
             cause, source = cause_of(case)
             fault = fault_of(cause, case)
             self.extra[cell.id]["cause_from"] = source
-        lines = [f"observations.jsonl#{n}" for n in deciding.lines + [n for n, _ in self.evidence.streams(cell, deciding.epoch)][:3]]
+        lines = [
+            f"observations.jsonl#{n}" for n in deciding.lines + [n for n, _ in self.evidence.streams(cell, deciding.epoch)][:3]
+        ]
         lines += [f"evidence/{cell.phase}/{deciding.epoch}/{d}.log.gz" for d in (cell.sender, cell.receiver)]
         surprise = not agrees(outcome, channel, expected)
         ended = deciding.received or deciding.bounced
@@ -122,10 +142,16 @@ class Court:
         for domain in (cell.sender, cell.receiver):
             server = self.servers[domain]
             if server["unavailable"]:
-                return "image-unavailable", f"{server['implementation']}@{server['release']} is unavailable: {server['unavailable']}"
+                return (
+                    "image-unavailable",
+                    f"{server['implementation']}@{server['release']} is unavailable: {server['unavailable']}",
+                )
             for (phase, _, broken), (_, o) in self.evidence.broken.items():
                 if phase == cell.phase and broken == domain:
-                    return "image-unavailable" if o.kind == "server-failed" else "testbed", f"{domain} was not there: {o.data.get('reason')}"
+                    return (
+                        "image-unavailable" if o.kind == "server-failed" else "testbed",
+                        f"{domain} was not there: {o.data.get('reason')}",
+                    )
         return "testbed", "the run ended before this cell was measured"
 
     def testbed_failed(self, cell: Cell, attempt: Attempt) -> str | None:
@@ -136,7 +162,9 @@ class Court:
             return "the sender's client had lost its own server"
         if attempt.silence is None:
             return "the run ended before an answer, or its time, came"
-        dead = [d for d, key in ((cell.sender, "sender_alive"), (cell.receiver, "receiver_alive")) if not attempt.silence.get(key)]
+        dead = [
+            d for d, key in ((cell.sender, "sender_alive"), (cell.receiver, "receiver_alive")) if not attempt.silence.get(key)
+        ]
         if dead:
             return f"nothing came, and the client at {' and '.join(dead)} was not proven alive afterwards"
         return None
@@ -148,7 +176,10 @@ class Court:
             return
         seen = None if self.testbed_failed(cell, mesh) else outcome_of(mesh)
         if seen is not outcome_of(deciding):
-            self.extra[cell.id]["interference"] = {"mesh": seen.value if seen else "inconclusive", "alone": outcome_of(deciding).value}
+            self.extra[cell.id]["interference"] = {
+                "mesh": seen.value if seen else "inconclusive",
+                "alone": outcome_of(deciding).value,
+            }
 
     # --- channel ---
 
@@ -157,13 +188,22 @@ class Court:
         streams = [o for _, o in self.evidence.streams(cell, attempt.epoch)]
         clear = [s for s in streams if attempt.token in s.data.get("tokens", [])]
         if clear:
-            authentication = "dialback" if any("in:result:valid" in s.data.get("dialback", []) for s in clear) else self.authentication(cell, attempt)
+            authentication = (
+                "dialback"
+                if any("in:result:valid" in s.data.get("dialback", []) for s in clear)
+                else self.authentication(cell, attempt)
+            )
             return Channel("cleartext", None, None, None, authentication or "none", True)
         stream = self.carrier(streams, attempt)
         if stream is None:
-            return Channel(authentication=self.authentication(cell, attempt), body_in_clear=False if (cell.phase, attempt.epoch) in self.evidence.dissected else None)
+            return Channel(
+                authentication=self.authentication(cell, attempt),
+                body_in_clear=False if (cell.phase, attempt.epoch) in self.evidence.dissected else None,
+            )
         d = stream.data
-        return Channel("tls", d.get("tls_version"), d.get("cipher"), d.get("forward_secrecy"), self.authentication(cell, attempt), False)
+        return Channel(
+            "tls", d.get("tls_version"), d.get("cipher"), d.get("forward_secrecy"), self.authentication(cell, attempt), False
+        )
 
     def carrier(self, streams: list[Observation], attempt: Attempt) -> Observation | None:
         """The TLS stream with data from the sender's server between the writing and the delivery; the one with the latest."""
@@ -204,16 +244,27 @@ class Court:
             back=[o for _, o in e.streams(cell, epoch, back=True)],
             sender_log=[o for _, o in e.said(cell, epoch, by=cell.sender, direction="out")],
             receiver_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="in")],
-            back_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="out")] + [o for _, o in e.said(cell, epoch, by=cell.sender, direction="in")],
+            back_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="out")]
+            + [o for _, o in e.said(cell, epoch, by=cell.sender, direction="in")],
             error=attempt.error,
             mechanisms=(tuple(self.servers[cell.sender]["mechanisms"]), tuple(self.servers[cell.receiver]["mechanisms"])),
+            dialback_over_verified=(
+                self.servers[cell.sender]["dialback_over_verified"],
+                self.servers[cell.receiver]["dialback_over_verified"],
+            ),
         )
 
-    def explain(self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None, attempt: Attempt) -> str:
+    def explain(
+        self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None, attempt: Attempt
+    ) -> str:
         """One sentence that a person can act on."""
         if outcome is Outcome.DELIVERED:
-            over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(channel.encryption or "", "over a channel that the wire did not show")
-            proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(channel.authentication or "", "")
+            over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(
+                channel.encryption or "", "over a channel that the wire did not show"
+            )
+            proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(
+                channel.authentication or "", ""
+            )
             return f"delivered {over}{proven}"
         told = "the sender was told" if outcome is Outcome.BOUNCED else "nobody was told"
         what = CAUSES.get(cause or "unknown", cause or "")

@@ -31,6 +31,9 @@ class Case:
     """What both logged of streams that the receiver opened (dialback)."""
     error: dict[str, Any] = field(default_factory=dict)
     mechanisms: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """What each side's software has at all: sender, receiver."""
+    dialback_over_verified: tuple[bool, bool] = (False, False)
+    """Whether each side, strict, still takes dialback from a peer whose certificate verified."""
 
     def encryption(self, side: str) -> str:
         """`none`, `offered` or `required`."""
@@ -80,7 +83,14 @@ CERTIFICATE_ALERTS = {
 }
 """TLS alert -> cause, None where the alert says only that something is wrong (RFC 8446 §6.2)."""
 
-CERTIFICATE_CAUSES = {"certificate-self-signed", "certificate-expired", "certificate-not-yet-valid", "certificate-wrong-host", "certificate-untrusted", "certificate-purpose"}
+CERTIFICATE_CAUSES = {
+    "certificate-self-signed",
+    "certificate-expired",
+    "certificate-not-yet-valid",
+    "certificate-wrong-host",
+    "certificate-untrusted",
+    "certificate-purpose",
+}
 
 
 def _alert_on_certificate(case: Case) -> str | None:
@@ -155,19 +165,37 @@ def _symptom(case: Case) -> str | None:
 
 
 def _no_mechanism(case: Case) -> str | None:
-    """TLS was up or not needed, one side has no dialback for this peer, and EXTERNAL is not common to both."""
-    external = all("external" in m and "external" in s["dimensions"]["authentication"] for m, s in zip(case.mechanisms, (case.sender, case.receiver), strict=True))
-    refused = any(e.endswith((":policy-violation", ":not-authorized", ":unsupported-feature", ":undefined-condition")) for s in case.streams for e in s.data.get("stream_errors", []))
-    if not external and (case.strict("sender") or case.strict("receiver")) and (case.tls or refused or case.answered):
-        return "no-authentication-mechanism"
-    return None
+    """One side takes no dialback, EXTERNAL is not common to both, and the receiver did answer."""
+    external = all(
+        "external" in m and "external" in s["dimensions"]["authentication"]
+        for m, s in zip(case.mechanisms, (case.sender, case.receiver), strict=True)
+    )
+    refuses = any(
+        case.strict(side) and not verified
+        for side, verified in zip(("sender", "receiver"), case.dialback_over_verified, strict=True)
+    )
+    return "no-authentication-mechanism" if refuses and not external and case.answered else None
+
+
+def _torn_down(case: Case) -> str | None:
+    """TLS was up, and the stream was closed or reset with nothing said."""
+    ended = [
+        s
+        for s in case.tls + [b for b in case.back if b.data.get("server_hello")]
+        if s.data.get("reset_by") or s.data.get("closed_by")
+    ]
+    return "connection-closed" if ended else None
 
 
 def _expected_certificate(case: Case) -> str | None:
     """TLS was up, nothing was delivered, a side demands a certificate that verifies, and exactly one was issued with a defect."""
     if not (case.tls or any(s.data.get("server_hello") for s in case.back)):
         return None
-    wrong = [d for strict, d in ((case.strict("sender"), case.defect("receiver")), (case.strict("receiver"), case.defect("sender"))) if strict and d]
+    wrong = [
+        d
+        for strict, d in ((case.strict("sender"), case.defect("receiver")), (case.strict("receiver"), case.defect("sender")))
+        if strict and d
+    ]
     return wrong[0] if wrong else None
 
 
@@ -202,6 +230,7 @@ RULES: tuple[CauseRule, ...] = (
     CauseRule("wire", "dialback in clear: the key was refused", _dialback_failed),
     CauseRule("log", "how it ended, where nothing says why", _symptom),
     CauseRule("wire", "a stream error in clear", _stream_ended),
+    CauseRule("wire", "TLS was up, and the connection ended without a word", _torn_down),
     CauseRule("sender", "no connection attempt, and the sender's client was told that there is no such server", _no_look_up),
 )
 
@@ -225,10 +254,18 @@ def fault_of(cause: str, case: Case) -> Fault | None:
             sides = [Fault(s) for s in ("sender", "receiver") if case.defect(s) == cause]
             return Fault.BOTH if len(sides) == 2 else sides[0] if sides else None
         case "no-common-cipher":
-            weak = [Fault(s) for s, d in (("sender", case.sender), ("receiver", case.receiver)) if d["dimensions"]["forward_secrecy"] == "none"]
+            weak = [
+                Fault(s)
+                for s, d in (("sender", case.sender), ("receiver", case.receiver))
+                if d["dimensions"]["forward_secrecy"] == "none"
+            ]
             return weak[0] if len(weak) == 1 else None  # RFC 9325 §4.1: static RSA should not be negotiated
         case "no-common-tls-version":
-            old = [Fault(s) for s, d in (("sender", case.sender), ("receiver", case.receiver)) if (d["dimensions"]["tls_max"] or "1.3") < "1.2"]
+            old = [
+                Fault(s)
+                for s, d in (("sender", case.sender), ("receiver", case.receiver))
+                if (d["dimensions"]["tls_max"] or "1.3") < "1.2"
+            ]
             return old[0] if len(old) == 1 else None  # RFC 9325 §3.1.1: TLS 1.2 must be supported
         case "dns" | "unreachable":
             return Fault.NETWORK

@@ -42,7 +42,11 @@ def neighbours(servers: int) -> None:
         if not folder.is_dir():
             continue
         now = {n: int((folder / f"gc_thresh{n}").read_text()) for n in (1, 2, 3)}
-        wanted = {1: max(now[1], need // 2), 2: max(now[2], need), 3: max(now[3], need * 2)} if now[1] < need // 2 or now[3] < need * 2 else now
+        wanted = (
+            {1: max(now[1], need // 2), 2: max(now[2], need), 3: max(now[3], need * 2)}
+            if now[1] < need // 2 or now[3] < need * 2
+            else now
+        )
         try:
             for n in (3, 2, 1):
                 if wanted[n] != now[n]:
@@ -52,7 +56,15 @@ def neighbours(servers: int) -> None:
         except OSError as error:
             command = f"sysctl -w net.{family}.neigh.default.gc_thresh3={wanted[3]} net.{family}.neigh.default.gc_thresh2={wanted[2]} net.{family}.neigh.default.gc_thresh1={wanted[1]}"
             # The defaults bear a small federation: only one that would overflow them is refused.
-            emit("neighbours", family=family, ok=now[3] >= servers * servers, error=str(error), command=command, before=now[3], need=need)
+            emit(
+                "neighbours",
+                family=family,
+                ok=now[3] >= servers * servers,
+                error=str(error),
+                command=command,
+                before=now[3],
+                need=need,
+            )
 
 
 class Gate:
@@ -64,7 +76,9 @@ class Gate:
         # COMPAT nftables 1.0.6: `tcp sport != X tcp dport != X` is merged into one comparison that means something else; each
         # rule here names one port only.
         drops = "".join(
-            f"{'ip6' if ':' in net else 'ip'} saddr {net} tcp {side} {port} counter drop\n" for net in subnets for side in ("dport", "sport")
+            f"{'ip6' if ':' in net else 'ip'} saddr {net} tcp {side} {port} counter drop\n"
+            for net in subnets
+            for side in ("dport", "sport")
         )
         self.run(f"""
             table {self.table} {{
@@ -162,7 +176,22 @@ class Agent:
     def dissect(self, name: str) -> None:
         """tshark's fields, one line a packet, onto the channel."""
         path = CAPTURES / f"{name}.pcapng"
-        arguments = ["tshark", "-n", "-r", str(path), "-o", "tcp.desegment_tcp_streams:TRUE", "-o", "tcp.analyze_sequence_numbers:TRUE", "-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
+        arguments = [
+            "tshark",
+            "-n",
+            "-r",
+            str(path),
+            "-o",
+            "tcp.desegment_tcp_streams:TRUE",
+            "-o",
+            "tcp.analyze_sequence_numbers:TRUE",
+            "-T",
+            "fields",
+            "-E",
+            "separator=|",
+            "-E",
+            "occurrence=a",
+        ]
         for field in FIELDS:
             arguments += ["-e", field]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
