@@ -51,7 +51,7 @@ BOOT = 240.0
 """Seconds that a server may take from its start to its client's login."""
 PER_SERVER = 6
 """Pairs of one server in flight at once: fairness, and a bound on what one server has to bear."""
-NEGOTIATION = 1.5
+NEGOTIATION = 1.0
 """Seconds for which a cell holds its place among those that negotiate; after that it only waits."""
 ATTEMPTS = 3
 """Connection attempts a second that one pair may make: more is a storm, which the gate cuts and the record keeps."""
@@ -63,7 +63,7 @@ CAPTURE_LAG = 1.2
 """Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
 CONFIRM = 12
 """Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
-OVERLAP = {"short": 3.0, "stock": 12.0}
+OVERLAP = {"short": 2.0, "stock": 12.0}
 """Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
 HEAVY = 1.0
 """CPU seconds of a start from which on a boot keeps its place until it is done."""
@@ -111,9 +111,24 @@ class Epoch:
     began: float = 0.0
     ended: float = float("inf")
 
+    @property
+    def id(self) -> str:
+        """Unique within the run."""
+        return f"{self.phase.name}:{self.name}"
+
     def key(self, domain: str) -> str:
         """The name of the client that is logged in at ``domain`` in this epoch."""
-        return f"{self.phase.name}:{self.name}:{domain}"
+        return f"{self.id}:{domain}"
+
+
+@dataclass
+class Round:
+    """A phase while it is measured."""
+
+    phase: Phase
+    epochs: list[Epoch] = field(default_factory=list)
+    alone: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
+    unconfirmed: list[list[str]] = field(default_factory=list)
 
 
 class Runner:
@@ -148,7 +163,6 @@ class Runner:
         self.waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.tokens: dict[str, tuple[Cell, Epoch]] = {}
         self.epochs: dict[str, Epoch] = {}
-        self.halted: set[int] = set()
         self.dissectors: dict[str, Dissector] = {}
         self.versions: set[Implementation] = set()
         self.background: set[asyncio.Task[None]] = set()
@@ -235,6 +249,10 @@ class Runner:
         began = time.monotonic()
         self.loop = asyncio.get_running_loop()
         self.starting = asyncio.Semaphore(STARTS)
+        self.admission = Admission()
+        self.slots: asyncio.Queue[int] = asyncio.Queue()
+        for slot in range(federation.SLOTS):
+            self.slots.put_nowait(slot)
         authorities = await self.off(lambda: pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)))
         wanted = {(d, s.certificate): None for p in self.plan.phases for d, s in p.settings.items()}
         self.display.stage("certificates", len(wanted))
@@ -295,95 +313,69 @@ class Runner:
             raise EngineError(f"the gate between servers cannot be made: {ready['reason']}")
 
     async def measure_phase(self, phase: Phase) -> None:
-        """The mesh, and beside it, each alone, whatever pairs came out otherwise than expected; or all of them alone."""
-        began = time.monotonic()
-        self.tap.send(do="capture", name=phase.name, interface=self.mesh.bridge, filter=capture_filter(S2S_PORT))
-        await self.tap.expect(lambda e: e["event"] in ("capturing", "failed"), 30, "the capture's start")
+        """The mesh; what comes out otherwise than expected is measured alone beside it, and may go on into the next phase."""
+        round_ = Round(phase)
         pairs = [(a.domain, b.domain) for a, b in itertools.combinations(self.plan.servers, 2)]
         self.random.shuffle(pairs)
-        self.epochs = {}
-        self.slots = asyncio.Queue[int]()
-        for slot in range(federation.SLOTS):
-            self.slots.put_nowait(slot)
-        self.alone: list[asyncio.Task[None]] = []
-        self.unconfirmed: list[list[str]] = []
-        self.admission = Admission()
+        started = self.tap.expect(lambda e: e["event"] in ("capturing", "failed"), 30, "the capture's start")
+        self.tap.send(do="capture", name=phase.name, interface=self.mesh.bridge, filter=capture_filter(S2S_PORT))
+        await started
+        self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
         if self.isolated:
-            self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
             for a, b in pairs:
-                self.confirm(phase, a, b)
+                self.confirm(round_, a, b)
+            await asyncio.gather(*round_.alone.values())
         else:
-            await self.measure_mesh(phase, pairs)
-        while pending := [t for t in self.alone if not t.done()]:
-            await asyncio.gather(*pending)
-        for task in self.alone:
-            task.result()
-        if self.unconfirmed:
-            self.note(Source.ENGINE, "unconfirmed", phase=phase.name, pairs=self.unconfirmed)
-        talked = time.monotonic()
-        await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
-        await self.note_storms()
-        self.tap.send(do="stop")
-        await self.tap.expect(lambda e: e["event"] == "captured", 60, "the capture's end")
-        epochs = list(self.epochs.values())
-        for epoch in epochs:
-            await self.halt(epoch)
-        delays = sorted(self.admission.delays) or [0.0]
-        self.note(
-            Source.ENGINE,
-            "pressure",
-            phase=phase.name,
-            median=delays[len(delays) // 2],
-            highest=delays[-1],
-            limit=self.admission.limit,
-        )
-        self.timing[f"{phase.name}-measured"] = talked - began
-        # What is left to do (dissection, logs) needs no server: the next phase starts meanwhile.
-        task = asyncio.create_task(self.collect(phase, epochs))
+            await self.measure_mesh(round_, pairs)
+        task = asyncio.create_task(self.finish(round_))
         self.background.add(task)
         task.add_done_callback(self.background.discard)
 
-    async def measure_mesh(self, phase: Phase, pairs: list[tuple[str, str]]) -> None:
+    async def measure_mesh(self, round_: Round, pairs: list[tuple[str, str]]) -> None:
         """Every server at once; a pair talks as soon as both are up."""
         began = time.monotonic()
-        epoch = Epoch(
-            phase,
-            "mesh",
-            self.plan.servers,
-            {s.domain: self.mesh.addresses.of(s.index) for s in self.plan.servers},
-            self.mesh.addresses.dns[0],
-        )
-        self.display.stage(f"{phase.name}: servers", len(epoch.servers))
-        self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
-        self.begin(epoch)
+        name = round_.phase.name
+        addresses = {s.domain: self.mesh.addresses.of(s.index) for s in self.plan.servers}
+        epoch = Epoch(round_.phase, "mesh", self.plan.servers, addresses, self.mesh.addresses.dns[0])
+        self.display.stage(f"{name}: servers", len(epoch.servers))
+        self.begin(round_, epoch)
         boots = [asyncio.create_task(self.start_server(epoch, s)) for s in self.boot_order(epoch.servers)]
-        talking = [asyncio.create_task(self.mesh_pair(epoch, a, b)) for a, b in pairs]
+        talking = [asyncio.create_task(self.pair(round_, epoch, a, b)) for a, b in pairs]
         try:
             await asyncio.gather(*boots)
-            self.timing[f"{phase.name}-boot"] = time.monotonic() - began
+            self.timing[f"{name}-boot"] = time.monotonic() - began
             await asyncio.gather(*talking)
-            self.timing[f"{phase.name}-cells"] = time.monotonic() - began
+            self.timing[f"{name}-cells"] = time.monotonic() - began
         finally:
             for task in (*boots, *talking):
                 task.cancel()
+        # The capture's tail has to reach its file while the addresses still are this phase's.
+        await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
+        await self.note_storms(round_)
+        await self.halt(epoch)
 
-    async def mesh_pair(self, epoch: Epoch, a: str, b: str) -> None:
-        """A pair in the mesh; alone as well if it came out otherwise than expected."""
-        await self.pair(epoch, a, b)
-        if self.unexpected(epoch, a, b):
-            if len(self.alone) < CONFIRM:
-                self.confirm(epoch.phase, a, b)
-            else:
-                self.unconfirmed.append([a, b])
+    async def finish(self, round_: Round) -> None:
+        """Wait for the pairs that are measured alone, end the capture, and take in what wire and logs have to say."""
+        name = round_.phase.name
+        await asyncio.gather(*round_.alone.values())
+        if round_.unconfirmed:
+            self.note(Source.ENGINE, "unconfirmed", phase=name, pairs=round_.unconfirmed)
+        if round_.alone:
+            await asyncio.sleep(CAPTURE_LAG)
+            await self.note_storms(round_)
+        captured = self.tap.expect(lambda e: e["event"] == "captured" and e["name"] == name, 60, "the capture's end")
+        self.tap.send(do="stop", name=name)
+        await captured
+        delays = sorted(self.admission.delays) or [0.0]
+        self.note(
+            Source.ENGINE, "pressure", phase=name, median=delays[len(delays) // 2], highest=delays[-1], limit=self.admission.limit
+        )
+        await self.collect(round_.phase, round_.epochs)
 
-    def unexpected(self, epoch: Epoch, a: str, b: str) -> bool:
-        """Whether a direction failed, or succeeded, against the expectation: to be confirmed (acts, judges nothing)."""
-        for sender, receiver in ((a, b), (b, a)):
-            usual = {"received"} if self.expected(epoch.phase, sender, receiver) is Outcome.DELIVERED else {"error"}
-            seen = {epoch.results.get(Cell(epoch.phase.name, sender, receiver, x).id) for x in self.plan.exchanges}
-            if seen - usual - {"not-started"}:
-                return True
-        return False
+    def unexpected(self, epoch: Epoch, cell: Cell) -> bool:
+        """Whether a cell came out against the expectation: to be confirmed (acts on it, judges nothing)."""
+        usual = "received" if self.expected(epoch.phase, cell.sender, cell.receiver) is Outcome.DELIVERED else "error"
+        return epoch.results.get(cell.id) not in (usual, "not-started")
 
     def expected(self, phase: Phase, sender: str, receiver: str) -> Outcome:
         """What ought to become of a stanza."""
@@ -393,46 +385,48 @@ class Runner:
         ]
         return expect(sides[0], sides[1]).outcome
 
-    def confirm(self, phase: Phase, a: str, b: str) -> None:
-        """Have a pair measured alone."""
-        self.alone.append(asyncio.create_task(self.measure_alone(phase, a, b, f"alone-{len(self.alone) + 1}")))
-        if not self.isolated:
-            self.display.say(f"{phase.name}: {a} and {b} differ from what was expected: measuring them alone")
+    def confirm(self, round_: Round, a: str, b: str) -> None:
+        """Have a pair measured alone, once; a normal run does so for a bounded number of pairs."""
+        if (a, b) in round_.alone:
+            return
+        if len(round_.alone) >= CONFIRM and not self.isolated:
+            if [a, b] not in round_.unconfirmed:
+                round_.unconfirmed.append([a, b])
+            return
+        name = f"alone-{len(round_.alone) + 1}"
+        round_.alone[a, b] = asyncio.create_task(self.measure_alone(round_, a, b, name))
 
-    async def measure_alone(self, phase: Phase, a: str, b: str, name: str) -> None:
+    async def measure_alone(self, round_: Round, a: str, b: str, name: str) -> None:
         """A federation of just the two, started for it: fresh containers, a name server of its own, other addresses."""
+        phase = round_.phase
         slot = await self.slots.get()
         try:
             dns, first, second = self.mesh.addresses.alone(len(self.plan.servers), slot)
             servers = (self.by_domain[a], self.by_domain[b])
             epoch = Epoch(phase, name, servers, {a: first, b: second}, dns[0])
-            ready = [self.images.server(s.implementation) and not phase.settings[s.domain].unsupported for s in servers]
-            if all(ready):
-                server = await self.off(
-                    lambda: self.mesh.start_dns(
-                        self.images.ids["dns"], zone.render_zone(epoch.addresses), dns, f"{phase.name}-{name}-dns"
-                    )
-                )
-                epoch.containers["dns"] = server
-            self.begin(epoch)
+            self.begin(round_, epoch)
+            text = zone.render_zone(epoch.addresses)
+            epoch.containers["dns"] = await self.off(
+                lambda: self.mesh.start_dns(self.images.ids["dns"], text, dns, f"{phase.name}-{name}-dns")
+            )
             await asyncio.gather(*(self.start_server(epoch, s) for s in servers))
-            await self.pair(epoch, a, b)
+            await self.pair(round_, epoch, a, b)
             await asyncio.sleep(LINGER + 0.1)
             await self.halt(epoch)
+        except EngineError as error:
+            self.note(Source.ENGINE, "server-failed", epoch=epoch, domain=a, reason=f"measured alone with {b}: {error}")
         finally:
             self.slots.put_nowait(slot)
 
-    def begin(self, epoch: Epoch) -> None:
+    def begin(self, round_: Round, epoch: Epoch) -> None:
         """Make an epoch known."""
-        self.epochs[epoch.name], epoch.began = epoch, time.time()
+        self.epochs[epoch.id], epoch.began = epoch, time.time()
+        round_.epochs.append(epoch)
         epoch.online = {s.domain: self.loop.create_future() for s in epoch.servers}
         self.note(Source.ENGINE, "epoch-started", epoch=epoch, servers=[s.domain for s in epoch.servers])
 
     async def halt(self, epoch: Epoch) -> None:
         """End an epoch's servers; what they logged stays for `collect`."""
-        if id(epoch) in self.halted:
-            return
-        self.halted.add(id(epoch))
         self.talker.send(do="logout", clients=[epoch.key(s.domain) for s in epoch.servers])
         containers = list(epoch.containers.values())
         parts = [containers[n::STARTS] for n in range(STARTS)]
@@ -441,11 +435,12 @@ class Runner:
         self.note(Source.ENGINE, "epoch-ended", epoch=epoch)
         self.writer.flush()
 
-    async def note_storms(self) -> None:
+    async def note_storms(self, round_: Round) -> None:
         """Who tried to connect without pause."""
+        told = self.tap.expect(lambda e: e["event"] == "storms", 30, "the storms")
         self.tap.send(do="storms")
-        storms = await self.tap.expect(lambda e: e["event"] == "storms", 30, "the storms")
-        for epoch in self.epochs.values():
+        storms = await told
+        for epoch in round_.epochs:
             names = {mac: d for d, mac in epoch.macs.items()}
             for storm in storms["pairs"]:
                 if storm["from"] in names and storm["to"] in names:
@@ -534,53 +529,61 @@ class Runner:
             self.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
         return {**rendered, **issued}
 
-    async def pair(self, epoch: Epoch, a: str, b: str) -> None:
+    async def pair(self, round_: Round, epoch: Epoch, a: str, b: str) -> None:
         """Both directions of a pair; the gate is open to it for just as long as it is measured."""
         up = [await asyncio.shield(epoch.online[d]) for d in (a, b)]
-        directions = [[Cell(epoch.phase.name, s, r, x) for x in self.plan.exchanges] for s, r in ((a, b), (b, a))]
+        cells = [Cell(epoch.phase.name, s, r, x) for s, r in ((a, b), (b, a)) for x in self.plan.exchanges]
         shown = epoch.name == "mesh" or self.isolated
         if not all(up):
-            for cell in itertools.chain(*directions):
+            for cell in cells:
                 epoch.results[cell.id] = "not-started"
                 if shown:
                     self.display.advance(f"{epoch.phase.name}: cells")
             return
-        first, second = sorted((a, b))  # one order of taking places: no two pairs wait for each other
-        async with epoch.busy[first], epoch.busy[second]:
-            gate = [[epoch.macs[a], epoch.macs[b]], [epoch.macs[b], epoch.macs[a]]]
-            token = f"{epoch.key(a)}|{b}"
-            async with self.admission:
-                asked = time.monotonic()
-                self.tap.send(do="open", pairs=gate, token=token)
-                opened = await self.tap.expect(
-                    lambda e: e.get("token") == token or (e["event"] == "failed" and token in str(e)), 60, "an open gate"
-                )
-                if opened["event"] == "failed":
-                    raise EngineError(f"the gate does not open: {opened['reason']}")
-                self.admission.measured(time.monotonic() - asked)
-            answers: list[asyncio.Task[None]] = []
-            for cells in directions:
-                for cell in cells:
-                    answers.append(asyncio.create_task(self.cell(epoch, cell, shown)))
-                    # The second direction begins when the first has its answer; one that is stuck does not hold it up for ever.
-                    await asyncio.wait({answers[-1]}, timeout=OVERLAP[self.plan.timers])
-            await asyncio.gather(*answers)
+        gate = [[epoch.macs[a], epoch.macs[b]], [epoch.macs[b], epoch.macs[a]]]
+        token = f"{epoch.key(a)}|{b}"
+        opened = False
+        answers: list[asyncio.Task[None]] = []
+        for cell in cells:
+            first, second = sorted((a, b))  # one order of taking places: no two pairs wait for each other
+            async with epoch.busy[first], epoch.busy[second], self.admission:
+                if not opened:
+                    await self.open_gate(gate, token)
+                    opened = True
+                task = asyncio.create_task(self.cell(epoch, cell, shown))
+                answers.append(task)
+                # What has no answer by then only waits: it needs no place among those that negotiate.
+                await asyncio.wait({task}, timeout=NEGOTIATION)
+            # The second direction begins when the first has its answer; one that is stuck does not hold it up for ever.
+            await asyncio.wait({task}, timeout=OVERLAP[self.plan.timers] - NEGOTIATION)
+            if task.done() and epoch.name == "mesh" and self.unexpected(epoch, cell):
+                self.confirm(round_, a, b)
+        await asyncio.gather(*answers)
+        if epoch.name == "mesh" and any(self.unexpected(epoch, c) for c in cells):
+            self.confirm(round_, a, b)
         # The last acknowledgements are still under way, and a stream that is cut in the middle of a segment looks like a sick one.
         self.loop.call_later(LINGER, lambda: self.tap.send(do="close", pairs=gate))
+
+    async def open_gate(self, gate: list[list[str]], token: str) -> None:
+        """Let two servers reach each other's s2s port. Raises EngineError."""
+        asked = time.monotonic()
+        told = self.tap.expect(
+            lambda e: e.get("token") == token or (e["event"] == "failed" and token in str(e)), 60, "an open gate"
+        )
+        self.tap.send(do="open", pairs=gate, token=token)
+        answer = await told
+        if answer["event"] == "failed":
+            raise EngineError(f"the gate does not open: {answer['reason']}")
+        self.admission.measured(time.monotonic() - asked)
 
     async def cell(self, epoch: Epoch, cell: Cell, shown: bool) -> None:
         """Let the sender's client write, wait for what becomes of it, and note a silence only with both clients proven alive."""
         token = "cell-" + hashlib.sha256(f"{self.writer.id}/{cell.id}/{epoch.name}".encode()).hexdigest()[:16]
         answer: asyncio.Future[dict[str, Any]] = self.loop.create_future()
-        async with self.admission:
-            self.tokens[token], self.waiting[token] = (cell, epoch), answer
-            self.note(Source.ENGINE, "attempt", cell=cell, epoch=epoch, token=token)
-            self.talker.send(
-                do="send", client=epoch.key(cell.sender), token=token, exchange=cell.exchange, receiver=cell.receiver
-            )
-            await asyncio.wait({answer}, timeout=NEGOTIATION)
-        # What has no answer by now only waits: it needs no place among those that negotiate.
-        await asyncio.wait({answer}, timeout=PATIENCE[self.plan.timers] - NEGOTIATION)
+        self.tokens[token], self.waiting[token] = (cell, epoch), answer
+        self.note(Source.ENGINE, "attempt", cell=cell, epoch=epoch, token=token)
+        self.talker.send(do="send", client=epoch.key(cell.sender), token=token, exchange=cell.exchange, receiver=cell.receiver)
+        await asyncio.wait({answer}, timeout=PATIENCE[self.plan.timers])
         epoch.results[cell.id] = answer.result()["event"] if answer.done() else "silence"
         if not answer.done():
             await self.sentinels(epoch, cell)
@@ -619,7 +622,7 @@ class Runner:
         elif kind == "alive" and waiter and not waiter.done():
             waiter.set_result(event)
         elif kind in ("online", "login-failed", "disconnected"):
-            _, name, domain = event.pop("client").split(":", 2)
+            name, _, domain = event.pop("client").rpartition(":")
             found = self.epochs.get(name)
             if found is None or domain not in found.online:
                 return

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import logging
+import re
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 import slixmpp
 
 USER, SECRET, RESOURCE = "tester", "secret", "testbed"
+STREAMS = "http://etherx.jabber.org/streams"
+ANSWER = re.compile(rb"<iq\b[^>]*(?:/>|>.*?</iq>)", re.S)
 RETRY = 0.25  # seconds between two attempts to reach a server that still boots
 
 
@@ -29,7 +32,7 @@ def emit(event: str, **data: Any) -> None:
 class Client(slixmpp.ClientXMPP):
     """One account at one server, without TLS: client encryption is not what is measured here."""
 
-    def __init__(self, key: str, domain: str, exchanges: dict[str, Any], *, register: bool) -> None:
+    def __init__(self, key: str, domain: str, exchanges: dict[str, Any]) -> None:
         super().__init__(
             f"{USER}@{domain}/{RESOURCE}",
             SECRET,
@@ -42,10 +45,6 @@ class Client(slixmpp.ClientXMPP):
         self.auto_reconnect = False
         self.ready = asyncio.Event()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        if register:
-            self.register_plugin("xep_0077")
-            self["xep_0077"].force_registration = True
-            self.add_event_handler("register", self._register)
         self.add_event_handler("session_start", self._start)
         for name in ("failed_all_auth", "connection_failed", "disconnected", "stream_error"):
             self.add_event_handler(name, lambda data, name=name: self._end(name, data))
@@ -58,21 +57,6 @@ class Client(slixmpp.ClientXMPP):
             emit("disconnected", client=self.key, reason=str(data or ""))
         if not self.ended.done():
             self.ended.set_result(f"{name}: {data}" if data else name)
-
-    async def _register(self, _form: Any) -> None:
-        query = self.Iq()
-        query["type"] = "set"
-        query["register"]["username"] = USER
-        query["register"]["password"] = SECRET
-        try:
-            await query.send(timeout=15)
-        except slixmpp.exceptions.IqError as error:
-            if error.condition != "conflict":  # the account is there already: log in
-                self._end("registration refused", error.condition)
-                self.abort()
-        except slixmpp.exceptions.IqTimeout:
-            self._end("registration", "no answer")
-            self.abort()
 
     def _start(self, _event: Any) -> None:
         self.send_presence()
@@ -101,11 +85,11 @@ class Driver:
         began = time.monotonic()
         reason, tries = "nothing was tried", 0
         while (left := timeout - (time.monotonic() - began)) > 0:
-            if (seen := await answers(domain, address, port)) is not None:
+            if (seen := await register(domain, address, port)) is not None:
                 reason = seen
                 await asyncio.sleep(RETRY)
                 continue
-            account = Client(client, domain, self.exchanges, register=True)
+            account = Client(client, domain, self.exchanges)
             account.connect(address, port)
             ready = asyncio.ensure_future(account.ready.wait())
             # What stands behind the port may still fall silent while it starts: first attempts are short ones.
@@ -146,22 +130,37 @@ class Driver:
                         client.abort()
 
 
-async def answers(domain: str, address: str, port: int) -> str | None:
-    """None if the server answers a stream header, else what was seen: a port may accept before anything stands behind it."""
+async def register(domain: str, address: str, port: int) -> str | None:
+    """Make the account in-band (XEP-0077); None once it is there, else what was seen.
+
+    Also the test of readiness: a port may accept connections before anything stands behind it. By hand, because slixmpp goes on to
+    log in without waiting for the registration's answer.
+    """
+    writer = None
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 3)
-    except (TimeoutError, OSError) as error:
-        return f"port {port} does not answer: {error!r}"
-    try:
         writer.write(
-            f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>".encode()
+            f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' xmlns:stream='{STREAMS}'>".encode()
         )
-        heard = await asyncio.wait_for(reader.read(64), 1)
-        return None if heard else "the connection was closed upon the stream header"
-    except (TimeoutError, OSError) as error:
-        return f"no answer to a stream header: {error!r}"
+        await asyncio.wait_for(reader.readuntil(b"</stream:features>"), 2)
+        account = f"<username>{USER}</username><password>{SECRET}</password>"
+        writer.write(f"<iq type='set' id='r' to='{domain}'><query xmlns='jabber:iq:register'>{account}</query></iq>".encode())
+        answer = b""
+        while not ANSWER.search(answer):
+            more = await asyncio.wait_for(reader.read(4096), 15)
+            if not more:
+                return "the connection was closed upon the registration"
+            answer += more
+        return (
+            None
+            if b"result" in answer or b"<conflict" in answer
+            else f"registration refused: {answer.decode(errors='replace')[:200]}"
+        )
+    except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        return f"port {port}: {error!r}"
     finally:
-        writer.close()
+        if writer:
+            writer.close()
 
 
 async def main() -> None:

@@ -124,7 +124,7 @@ class Gate:
 class Agent:
     def __init__(self) -> None:
         self.gate: Gate | None = None
-        self.capture: subprocess.Popen[str] | None = None
+        self.captures: dict[str, subprocess.Popen[str]] = {}
 
     def do(self, command: dict[str, Any]) -> None:
         match command.pop("do"):
@@ -146,32 +146,28 @@ class Agent:
             case "capture":
                 self.start(**command)
             case "stop":
-                self.stop()
+                threading.Thread(target=self.stop, kwargs=command).start()
             case "dissect":
                 threading.Thread(target=self.dissect, kwargs=command).start()
 
     def start(self, name: str, interface: str, filter: str) -> None:
         CAPTURES.mkdir(exist_ok=True)
-        path = CAPTURES / f"{name}.pcapng"
-        self.capture = subprocess.Popen(
-            ["dumpcap", "-q", "-i", interface, "-f", filter, "-B", "64", "-w", str(path)], stderr=subprocess.PIPE, text=True
-        )
-        assert self.capture.stderr
-        for line in self.capture.stderr:
+        arguments = ["dumpcap", "-q", "-i", interface, "-f", filter, "-B", "64", "-w", str(CAPTURES / f"{name}.pcapng")]
+        process = self.captures[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        for line in process.stderr:
             if line.startswith("File:"):
                 emit("capturing", name=name)
                 return
-        emit("failed", reason=f"dumpcap ended: {self.capture.wait()}")
+        emit("failed", reason=f"dumpcap ended: {process.wait()}")
 
-    def stop(self) -> None:
-        if self.capture is None:
-            return
-        self.capture.send_signal(signal.SIGINT)
-        assert self.capture.stderr
-        said = self.capture.stderr.read()
-        self.capture.wait()
-        self.capture = None
-        emit("captured", said=said.strip())
+    def stop(self, name: str) -> None:
+        process = self.captures.pop(name)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        said = process.stderr.read()
+        process.wait()
+        emit("captured", name=name, said=said.strip())
 
     def dissect(self, name: str) -> None:
         """tshark's fields, one line a packet, onto the channel."""
@@ -217,7 +213,8 @@ def main() -> None:
             agent.do(json.loads(line))
         except Exception as error:  # the host must hear of it: a gate that stays shut looks like a failed pair
             emit("failed", command=line.strip(), reason=repr(error))
-    agent.stop()
+    for name in list(agent.captures):
+        agent.stop(name)
 
 
 if __name__ == "__main__":
