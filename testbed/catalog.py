@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -195,7 +195,7 @@ class Image:
 
 
 def openssl_config(tls_min: str | None, tls_max: str | None) -> bytes:
-    """An OpenSSL configuration file that applies the range as system default (used by servers that have no option of their own)."""
+    """An OpenSSL configuration that applies the range as system default, for servers that have no option of their own."""
     names = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
     # Debian's own file has MinProtocol TLSv1.2 and security level 2; both would forbid TLS 1.0 and 1.1.
     old = (tls_min is not None and tls_min < "1.2") or (tls_max is not None and tls_max < "1.2")
@@ -316,7 +316,8 @@ def load_image(folder: Path) -> Image:
 def _load_logs(path: Path) -> LogsFile:
     document = Document(path)
     logs = document.validate(LogsFile)
-    for section, entries in (("patterns", logs.patterns), ("reasons", logs.reasons)):
+    sections: dict[str, Sequence[LogPattern | LogReason]] = {"patterns": logs.patterns, "reasons": logs.reasons}
+    for section, entries in sections.items():
         for position, entry in enumerate(entries):
             try:
                 expression = re.compile(entry.match)

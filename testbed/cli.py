@@ -20,8 +20,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from testbed import __version__, catalog, report, scenario, store
+from testbed import __version__, catalog, check, doctor, report, scenario, schema, store
 from testbed import run as runs
 from testbed.engine import federation, host, images
 from testbed.model import EngineError, InputError, Plan, TestbedError
@@ -35,7 +36,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which pairs of XMPP servers stop talking when encryption becomes mandatory, and why: real servers, real wire.",
-    epilog="Exit status: 0 as expected, 1 surprises, 2 wrong input, 3 the testbed could not tell. Example: testbed run scenarios/smoke.yaml",
+    epilog="Exit status: 0 as expected, 1 surprises, 2 wrong input, 3 the testbed could not tell. "
+    "Example: testbed run scenarios/smoke.yaml",
 )
 images_app = typer.Typer(
     no_args_is_help=True,
@@ -63,9 +65,14 @@ class Live:
         self.tasks: dict[str, TaskID] = {}
         self.left: dict[str, int] = {}
         self.progress = Progress(
-            SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<34}"), BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=errors, disable=quiet or not errors.is_terminal,
-        )  # fmt: skip
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description:<34}"),
+            BarColumn(28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=errors,
+            disable=quiet or not errors.is_terminal,
+        )
 
     def stage(self, name: str, total: int) -> None:
         """A new stage begins."""
@@ -183,9 +190,8 @@ def show(path: Path, verdicts: dict[str, Any], *, as_json: bool) -> None:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     typer.echo(render_text(verdicts, colour=colour, width=shutil.get_terminal_size((110, 40)).columns))
     pictures = sorted(p.name for p in (path / "derived").glob("*.png"))
-    typer.echo(
-        f"\nrun        {verdicts['run']}\npictures   {path / 'derived'}/: {', '.join(pictures)}\nverdicts   {path / 'derived' / 'verdicts.json'}"
-    )
+    typer.echo(f"\nrun        {verdicts['run']}\npictures   {path / 'derived'}/: {', '.join(pictures)}")
+    typer.echo(f"verdicts   {path / 'derived' / 'verdicts.json'}")
 
 
 @app.command(epilog="Example: testbed plan scenarios/generations.yaml")
@@ -202,9 +208,8 @@ def plan(
         ]
         typer.echo(json.dumps({"scenario": planned.scenario, "title": planned.title, "timers": planned.timers, "cells": cells}))
         return
-    typer.echo(
-        f"{planned.scenario}: {planned.title}\n{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}\n"
-    )
+    counts = f"{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}"
+    typer.echo(f"{planned.scenario}: {planned.title}\n{counts}\n")
     width = max(len(s.domain) for s in planned.servers)
     for server in planned.servers:
         settings = [p.settings[server.domain] for p in planned.phases]
@@ -229,7 +234,7 @@ def images_list(as_json: Json = False) -> None:
     known = catalog.load()
     engine = host.find()
     present = images.Builder(engine, known).present() if engine else {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, image in known.images.items():
         for release, spec in image.spec.releases.items():
             entry = present.get(f"{name}:{release}")
@@ -285,6 +290,53 @@ def images_build(
     raise typer.Exit(3 if built.unavailable else 0)
 
 
+@images_app.command("check", epilog="Example: testbed images check prosody@trixie")
+def images_check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMPLEMENTATION]...", help="`prosody`, `prosody@trixie`; all, if none is named", show_default=False
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="servers tried at once (default: by processors)", min=1)] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Boot every release with every policy that it declares, and prove the claims on the wire: exit 0 if all hold, else 1."""
+    known = catalog.load()
+    wanted = select(known, names or list(known.images))
+    engine = raise_engine(quiet)
+    federation.reap(engine.client)
+    built = build_implementations(engine, known, wanted, quiet)
+    with live(quiet) as display:
+        reports = check.Checker(known, engine, built, display, jobs=jobs).run(wanted)
+    if as_json:
+        typer.echo(json.dumps([r.to_json() for r in reports]))
+    else:
+        show_checks(reports)
+    raise typer.Exit(1 if any(c.status is check.Status.FAILED for r in reports for c in r.claims) else 0)
+
+
+def show_checks(reports: list[check.Report]) -> None:
+    """A table per release: setting, claim, what became of it, what was seen."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    looks = {check.Status.OK: "green", check.Status.FAILED: "bold red", check.Status.UNDECLARED: "dim"}
+    for one in reports:
+        counts = ", ".join(f"{sum(c.status is s for c in one.claims)} {s.value}" for s in check.Status)
+        table = Table(
+            title=f"{one.implementation}  {one.version or ''}  {counts}", title_justify="left", box=None, pad_edge=False
+        )
+        for column in ("setting", "claim", "result", "seen"):
+            table.add_column(column)
+        last = ""
+        for c in one.claims:
+            setting = "" if c.setting == last else escape(c.setting)
+            table.add_row(setting, escape(c.claim), f"[{looks[c.status]}]{c.status.value}[/]", escape(c.saw))
+            last = c.setting
+        console.print(table)
+        console.print()
+
+
 def select(known: catalog.Catalog, names: list[str]) -> set[Any]:
     """Implementations by `name` or `name@release`. Raises InputError."""
     found = set()
@@ -297,6 +349,44 @@ def select(known: catalog.Catalog, names: list[str]) -> set[Any]:
                 message, allowed, hint = str(error).split("|")
                 raise InputError(message, value=text, allowed=(*known.images, *allowed.split(", ")), hint=hint or None) from None
     return found
+
+
+@app.command("schema", epilog="Example: testbed schema --check")
+def schema_(
+    write: Annotated[bool, typer.Option("--write", help="write the files that differ")] = False,
+    check_: Annotated[bool, typer.Option("--check", help="only say which files differ; exit 1 if any does")] = False,
+) -> None:
+    """The published JSON Schemas (schemas/) and the generated tables of docs/, from the models in code."""
+    if write == check_:
+        raise InputError("say what to do", allowed=("--write", "--check"))
+    known = catalog.load()
+    if write:
+        for path in schema.write(known):
+            typer.echo(f"written: {path}")
+        return
+    if differing := schema.stale(known):
+        for path in differing:
+            errors.print(f"stale: {path}")
+        errors.print(f"these files differ from the code that they are generated from: `{schema.COMMAND}` (or `make schema`)")
+        raise typer.Exit(1)
+
+
+@app.command("doctor", epilog="Example: testbed doctor --json")
+def doctor_(as_json: Json = False) -> None:
+    """What a run needs and what is there; changes nothing. Exit 0 if a run is possible, 3 if not."""
+    findings = doctor.examine(catalog.load())
+    possible = not any(f.state is doctor.State.PROBLEM for f in findings)
+    if as_json:
+        typer.echo(json.dumps({"possible": possible, "findings": [f.to_json() for f in findings]}))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        looks = {doctor.State.OK: "green", doctor.State.NOTE: "yellow", doctor.State.PROBLEM: "bold red"}
+        for f in findings:
+            console.print(f"[{looks[f.state]}]{f.state.value:<8}[/]{f.subject:<18}{escape(f.said)}")
+            if f.command:
+                console.print(f"{'':<26}→ {escape(f.command)}")
+        console.print("\na run is possible" if possible else "\na run is not possible yet: see the problems above")
+    raise typer.Exit(0 if possible else 3)
 
 
 @app.command(epilog="Example: testbed clean  ·  testbed clean --images")

@@ -122,7 +122,7 @@ class Policy:
 
 @dataclass(frozen=True, order=True)
 class Implementation:
-    """One server software in one release: ``prosody@trixie``."""
+    """One server software in one release, written ``name@release``."""
 
     name: str
     release: str

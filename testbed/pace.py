@@ -1,12 +1,38 @@
-"""How many negotiations may go on at once: what the machine bears, measured rather than fixed. No I/O.
+"""Every number that bounds load or waiting, and how many negotiations may go on at once. No I/O.
 
-The load that the testbed makes must never be the cause of what it reports.
+The load that the testbed makes must never be the cause of what it reports: what is admitted follows the delay that is measured on
+the machine, not a number that was right for another one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+
+PATIENCE = {"short": 25.0, "stock": 200.0}
+"""Seconds that a cell waits for a receipt or a bounce; longer than the slowest timer of any implementation under these timers."""
+SENTINEL = 15.0
+"""Seconds within which a client's message to itself must come back, for it to count as alive."""
+BOOT = 240.0
+"""Seconds that a server may take from its start to its client's login."""
+PER_SERVER = 6
+"""Pairs of one server in flight at once: fairness, and a bound on what one server has to bear."""
+NEGOTIATION = 1.0
+"""Seconds for which a cell holds its place among those that negotiate; after that it only waits."""
+ATTEMPTS = 3
+"""Connection attempts a second that one pair may make: more is a storm, which the gate cuts and the record keeps."""
+STARTS = 6
+"""Containers that are started at once."""
+LINGER = 0.3
+"""Seconds for which the gate stays open after a pair is done, for delayed acknowledgements (RFC 1122 §4.2.3.2)."""
+CAPTURE_LAG = 1.2
+"""Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
+CONFIRM = 12
+"""Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
+OVERLAP = {"short": 2.0, "stock": 12.0}
+"""Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
+HEAVY = 1.0
+"""CPU seconds of a start from which on a boot keeps its place until it is done."""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
 
@@ -95,8 +96,8 @@ def changed(policy: Policy, changes: dict[str, str]) -> Policy:
 
 def value_of(policy: Policy, dimension: str) -> str | None:
     """A dimension's value as it is written in a scenario; None for the server's default."""
-    value = getattr(policy, dimension)
-    return value.value if hasattr(value, "value") else value
+    value: Enum | str | None = getattr(policy, dimension)
+    return str(value.value) if isinstance(value, Enum) else value
 
 
 def contradiction(policy: Policy) -> str | None:
@@ -156,13 +157,14 @@ class Side:
         """True if the peer's certificate must verify."""
         return self.policy.authentication is Authentication.EXTERNAL
 
+    @property
+    def has_dialback(self) -> bool:
+        """True if this side speaks dialback with a peer whose certificate is beyond reproach."""
+        return "dialback" in self.mechanisms and (not self.demands_certificate or self.dialback_over_verified)
+
     def takes_dialback(self, peer: Side) -> bool:
-        """True if this side speaks dialback with ``peer`` on a stream between the two."""
-        if "dialback" not in self.mechanisms:
-            return False
-        if self.demands_certificate:
-            return self.dialback_over_verified and peer.certificate_defect is None
-        return True
+        """True if this side speaks dialback with ``peer`` on an encrypted stream between the two."""
+        return self.has_dialback and not (self.demands_certificate and peer.certificate_defect)
 
     @property
     def speaks_external(self) -> bool:
@@ -253,15 +255,23 @@ RULES: tuple[Rule, ...] = (
         lambda a, b: a.demands_certificate and b.certificate_defect is not None,
         Outcome.BOUNCED,
         "tls",
-        lambda a, b: b.certificate_defect or "",
+        lambda _, b: b.certificate_defect or "",
         "RFC 6120 §13.7.2: the initiating entity must validate; RFC 7590 §3.4; RFC 9525 §6",
+    ),
+    Rule(
+        "no mechanism in common, whatever the certificates",
+        lambda a, b: not (a.has_dialback and b.has_dialback) and not (a.speaks_external and b.speaks_external),
+        Outcome.BOUNCED,
+        "tls",
+        "no-authentication-mechanism",
+        "RFC 6120 §6.3.3: a mechanism that both support is needed; one side takes no dialback (XEP-0220), one has no EXTERNAL",
     ),
     Rule(
         "the receiver demands a certificate that verifies, and the sender's does not",
         lambda a, b: b.demands_certificate and a.certificate_defect is not None,
         Outcome.BOUNCED,
         "tls",
-        lambda a, b: a.certificate_defect or "",
+        lambda a, _: a.certificate_defect or "",
         "RFC 6120 §13.7.2; XEP-0178 §3: the receiving entity refuses; RFC 7590 §3.4",
     ),
     Rule(
@@ -282,7 +292,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "no mechanism in common",
-        lambda a, b: True,
+        lambda *_: True,
         Outcome.BOUNCED,
         "tls",
         "no-authentication-mechanism",

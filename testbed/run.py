@@ -1,8 +1,8 @@
 """The one orchestration loop: raises the federation of each phase, lets every pair talk, writes Observations. Judges nothing.
 
-A phase is measured in *epochs*: ``mesh`` starts all servers; ``alone-N`` starts the two servers of one pair again, beside it, with a
-name server of their own. In every epoch a pair may talk only while it is measured (the gate), so that one broken pair cannot disturb
-another; how many talk at once follows the pressure that is measured on the machine.
+A phase is measured in *epochs*: ``mesh`` starts all servers; ``alone-N`` starts the two servers of one pair again, beside it,
+with a name server of their own. In every epoch a pair may talk only while it is measured (the gate), so that one broken pair
+cannot disturb another; how many talk at once follows the pressure that is measured on the machine.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ import datetime as dt
 import gzip
 import hashlib
 import itertools
-import os
-import platform
 import random
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -27,14 +24,28 @@ from typing import Any, Protocol, TypeVar
 
 from docker.models.containers import Container
 
-from testbed import driver, pki, serverlog, wiretap, zone
+from testbed import driver, manifest, pki, serverlog, wiretap, zone
 from testbed.catalog import Catalog
 from testbed.engine import federation
 from testbed.engine.channel import Channel
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.model import Cell, EngineError, Implementation, Observation, Outcome, Phase, Plan, Server, Settings, Source
-from testbed.pace import Admission
+from testbed.pace import (
+    ATTEMPTS,
+    BOOT,
+    CAPTURE_LAG,
+    CONFIRM,
+    HEAVY,
+    LINGER,
+    NEGOTIATION,
+    OVERLAP,
+    PATIENCE,
+    PER_SERVER,
+    SENTINEL,
+    STARTS,
+    Admission,
+)
 from testbed.pki import PROFILES
 from testbed.policy import expect
 from testbed.store import CLOSING, Writer
@@ -43,30 +54,6 @@ from testbed.wiretap.dissect import Dissector
 T = TypeVar("T")
 
 S2S_PORT = 5269
-PATIENCE = {"short": 25.0, "stock": 200.0}
-"""Seconds that a cell waits for a receipt or a bounce; longer than the slowest timer of any implementation under these timers."""
-SENTINEL = 15.0
-"""Seconds within which a client's message to itself must come back, for it to count as alive."""
-BOOT = 240.0
-"""Seconds that a server may take from its start to its client's login."""
-PER_SERVER = 6
-"""Pairs of one server in flight at once: fairness, and a bound on what one server has to bear."""
-NEGOTIATION = 1.0
-"""Seconds for which a cell holds its place among those that negotiate; after that it only waits."""
-ATTEMPTS = 3
-"""Connection attempts a second that one pair may make: more is a storm, which the gate cuts and the record keeps."""
-STARTS = 6
-"""Containers that are started at once."""
-LINGER = 0.3
-"""Seconds for which the gate stays open after a pair is done: longer than a delayed acknowledgement (RFC 1122 §4.2.3.2: below 0.5)."""
-CAPTURE_LAG = 1.2
-"""Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
-CONFIRM = 12
-"""Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
-OVERLAP = {"short": 2.0, "stock": 12.0}
-"""Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
-HEAVY = 1.0
-"""CPU seconds of a start from which on a boot keeps its place until it is done."""
 
 
 class Display(Protocol):
@@ -188,60 +175,6 @@ class Runner:
             Observation(time_ or time.time(), source, kind, phase, epoch.name if epoch else None, cell.id if cell else None, data)
         )
 
-    def manifest(self) -> dict[str, Any]:
-        """What is written before the first container starts."""
-        defects = {name: profile.defect for name, profile in PROFILES.items()}
-        servers = []
-        for s in self.plan.servers:
-            spec = self.catalog.image(s.implementation).spec
-            servers.append(
-                {
-                    "domain": s.domain, "index": s.index, "implementation": s.implementation.name, "release": s.implementation.release,
-                    "title": spec.title, "policy": s.policy.name, "certificate": s.certificate, "image": self.images.server(s.implementation),
-                    "unavailable": self.images.reason(s.implementation), "mechanisms": spec.mechanisms, "dialback_over_verified": spec.dialback_over_verified,
-                }
-            )  # fmt: skip
-        return {
-            "scenario": self.plan.scenario,
-            "title": self.plan.title,
-            "description": self.plan.description,
-            "file": self.plan.file,
-            "started": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "argv": self.argv,
-            "seed": self.plan.seed,
-            "timers": self.plan.timers,
-            "isolated": self.isolated,
-            "revision": revision(),
-            "machine": {"python": platform.python_version(), "kernel": platform.release(), "cpus": os.cpu_count(), "engine": self.engine.version},
-            "images": self.images.ids,
-            "unavailable": self.images.unavailable,
-            "servers": servers,
-            "phases": [
-                {
-                    "name": p.name,
-                    "settings": {
-                        d: {
-                            "policy": s.policy.name, "certificate": s.certificate, "defect": defects[s.certificate], "dimensions": s.policy.dimensions(),
-                            "effective": self.effective(d, s), "unsupported": s.unsupported, "fingerprint": self.issued[d, s.certificate].fingerprint, "not_after": self.issued[d, s.certificate].not_after,
-                        }
-                        for d, s in p.settings.items()
-                    },
-                }
-                for p in self.plan.phases
-            ],
-            "remedies": {
-                name: [{"cause": r.cause, "as": r.as_, "text": r.text, "set": r.set} for r in self.catalog.images[name].spec.remedies]
-                for name in sorted({s.implementation.name for s in self.plan.servers})
-            },
-            "exchanges": list(self.plan.exchanges),
-            "planned": {a.domain: [b.domain for b in self.plan.servers if b is not a] for a in self.plan.servers},
-        }  # fmt: skip
-
-    def effective(self, domain: str, settings: Settings) -> dict[str, Any]:
-        """The dimensions that the implementation in effect shows under these settings."""
-        implementation = self.by_domain[domain].implementation
-        return self.catalog.image(implementation).effective(settings.policy, implementation.release).dimensions()
-
     # --- the run ---
 
     async def run(self) -> None:
@@ -258,7 +191,8 @@ class Runner:
         self.display.stage("certificates", len(wanted))
         self.issued = await self.off(lambda: authorities.issue_all(wanted))
         self.display.advance("certificates", len(wanted))
-        self.writer.manifest(self.manifest())
+        content = manifest.build(self.plan, self.catalog, self.images, self.issued, engine=self.engine.version)
+        self.writer.manifest({**content, "argv": self.argv, "isolated": self.isolated})
         self.timing["certificates"] = time.monotonic() - began
         ipv6 = Path("/proc/sys/net/ipv6").is_dir() and self.plan.ipv6
         self.mesh = await self.off(lambda: federation.Mesh(self.engine, self.writer.id, len(self.plan.servers), ipv6=ipv6))
@@ -270,7 +204,8 @@ class Runner:
             while self.background:
                 await asyncio.gather(*self.background)
             self.timing["total"] = time.monotonic() - began
-            self.note(Source.ENGINE, "timing", **{k.replace("-", "_"): round(v, 3) for k, v in self.timing.items()})
+            seconds: dict[str, Any] = {k.replace("-", "_"): round(v, 3) for k, v in self.timing.items()}
+            self.writer.append(Observation(time.time(), Source.ENGINE, "timing", data=seconds))
             self.writer.close(Observation(time.time(), Source.ENGINE, CLOSING, data={"observations": self.writer.count}))
         finally:
             self.writer.flush()
@@ -307,7 +242,8 @@ class Runner:
         ready = await self.tap.expect(lambda e: e["event"] in ("prepared", "failed") or e.get("ok") is False, 60, "the gate")
         if ready["event"] == "neighbours":
             raise EngineError(
-                f"{len(self.plan.servers)} servers need {ready['need']} entries in the neighbour table, which holds {ready['before']}: {ready['command']}"
+                f"{len(self.plan.servers)} servers need {ready['need']} entries in the neighbour table, which holds "
+                f"{ready['before']}; only root can raise it: {ready['command']}"
             )
         if ready["event"] == "failed":
             raise EngineError(f"the gate between servers cannot be made: {ready['reason']}")
@@ -561,7 +497,7 @@ class Runner:
         await asyncio.gather(*answers)
         if epoch.name == "mesh" and any(self.unexpected(epoch, c) for c in cells):
             self.confirm(round_, a, b)
-        # The last acknowledgements are still under way, and a stream that is cut in the middle of a segment looks like a sick one.
+        # The last acknowledgements are still under way, and a stream that is cut within a segment looks like a sick one.
         self.loop.call_later(LINGER, lambda: self.tap.send(do="close", pairs=gate))
 
     async def open_gate(self, gate: list[list[str]], token: str) -> None:
@@ -677,11 +613,15 @@ class Runner:
                         {"sender": ends[0][1], "receiver": ends[1][1], **facts},
                     )
                 )
-        target = self.writer.evidence(phase.name, "s2s.pcapng")
-        with contextlib.suppress(EngineError):
-            await self.off(lambda: federation.fetch(self.tap.container, f"/captures/{phase.name}.pcapng", target))
+        await self.off(lambda: self.keep_capture(phase.name))
         self.display.advance(stage)
         self.timing[f"{phase.name}-evidence"] = time.monotonic() - began
+
+    def keep_capture(self, name: str) -> None:
+        """The capture as evidence, compressed (Wireshark opens it as it is). Runs in a thread."""
+        with contextlib.suppress(EngineError):
+            raw = federation.fetch(self.tap.container, f"/captures/{name}.pcapng")
+            self.writer.evidence(name, "s2s.pcapng.gz").write_bytes(gzip.compress(raw, 3))
 
     def read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
         """A container's log as evidence and as observations; then the container goes. Runs in a thread."""
@@ -724,19 +664,3 @@ def capture_filter(port: int) -> str:
     v4 = "ip and (tcp[13] & 7 != 0 or ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0)"
     v6 = "ip6 and (ip6[53] & 7 != 0 or ip6[4:2] - ((ip6[52] & 0xf0) >> 2) != 0)"
     return f"tcp port {port} and (({v4}) or ({v6}))"
-
-
-def revision() -> str | None:
-    """The git revision of the testbed's code, with `+` if it was changed; None outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None

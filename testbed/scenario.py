@@ -36,24 +36,24 @@ class ServerEntry(_Strict):
     implementation: str | list[str] = Field(description="`name@release`, or `name@version` where that names exactly one release")
     policy: PolicySpec | list[PolicySpec] = Field("opportunistic", description="a preset, or a preset with dimensions changed")
     certificate: str | list[str] = Field("ca", description="a certificate profile")
-    domain: str | None = Field(None, description="the XMPP domain; only where the entry is one server")
+    domain: str | None = Field(default=None, description="the XMPP domain; only where the entry is one server")
 
 
 class Where(_Strict):
     """Whom a change binds: every key must match; a key takes one glob or a list of them. It sees the servers as configured."""
 
-    implementation: str | list[str] | None = Field(None, description="glob over `name@release` or `name`")
-    version: str | list[str] | None = Field(None, description="glob over the version prefix of the release")
-    policy: str | list[str] | None = Field(None, description="glob over the configured policy's name")
-    certificate: str | list[str] | None = Field(None, description="glob over the configured certificate profile")
-    domain: str | list[str] | None = Field(None, description="glob over the domain")
+    implementation: str | list[str] | None = Field(default=None, description="glob over `name@release` or `name`")
+    version: str | list[str] | None = Field(default=None, description="glob over the version prefix of the release")
+    policy: str | list[str] | None = Field(default=None, description="glob over the configured policy's name")
+    certificate: str | list[str] | None = Field(default=None, description="glob over the configured certificate profile")
+    domain: str | list[str] | None = Field(default=None, description="glob over the domain")
 
 
 class Set(_Strict):
     """What a phase changes."""
 
     policy: PolicySpec | None = Field(
-        None, description="a preset, a preset with dimensions changed, or only the dimensions that change"
+        default=None, description="a preset, a preset with dimensions changed, or only the dimensions that change"
     )
     certificate: str | None = None
 
@@ -69,8 +69,8 @@ class PhaseEntry(_Strict):
     """A regime of the federation. Changes apply to the servers as configured, in order; they do not add up over phases."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    where: Where | None = Field(None, description="short for one change")
-    set: Set | None = Field(None, description="short for one change")
+    where: Where | None = Field(default=None, description="short for one change")
+    set: Set | None = Field(default=None, description="short for one change")
     changes: list[Change] = []
 
 
@@ -159,7 +159,8 @@ class _Reader:
                         f"`{domain}` is not a usable domain",
                         [*place, "domain"],
                         value=domain,
-                        hint="a lower-case DNS name under .example, such as a.example (resolvers answer .test, .invalid and .localhost themselves)",
+                        hint="a lower-case DNS name under .example, such as a.example"
+                        " (resolvers answer .test, .invalid and .localhost themselves)",
                     )
                 if domain in taken:
                     raise self.document.error(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PROTOCOL: dict[str, str] = {
-    "login": "host to driver: keep trying to be online as `client` at `domain` (`address`, `port`) until `timeout` seconds passed",
+    "login": "host to driver: try to be online as `client` at `domain` (`address`, `port`) until `timeout` seconds passed",
     "online": "driver to host: `client` is logged in and present, after `seconds`",
     "login-failed": "driver to host: it is not, and `reason` says what was seen last",
     "send": "host to driver: `client` starts `exchange` with the account at the domain `receiver`, as `token`",

@@ -94,7 +94,8 @@ class Driver:
             ready = asyncio.ensure_future(account.ready.wait())
             # What stands behind the port may still fall silent while it starts: first attempts are short ones.
             tries += 1
-            await asyncio.wait({ready, account.ended}, timeout=min(left, 3.0 * tries), return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {ready, account.ended}
+            await asyncio.wait(either, timeout=min(left, 3.0 * tries), return_when=asyncio.FIRST_COMPLETED)
             if account.ready.is_set():
                 self.clients[client] = account
                 emit("online", client=client, seconds=time.monotonic() - began)
@@ -122,7 +123,7 @@ class Driver:
             case "ping":
                 client = self.clients.get(command["client"])
                 if client is not None:
-                    client.send_message(mto=client.boundjid.full, mbody=command["token"], mtype="chat")
+                    client.send_message(mto=client.boundjid, mbody=command["token"], mtype="chat")
             case "logout":
                 for key in command["clients"]:
                     if client := self.clients.pop(key, None):
@@ -133,15 +134,14 @@ class Driver:
 async def register(domain: str, address: str, port: int) -> str | None:
     """Make the account in-band (XEP-0077); None once it is there, else what was seen.
 
-    Also the test of readiness: a port may accept connections before anything stands behind it. By hand, because slixmpp goes on to
-    log in without waiting for the registration's answer.
+    Also the test of readiness: a port may accept connections before anything stands behind it. By hand, because slixmpp goes on
+    to log in without waiting for the registration's answer.
     """
     writer = None
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 3)
-        writer.write(
-            f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' xmlns:stream='{STREAMS}'>".encode()
-        )
+        namespaces = f"xmlns='jabber:client' xmlns:stream='{STREAMS}'"
+        writer.write(f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' {namespaces}>".encode())
         await asyncio.wait_for(reader.readuntil(b"</stream:features>"), 2)
         account = f"<username>{USER}</username><password>{SECRET}</password>"
         writer.write(f"<iq type='set' id='r' to='{domain}'><query xmlns='jabber:iq:register'>{account}</query></iq>".encode())
@@ -156,7 +156,7 @@ async def register(domain: str, address: str, port: int) -> str | None:
             if b"result" in answer or b"<conflict" in answer
             else f"registration refused: {answer.decode(errors='replace')[:200]}"
         )
-    except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         return f"port {port}: {error!r}"
     finally:
         if writer:

@@ -60,7 +60,8 @@ class Channel:
     async def _await(self, future: asyncio.Future[dict[str, Any]], timeout: float, what: str) -> dict[str, Any]:
         gone = asyncio.ensure_future(self.closed.wait())
         try:
-            await asyncio.wait([future, gone], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {future, gone}
+            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
                 return future.result()
             state = "ended" if self.closed.is_set() else f"said nothing of it for {timeout:.0f} s"

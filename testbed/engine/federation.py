@@ -22,19 +22,20 @@ from typing import Any
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
-from docker.types import IPAMConfig, IPAMPool, LogConfig
+from docker.types import IPAMConfig, IPAMPool, LogConfig, Ulimit
 
 from testbed.engine.host import Engine
 from testbed.model import EngineError
 
 RUN_LABEL = "s2s-testbed.run"
 OWNER_LABEL = "s2s-testbed.owner"
-POOL4 = ipaddress.ip_network("198.18.0.0/15")
+POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 """RFC 2544's benchmarking block: collides with nobody's own network."""
 FIRST_SERVER = 16
 SLOTS = 6
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
 LOG_LIMIT = "32m"
+OPEN_FILES = 16384
 
 
 @dataclass(frozen=True)
@@ -164,12 +165,15 @@ class Mesh:
         host = api.create_host_config(
             network_mode=self._net().name if address else "host",
             cap_add=None if address else ["NET_ADMIN", "NET_RAW"],
+            # Erlang sizes its tables by this limit; some hosts' default of a billion takes gigabytes and seconds.
+            ulimits=[Ulimit(name="nofile", soft=OPEN_FILES, hard=OPEN_FILES)],
             log_config=LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": "1"}),
         )
         networking = None
         if address:
             endpoint = api.create_endpoint_config(ipv4_address=address[0], ipv6_address=address[1])
-            networking = api.create_networking_config({self._net().name: endpoint})
+            # types-docker takes the mapping of names for one endpoint
+            networking = api.create_networking_config({self._net().name: endpoint})  # type: ignore[arg-type]
         else:
             host["ReadonlyPaths"] = []  # /proc/sys is read-only otherwise: the neighbour table's thresholds stand there
         try:
@@ -244,21 +248,21 @@ def execute(container: Container, command: list[str], user: str = "") -> str:
         status, output = container.exec_run(command, user=user)
     except DockerException as error:
         raise EngineError(f"`{' '.join(command)}` in {container.name}: {_said(error)}") from None
-    text: str = output.decode(errors="replace").strip()
+    assert isinstance(output, bytes), "neither a stream nor a socket was asked for"
+    text = output.decode(errors="replace").strip()
     if status:
         raise EngineError(f"`{' '.join(command)}` in {container.name} failed with {status}: {text[-200:]}")
     return text
 
 
-def fetch(container: Container, path: str, target: Path) -> int:
-    """Copy one file out of a container through the engine. Returns its size in bytes; raises EngineError."""
+def fetch(container: Container, path: str) -> bytes:
+    """One file out of a container, through the engine. Raises EngineError."""
     try:
         chunks, _ = container.get_archive(path)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             member = archive.extractfile(archive.getmembers()[0])
             assert member is not None
-            target.parent.mkdir(parents=True, exist_ok=True)
-            return target.write_bytes(member.read())
+            return member.read()
     except (DockerException, OSError, tarfile.TarError) as error:
         raise EngineError(f"{path} cannot be copied out of {container.name}: {_said(error)}") from None
 

@@ -47,7 +47,7 @@ class Engine:
         return str(self.client.version()["Version"])
 
 
-def connect(address: str, timeout: float = TIMEOUT) -> docker.DockerClient:
+def connect(address: str, timeout: int = TIMEOUT) -> docker.DockerClient:
     """A client of the engine at ``address``. Raises DockerException if it does not answer."""
     client = docker.DockerClient(base_url=address, timeout=timeout, max_pool_size=POOL)
     client.ping()
@@ -90,7 +90,8 @@ def ensure(say: Say = lambda _: None) -> Engine:
         return found
     if os.geteuid() != 0:
         raise EngineError(
-            "no Docker engine answers, and only root can start one: start yours (`systemctl start docker`), set DOCKER_HOST, or run this as root"
+            "no Docker engine answers, and only root can start one: "
+            "start yours (`systemctl start docker`), set DOCKER_HOST, or run this as root"
         )
     if not shutil.which("dockerd"):
         install(["docker.io", "iptables"], "a Docker engine", say)

@@ -41,7 +41,7 @@ class Images:
     """What there is after a build."""
 
     ids: dict[str, str] = field(default_factory=dict)
-    """Tag (`prosody:trixie`, `driver`) -> image id."""
+    """Tag (`name:release` of a server, `driver` and the like of a part) -> image id."""
     unavailable: dict[str, str] = field(default_factory=dict)
     """Tag -> reason."""
 

@@ -29,7 +29,8 @@ from testbed.verdict.evidence import Attempt, Evidence
 from testbed.verdict.rules import Case, cause_of, fault_of
 
 SLACK = 0.05
-"""Seconds by which the clocks of client and capture may differ on one host (both read the same clock, at different ends of queues)."""
+"""Seconds by which client and capture may differ: both read one clock, at different ends of their queues."""
+SHOWN_SETTINGS = ("policy", "certificate", "dimensions", "unsupported")
 
 
 def judge(record: Record) -> dict[str, Any]:
@@ -46,23 +47,15 @@ def judge(record: Record) -> dict[str, Any]:
         "timers": manifest["timers"],
         "isolated": manifest["isolated"],
         "complete": record.complete,
-        "servers": [
-            {
-                "domain": s["domain"], "implementation": s["implementation"], "release": s["release"], "title": s["title"], "index": s["index"],
-                "version": court.evidence.versions.get((s["implementation"], s["release"])), "unavailable": s["unavailable"],
-            }
-            for s in manifest["servers"]
-        ],
+        "servers": [court.server(s) for s in manifest["servers"]],
         "phases": [
-            {"name": p["name"], "settings": {d: {k: s[k] for k in ("policy", "certificate", "dimensions", "unsupported")} for d, s in p["settings"].items()}}
+            {"name": p["name"], "settings": {d: {k: s[k] for k in SHOWN_SETTINGS} for d, s in p["settings"].items()}}
             for p in manifest["phases"]
         ],
-        "storms": [
-            {"phase": phase, "epoch": epoch, **storm} for (phase, epoch), storms in court.evidence.storms.items() for storm in storms
-        ],
+        "storms": [{"phase": p, "epoch": e, **storm} for (p, e), storms in court.evidence.storms.items() for storm in storms],
         "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == "timing"), {}),
         "cells": [court.enrich(v) for v in verdicts],
-    }  # fmt: skip
+    }
 
 
 def exit_status(verdicts: dict[str, Any]) -> int:
@@ -88,6 +81,11 @@ class Court:
         """The cell as JSON, with what is more than the fixed keys."""
         return verdict.to_json() | self.extra[verdict.cell.id]
 
+    def server(self, planned: dict[str, Any]) -> dict[str, Any]:
+        """A server as JSON, with the version that its running package stated."""
+        shown = {k: planned[k] for k in ("domain", "implementation", "release", "title", "index", "unavailable")}
+        return shown | {"version": self.evidence.versions.get((planned["implementation"], planned["release"]))}
+
     def expectation(self, cell: Cell) -> Expectation:
         """What ought to happen."""
         sides = []
@@ -104,31 +102,46 @@ class Court:
         if reason := self.not_expressible(cell):
             return Verdict(cell, Outcome.UNSUPPORTED, Channel(), "policy-not-expressible", None, reason, expected, False, None, 0)
         attempts = self.evidence.attempts.get(cell.id, [])
-        deciding = next((a for a in reversed(attempts) if a.epoch != "mesh"), None) or (attempts[-1] if attempts else None)
-        if deciding is None or (reason := self.testbed_failed(cell, deciding)):
-            cause, text = self.why_not_measured(cell) if deciding is None else ("testbed", reason or "")
-            return Verdict(
-                cell, Outcome.INCONCLUSIVE, Channel(), cause, Fault.TESTBED, text, expected, False, None, len(attempts)
-            )
-        outcome = outcome_of(deciding)
+        alone = [a for a in attempts if a.epoch != "mesh"]
+        if not attempts:
+            word, text = self.why_not_measured(cell)
+            return self.cannot_say(cell, expected, word, text)
+        deciding = (alone or attempts)[-1]
+        if reason := self.testbed_failed(cell, deciding):
+            return self.cannot_say(cell, expected, "testbed", reason, len(attempts))
         self.note_disagreement(cell, attempts, deciding)
-        channel = self.channel(cell, deciding) if outcome is Outcome.DELIVERED else Channel()
-        cause, fault = None, None
-        if outcome is not Outcome.DELIVERED:
+        outcome = outcome_of(deciding)
+        channel, cause, fault = Channel(), None, None
+        if outcome is Outcome.DELIVERED:
+            channel = self.channel(cell, deciding)
+        else:
             case = self.case(cell, deciding)
-            cause, source = cause_of(case)
+            cause, self.extra[cell.id]["cause_from"] = cause_of(case)
             fault = fault_of(cause, case)
-            self.extra[cell.id]["cause_from"] = source
-        lines = [
-            f"observations.jsonl#{n}" for n in deciding.lines + [n for n, _ in self.evidence.streams(cell, deciding.epoch)][:3]
-        ]
-        lines += [f"evidence/{cell.phase}/{deciding.epoch}/{d}.log.gz" for d in (cell.sender, cell.receiver)]
-        surprise = not agrees(outcome, channel, expected)
         ended = deciding.received or deciding.bounced
         return Verdict(
-            cell, outcome, channel, cause, fault, self.explain(cell, outcome, channel, cause, fault, deciding), expected, surprise,
-            round(ended - (deciding.sent or deciding.started), 3) if ended else None, len(attempts), tuple(lines),
-        )  # fmt: skip
+            cell=cell,
+            outcome=outcome,
+            channel=channel,
+            cause=cause,
+            fault=fault,
+            explanation=self.explain(cell, outcome, channel, cause, fault),
+            expected=expected,
+            surprise=not agrees(outcome, channel, expected),
+            seconds=round(ended - (deciding.sent or deciding.started), 3) if ended else None,
+            attempts=len(attempts),
+            evidence=self.references(cell, deciding),
+        )
+
+    def cannot_say(self, cell: Cell, expected: Expectation, cause: str, text: str, attempts: int = 0) -> Verdict:
+        """The testbed's own failure: counted as neither delivery nor its opposite."""
+        return Verdict(cell, Outcome.INCONCLUSIVE, Channel(), cause, Fault.TESTBED, text, expected, False, None, attempts)
+
+    def references(self, cell: Cell, attempt: Attempt) -> tuple[str, ...]:
+        """Where to look: lines of the record, and both logs."""
+        streams = [n for n, _ in self.evidence.streams(cell, attempt.epoch)][:3]
+        lines = [f"observations.jsonl#{n}" for n in [*attempt.lines, *streams]]
+        return (*lines, *(f"evidence/{cell.phase}/{attempt.epoch}/{d}.log.gz" for d in (cell.sender, cell.receiver)))
 
     # --- what could not be measured ---
 
@@ -184,7 +197,7 @@ class Court:
     # --- channel ---
 
     def channel(self, cell: Cell, attempt: Attempt) -> Channel:
-        """What the stanza travelled over: the stream in which its body was seen, or the one that carried data when it was delivered."""
+        """The stream in which the stanza's body was seen, or else the one that carried data when it was delivered."""
         streams = [o for _, o in self.evidence.streams(cell, attempt.epoch)]
         clear = [s for s in streams if attempt.token in s.data.get("tokens", [])]
         if clear:
@@ -254,9 +267,7 @@ class Court:
             ),
         )
 
-    def explain(
-        self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None, attempt: Attempt
-    ) -> str:
+    def explain(self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None) -> str:
         """One sentence that a person can act on."""
         if outcome is Outcome.DELIVERED:
             over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(

@@ -43,7 +43,7 @@ class Case:
     def strict(self, side: str) -> bool:
         """True if that side demands a certificate that verifies."""
         settings = self.sender if side == "sender" else self.receiver
-        return settings["dimensions"]["authentication"] == ["external"]
+        return bool(settings["dimensions"]["authentication"] == ["external"])
 
     def defect(self, side: str) -> str | None:
         """What is wrong with the certificate that this side was issued."""
@@ -140,16 +140,21 @@ def _nobody_answers(case: Case) -> str | None:
 
 
 def _logged(observations: Iterable[Observation], case: Case) -> str | None:
-    """The most exact cause in a log: a defect of the certificate that was really issued, else the first one that is no symptom."""
+    """The most exact cause in a log: a defect of a certificate that was really issued, else the first that is no symptom."""
     causes = [str(o.data["cause"]) for o in observations if o.data.get("cause")]
     # A server that tolerates a defect logs it all the same: it is a cause only where a side demands a certificate that verifies.
     strict = case.strict("sender") or case.strict("receiver")
     issued = {d for d in (case.defect("sender"), case.defect("receiver")) if d}
     exact = [c for c in causes if c in issued and strict]
-    general = [c for c in causes if c not in SYMPTOMS and (c not in CERTIFICATE_CAUSES or strict)]
+    # a server that says "unreachable" of a host that did answer on the wire means that the connection did not last
+    general = [
+        c
+        for c in causes
+        if c not in SYMPTOMS and (c not in CERTIFICATE_CAUSES or strict) and not (c == "unreachable" and case.answered)
+    ]
     if not exact and strict and any(c in CERTIFICATE_CAUSES for c in causes) and len(issued) == 1:
         return next(iter(issued))  # the server's word is one for several defects; the wire and the CA know which it was
-    return (exact or general or [None])[0]
+    return next(iter(exact or general), None)
 
 
 SYMPTOMS = {"tls-handshake-failed", "negotiation-timeout", "connection-closed", "remote-server-error"}
@@ -165,16 +170,31 @@ def _symptom(case: Case) -> str | None:
 
 
 def _no_mechanism(case: Case) -> str | None:
-    """One side takes no dialback, EXTERNAL is not common to both, and the receiver did answer."""
+    """One side takes no dialback, EXTERNAL is not common to both, and the receiver did answer.
+
+    A sender that looks at the receiver's certificate first has its reason there, if that is defective.
+    """
+    sides = ("sender", "receiver")
     external = all(
         "external" in m and "external" in s["dimensions"]["authentication"]
         for m, s in zip(case.mechanisms, (case.sender, case.receiver), strict=True)
     )
-    refuses = any(
-        case.strict(side) and not verified
-        for side, verified in zip(("sender", "receiver"), case.dialback_over_verified, strict=True)
-    )
-    return "no-authentication-mechanism" if refuses and not external and case.answered else None
+    if external or not case.answered or (case.strict("sender") and case.defect("receiver")):
+        return None
+    refuses = any(case.strict(side) and not verified for side, verified in zip(sides, case.dialback_over_verified, strict=True))
+    return "no-authentication-mechanism" if refuses else None
+
+
+def _hello_refused(case: Case) -> str | None:
+    """The handshake ended at the ClientHello without an alert, and what the two are set to has nothing in common."""
+    if not any(s.data.get("offered_versions") and not s.data.get("server_hello") for s in case.streams + case.back):
+        return None
+    a, b = case.sender["dimensions"], case.receiver["dimensions"]
+    low = max(d["tls_min"] or "1.0" for d in (a, b))
+    high = min("1.2" if d["forward_secrecy"] == "none" else d["tls_max"] or "1.3" for d in (a, b))
+    if low > high:
+        return "no-common-tls-version"
+    return "no-common-cipher" if {a["forward_secrecy"], b["forward_secrecy"]} == {"none", "required"} else None
 
 
 def _torn_down(case: Case) -> str | None:
@@ -222,11 +242,12 @@ RULES: tuple[CauseRule, ...] = (
     CauseRule("wire", "TLS alert protocol_version", _versions_disjoint),
     CauseRule("wire", "TLS alert about a certificate", _alert_on_certificate),
     CauseRule("wire", "TLS alert handshake_failure before a ServerHello", _handshake_failure),
+    CauseRule("wire", "the handshake ended at the ClientHello, and the settings have nothing in common", _hello_refused),
+    CauseRule("wire", "a certificate is demanded, EXTERNAL is not common to both, and the stream ended", _no_mechanism),
     CauseRule("sender's log", "a cause in what the sender's server logged", lambda c: _logged(c.sender_log, c)),
     CauseRule("receiver's log", "a cause in what the receiver's server logged", lambda c: _logged(c.receiver_log, c)),
     CauseRule("both logs", "a cause in what was logged of the stream for dialback", lambda c: _logged(c.back_log, c)),
     CauseRule("wire", "TLS was up, a certificate had to verify, and the one issued has a defect", _expected_certificate),
-    CauseRule("wire", "a certificate is demanded, EXTERNAL is not common to both, and the stream ended", _no_mechanism),
     CauseRule("wire", "dialback in clear: the key was refused", _dialback_failed),
     CauseRule("log", "how it ended, where nothing says why", _symptom),
     CauseRule("wire", "a stream error in clear", _stream_ended),

@@ -21,8 +21,9 @@ import nftables
 CAPTURES = Path("/captures")
 FIELDS = (
     "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
-    "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version", "tls.handshake.extensions.supported_version",
-    "tls.handshake.ciphersuite", "tls.alert_message.desc", "tls.handshake.extensions_server_name", "tcp.payload",
+    "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version",
+    "tls.handshake.extensions.supported_version", "tls.handshake.ciphersuite", "tls.alert_message.desc",
+    "tls.handshake.extensions_server_name", "tcp.payload",
 )  # fmt: skip
 LOCK = threading.Lock()
 
@@ -54,7 +55,7 @@ def neighbours(servers: int) -> None:
             raised = wanted != now
             emit("neighbours", family=family, raised=raised, before=now[3], after=wanted[3], need=need, ok=True)
         except OSError as error:
-            command = f"sysctl -w net.{family}.neigh.default.gc_thresh3={wanted[3]} net.{family}.neigh.default.gc_thresh2={wanted[2]} net.{family}.neigh.default.gc_thresh1={wanted[1]}"
+            command = "sysctl -w " + " ".join(f"net.{family}.neigh.default.gc_thresh{n}={wanted[n]}" for n in (3, 2, 1))
             # The defaults bear a small federation: only one that would overflow them is refused.
             emit(
                 "neighbours",
@@ -80,6 +81,8 @@ class Gate:
             for net in subnets
             for side in ("dport", "sport")
         )
+        pair = "ether saddr . ether daddr"
+        over = f"update @attempts {{ {pair} limit rate over {attempts}/second burst {attempts * 3} packets }}"
         self.run(f"""
             table {self.table} {{
                 flags owner
@@ -88,8 +91,8 @@ class Gate:
                 set storm {{ type ether_addr . ether_addr; flags dynamic; size 65536; counter; }}
                 chain forward {{
                     type filter hook forward priority 0; policy accept;
-                    tcp dport {port} tcp flags & (syn | ack) == syn ether saddr . ether daddr @pairs update @attempts {{ ether saddr . ether daddr limit rate over {attempts}/second burst {attempts * 3} packets }} update @storm {{ ether saddr . ether daddr }} drop
-                    ether saddr . ether daddr @pairs accept
+                    tcp dport {port} tcp flags & (syn | ack) == syn {pair} @pairs {over} update @storm {{ {pair} }} drop
+                    {pair} @pairs accept
                     {drops}
                 }}
             }}""")

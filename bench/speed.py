@@ -1,0 +1,120 @@
+"""How long a run takes, stage by stage, and how it grows: `python bench/speed.py [--sizes 12,24,48] [--repeat 3]`.
+
+Measures, never asserts: no test depends on a time. Federations are cut out of `generations`; images must be there (warm). Every
+figure comes from the run's own record, peak memory from the kernel's count of what is available. One table row per run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+RELEASES = ["bullseye", "bookworm", "trixie", "sid"]
+NAMES = ["prosody", "ejabberd", "jabberd2"]
+POLICIES = ["cleartext", "opportunistic", "encrypted", "authenticated"]
+SIZES = {12: RELEASES[2:3], 24: RELEASES[1:3], 48: RELEASES}
+
+
+def scenario(size: int, folder: Path) -> Path:
+    """A federation of ``size`` servers (12, 24, 48, or 96: every server of 48 twice)."""
+    releases = SIZES.get(size, RELEASES)
+    lines = [f"name: bench-{size}", f"title: {size} servers", "servers:"]
+    for copy in range(2 if size == 96 else 1):
+        for name in NAMES:
+            for release in releases:
+                for policy in POLICIES:
+                    domain = f"{name}-{release}-{policy}-{copy}.example"
+                    lines.append(f"  - {{implementation: {name}@{release}, policy: {policy}, domain: {domain}}}")
+    lines += ["phases:", "  - name: before"]
+    path = folder / f"bench-{size}.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class Memory(threading.Thread):
+    """Samples what the kernel says is available; `peak` is the most that was taken since the start, in MB."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.before, self.peak, self.ended = self.available(), 0.0, threading.Event()
+
+    @staticmethod
+    def available() -> float:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("no MemAvailable")
+
+    def run(self) -> None:
+        while not self.ended.wait(0.3):
+            self.peak = max(self.peak, self.before - self.available())
+
+
+def measure(size: int, folder: Path, extra: list[str]) -> dict[str, float]:
+    """One run; seconds and MB by name."""
+    memory = Memory()
+    memory.start()
+    began = time.monotonic()
+    command = [
+        str(Path(sys.executable).with_name("testbed")),
+        "run",
+        str(scenario(size, folder)),
+        "--results",
+        str(folder / "results"),
+        "--quiet",
+        *extra,
+    ]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    wall = time.monotonic() - began
+    memory.ended.set()
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"the run failed with {done.returncode}")
+    verdicts = json.loads((folder / "results" / "latest" / "derived" / "verdicts.json").read_text())
+    timing = verdicts["timing"]
+    cells = verdicts["cells"]
+    evidence = sum(
+        p.stat().st_size for p in (folder / "results" / "latest").rglob("*") if p.is_file() and "derived" not in p.parts
+    )
+    return {
+        "servers": size,
+        "cells": len(cells),
+        "boot": timing["before_boot"],
+        "cells_done": timing["before_cells"],
+        "evidence": timing["before_evidence"],
+        "first_container_to_last_verdict": wall - timing["first_container"],
+        "ms_per_cell": 1000 * (wall - timing["first_container"]) / len(cells),
+        "wall": wall,
+        "peak_MB": memory.peak,
+        "record_MB": evidence / 1e6,
+        "inconclusive": sum(c["outcome"] == "inconclusive" for c in cells),
+        "delivered": sum(c["outcome"] == "delivered" for c in cells),
+    }
+
+
+def main() -> None:
+    """Print a table and a JSON line per run, then medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="12,24,48", help="servers, comma-separated: 12, 24, 48, 96")
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments, extra = parser.parse_known_args()
+    rows: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.repeat):
+            for size in map(int, arguments.sizes.split(",")):  # in turn, so that a slow hour hits every size
+                rows.append(measure(size, Path(folder), extra))
+                print(json.dumps({k: round(v, 2) for k, v in rows[-1].items()}), flush=True)
+    print("\nmedians")
+    for size in map(int, arguments.sizes.split(",")):
+        mine = [r for r in rows if r["servers"] == size]
+        print(size, {k: round(statistics.median(r[k] for r in mine), 2) for k in mine[0]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""Says what a run needs and what is there, one finding a line, with the command to type where something is missing. Changes nothing.
+
+What can only be known on the engine's host (gate, neighbour table, IPv6) is looked at from a container of the wiretap's image, if that
+is there; it is removed again, and the table that it tries belongs to its process and ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from testbed import scenario
+from testbed.catalog import DEFAULT_ROOT, Catalog
+from testbed.engine import federation, host, images
+from testbed.model import EngineError, InputError
+
+SCENARIOS = DEFAULT_ROOT.parent / "scenarios"
+GIGABYTE = 1 << 30
+DISK_NEEDED = 8.0
+"""GB that all images and their base systems take, with the layers in between (twelve servers' images: 2.3 GB measured)."""
+DISK_LEAST = 2.0
+MEMORY_PER_SERVER = 0.085
+"""GB: the heaviest implementation measured holds 70 to 80 MB."""
+MEMORY_PARTS = 0.5
+"""GB for driver, wiretap, and the judging of a large record."""
+
+
+class State(str, Enum):
+    """Whether a finding stands in the way of a run."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    subject: str
+    state: State
+    said: str
+    command: str | None = None
+    """What to type; always there for a problem."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {**dataclasses.asdict(self), "state": self.state.value}
+
+
+def ok(subject: str, said: str) -> Finding:
+    """As it should be."""
+    return Finding(subject, State.OK, said)
+
+
+def note(subject: str, said: str, command: str | None = None) -> Finding:
+    """Worth knowing; a run is possible."""
+    return Finding(subject, State.NOTE, said, command)
+
+
+def problem(subject: str, said: str, command: str) -> Finding:
+    """A run is not possible before the command was typed."""
+    return Finding(subject, State.PROBLEM, said, command)
+
+
+def examine(catalog: Catalog) -> list[Finding]:
+    """Every finding, in the order in which a run would meet them."""
+    findings = [_python(), _user()]
+    engine, finding = _engine()
+    findings.append(finding)
+    present: dict[str, dict[str, Any]] = {}
+    information: dict[str, Any] = {}
+    if engine:
+        present, information = images.Builder(engine, catalog).present(), engine.client.info()
+    size, largest = biggest(catalog)
+    findings.append(_base_systems(catalog, engine, present))
+    findings.append(_images(catalog, present))
+    findings.append(_disk(information, bool(present)))
+    findings.append(_memory(information, size, largest))
+    findings.append(_cgroup(information))
+    findings += _host(engine, present, size, largest)
+    findings.append(_pressure())
+    if engine:
+        findings.append(_leftovers(engine))
+    return findings
+
+
+# --- this process -----------------------------------------------------------------------------------------------------
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info < (3, 11):
+        return problem("Python", f"{version} is too old: 3.11 or newer is needed", "make setup PYTHON=/path/to/python3.11")
+    return ok("Python", version)
+
+
+def _user() -> Finding:
+    if os.geteuid() == 0:
+        return ok("user", "root: what is missing can be installed and started")
+    return note("user", "not root: a Docker engine must be there that this user may talk to, and nothing can be installed")
+
+
+def _engine() -> tuple[host.Engine | None, Finding]:
+    subject = "Docker engine"
+    try:
+        engine = host.find()
+    except EngineError as error:
+        return None, problem(subject, str(error), "unset DOCKER_HOST")
+    if engine:
+        kind = (
+            "the testbed's private engine"
+            if engine.private
+            else "named by DOCKER_HOST"
+            if os.environ.get("DOCKER_HOST")
+            else "the default socket"
+            if engine.address == "unix:///var/run/docker.sock"
+            else "the current Docker context"
+        )
+        return engine, ok(subject, f"{engine.version} at {engine.address} ({kind})")
+    if os.geteuid() != 0:
+        socket = Path("/var/run/docker.sock")
+        if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
+            return None, problem(
+                subject, f"this user may not talk to {socket}", "sudo usermod -aG docker $USER   # then log in anew"
+            )
+        return None, problem(subject, "none answers, and only root can start one", "sudo systemctl start docker")
+    if shutil.which("dockerd"):
+        return None, note(subject, "none answers; a run starts a private one with this host's dockerd")
+    if shutil.which("apt-get"):
+        return None, note(subject, "none answers; a run installs docker.io with apt-get and starts a private one")
+    return None, problem(subject, "none answers, there is no dockerd, and this is not Debian or Ubuntu", "systemctl start docker")
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def _base_systems(catalog: Catalog, engine: host.Engine | None, present: dict[str, dict[str, Any]]) -> Finding:
+    subject = "base systems"
+    suites = {r.suite for image in catalog.images.values() for r in image.spec.releases.values()} | {images.PART_SUITE}
+    missing = sorted(s for s in suites if f"base:{s}" not in present)
+    if not missing:
+        return ok(subject, f"there: {', '.join(sorted(suites))}")
+    wanted = f"missing: {', '.join(missing)}"
+    if shutil.which("mmdebstrap"):
+        return ok(subject, f"{wanted}; made by mmdebstrap where no registry answers")
+    if engine and _registry_answers(engine):
+        return ok(subject, f"{wanted}; pulled from the registry, which answers")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        return note(subject, f"{wanted}; a run installs mmdebstrap with apt-get if no registry answers")
+    if engine is None:
+        return note(subject, f"{wanted}; whether a registry answers can be told only with an engine")
+    return problem(subject, f"{wanted}; no registry answers, and mmdebstrap is not installed", "sudo apt-get install mmdebstrap")
+
+
+def _registry_answers(engine: host.Engine) -> bool:
+    """Whether the engine's registry knows Debian's image; it may answer no, or nothing at all."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):
+            engine.client.images.get_registry_data(f"debian:{images.PART_SUITE}-slim")
+            answers.append(True)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(10)
+    return bool(answers)
+
+
+def _images(catalog: Catalog, present: dict[str, dict[str, Any]]) -> Finding:
+    wanted = [name.replace("@", ":") for name in catalog.releases()] + list(images.PARTS)
+    found = {tag: entry for tag in wanted if (entry := present.get(tag) or present.get(f"{tag}:latest"))}
+    missing = [tag for tag in wanted if tag not in found]
+    old = [tag for tag, entry in found.items() if time.time() - entry["created"] > images.MAX_AGE]
+    if old:
+        days = images.MAX_AGE // 86400
+        return note("images", f"older than {days} days: {', '.join(old)}", "testbed clean --images && testbed images build")
+    if missing:
+        return note("images", f"{len(found)} of {len(wanted)} built; missing ones are built by the run that needs them")
+    return ok("images", f"all {len(wanted)} are built")
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+
+def biggest(catalog: Catalog) -> tuple[int, str]:
+    """The most servers that a shipped scenario has, and its name."""
+    sizes = []
+    for path in SCENARIOS.glob("*.yaml"):
+        with contextlib.suppress(InputError):  # `testbed plan` says what is wrong with it
+            plan = scenario.load(path, catalog)
+            sizes.append((len(plan.servers), plan.scenario))
+    return max(sizes, default=(2, "no scenario"))
+
+
+def _disk(information: dict[str, Any], built: bool) -> Finding:
+    place = Path(information.get("DockerRootDir") or host.cache())
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free / GIGABYTE
+    here = shutil.disk_usage(".").free / GIGABYTE
+    said = f"{free:.1f} GB free for images ({place}), {here:.1f} GB for results"
+    least = DISK_LEAST / 2 if built else DISK_LEAST
+    if min(free, here) < least:
+        return problem("disk", f"{said}; at least {least:.0f} GB are needed", "docker system df   # and free what is not needed")
+    if free < DISK_NEEDED and not built:
+        return note("disk", f"{said}; all images together need up to {DISK_NEEDED:.0f} GB")
+    return ok("disk", said)
+
+
+def _memory(information: dict[str, Any], size: int, largest: str) -> Finding:
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) / (1 << 20)
+        need = size * MEMORY_PER_SERVER + MEMORY_PARTS
+        said = f"{free:.1f} GB available; {largest}, the biggest shipped scenario ({size} servers), needs up to {need:.1f} GB"
+        if free < MEMORY_PARTS:
+            return problem("memory", said, "free -m   # and end what is not needed")
+        return ok("memory", said) if free >= need else note("memory", said)
+    total = information.get("MemTotal")
+    return note("memory", f"the engine's host has {total / GIGABYTE:.1f} GB" if total else "cannot be told on this system")
+
+
+def _cgroup(information: dict[str, Any]) -> Finding:
+    version = information.get("CgroupVersion") or ("2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1")
+    return ok("cgroup", f"version {version}")
+
+
+PROBE = """
+import json, os, pathlib, nftables
+nft = nftables.Nftables()
+table = f"table bridge s2s_doctor_{os.getpid()} {{ flags owner; chain c { type filter hook forward priority 0; policy accept; } }}"
+code, _, error = nft.cmd(table.replace("{{", "{").replace("}}", "}"))
+proc = pathlib.Path("/proc/sys/net")
+def number(path):
+    return int(path.read_text()) if path.exists() else None
+print(json.dumps({
+    "gate": None if code == 0 else error.strip(),
+    "neighbours": {f: [number(proc / f / f"neigh/default/gc_thresh{n}") for n in (1, 3)] for f in ("ipv4", "ipv6") if (proc / f).is_dir()},
+    "ipv6": (proc / "ipv6").is_dir(),
+}))
+"""
+
+
+def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: int, largest: str) -> Iterator[Finding]:
+    """Gate, neighbour table, IPv6: of the engine's host if it can be asked, else of this one."""
+    seen: dict[str, Any] | None = None
+    entry = present.get("wiretap:latest") or present.get("wiretap")
+    if engine and entry:
+        try:
+            said = engine.client.containers.run(
+                entry["id"], ["-c", PROBE], entrypoint="python3", network_mode="host", cap_add=["NET_ADMIN"], remove=True,
+                labels={federation.RUN_LABEL: "doctor", federation.OWNER_LABEL: federation._owner()},
+            )  # fmt: skip
+            seen = json.loads(said.splitlines()[-1])
+        except Exception as error:
+            yield problem(
+                "gate", f"the wiretap's container does not run: {str(error).splitlines()[0][:200]}", "testbed images build"
+            )
+    else:
+        yield note("gate", "nftables' bridge family was not tried: the wiretap's image is not built yet")
+    if seen:
+        if seen["gate"]:
+            yield problem(
+                "gate",
+                f"nftables' bridge family does not work: {seen['gate'].splitlines()[0]}",
+                "sudo modprobe nf_tables_bridge nft_limit",
+            )
+        else:
+            yield ok("gate", "nftables' bridge family works")
+    yield _neighbours(seen, size, largest)
+    ipv6 = seen["ipv6"] if seen else Path("/proc/sys/net/ipv6").is_dir()
+    yield (
+        ok("IPv6", "there: domains have AAAA records too") if ipv6 else note("IPv6", "not there: the federation speaks IPv4 only")
+    )
+
+
+def _neighbours(seen: dict[str, Any] | None, size: int, largest: str) -> Finding:
+    """The neighbour table is one for the whole host, and n servers need up to n² entries (the wiretap's agent raises it)."""
+    subject = "neighbour table"
+    low, high = seen["neighbours"]["ipv4"] if seen else (_local_threshold(1), _local_threshold(3))
+    if high is None:
+        return note(subject, "its thresholds cannot be read here; a run says if they do not suffice")
+    need = 2 * size * size + 1024
+    if high >= 2 * need and low is not None and low >= need // 2:
+        return ok(subject, f"holds {high} entries; {largest} ({size} servers) needs {2 * need}")
+    return note(
+        subject,
+        f"holds {high} entries; {largest} ({size} servers) needs {2 * need}: a run raises it, or says so where it may not",
+        f"sudo sysctl -w net.ipv4.neigh.default.gc_thresh3={2 * need}   # only if a run says so",
+    )
+
+
+def _local_threshold(number: int) -> int | None:
+    try:
+        return int(Path(f"/proc/sys/net/ipv4/neigh/default/gc_thresh{number}").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _pressure() -> Finding:
+    if Path("/proc/pressure").is_dir():
+        return ok("pressure", "/proc/pressure is there")
+    return ok("pressure", "/proc/pressure is not there; the pace follows the measured delay of the machine, which needs none")
+
+
+def _leftovers(engine: host.Engine) -> Finding:
+    """Containers and networks whose run is dead."""
+    counts, living = [], set()
+    for listed in (
+        engine.client.containers.list(all=True, filters={"label": federation.RUN_LABEL}, ignore_removed=True),
+        engine.client.networks.list(filters={"label": federation.RUN_LABEL}),
+    ):
+        dead = 0
+        for item in listed:
+            labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
+            if federation._alive(labels.get(federation.OWNER_LABEL, "")):
+                living.add(labels[federation.RUN_LABEL])
+            else:
+                dead += 1
+        counts.append(dead)
+    going = f"; going on now: {', '.join(sorted(living))}" if living else ""
+    if any(counts):
+        return note(
+            "leftovers", f"{counts[0]} containers and {counts[1]} networks of dead runs; the next run removes them{going}"
+        )
+    return ok("leftovers", f"none of dead runs{going}")

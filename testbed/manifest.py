@@ -1,0 +1,97 @@
+"""What a run is going to do, as data: written before the first container starts, and all that verdicts know of the plan.
+
+Pure, but for the machine's own facts (versions of Python, kernel and git revision).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.catalog import Catalog
+from testbed.engine.images import Images
+from testbed.model import Plan, Server, Settings
+from testbed.pki import PROFILES, Issued
+
+Certificates = Mapping[tuple[str, str], Issued]
+
+
+def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *, engine: str) -> dict[str, Any]:
+    """The content of ``manifest.json``, but for what the caller knows alone (argv, isolated)."""
+    names = sorted({s.implementation.name for s in plan.servers})
+    return {
+        "scenario": plan.scenario,
+        "title": plan.title,
+        "description": plan.description,
+        "file": plan.file,
+        "started": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "seed": plan.seed,
+        "timers": plan.timers,
+        "revision": revision(),
+        "machine": {
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+            "cpus": os.cpu_count(),
+            "engine": engine,
+        },
+        "images": images.ids,
+        "unavailable": images.unavailable,
+        "servers": [_server(s, catalog, images) for s in plan.servers],
+        "phases": [
+            {"name": p.name, "settings": {d: _settings(plan.server(d), s, catalog, issued) for d, s in p.settings.items()}}
+            for p in plan.phases
+        ],
+        "remedies": {
+            name: [{"cause": r.cause, "as": r.as_, "text": r.text, "set": r.set} for r in catalog.images[name].spec.remedies]
+            for name in names
+        },
+        "exchanges": list(plan.exchanges),
+        "planned": {a.domain: [b.domain for b in plan.servers if b is not a] for a in plan.servers},
+    }
+
+
+def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:
+    spec = catalog.image(server.implementation).spec
+    return {
+        "domain": server.domain,
+        "index": server.index,
+        "implementation": server.implementation.name,
+        "release": server.implementation.release,
+        "title": spec.title,
+        "policy": server.policy.name,
+        "certificate": server.certificate,
+        "image": images.server(server.implementation),
+        "unavailable": images.reason(server.implementation),
+        "mechanisms": spec.mechanisms,
+        "dialback_over_verified": spec.dialback_over_verified,
+    }
+
+
+def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Certificates) -> dict[str, Any]:
+    certificate = issued[server.domain, settings.certificate]
+    effective = catalog.image(server.implementation).effective(settings.policy, server.implementation.release)
+    return {
+        "policy": settings.policy.name,
+        "certificate": settings.certificate,
+        "defect": PROFILES[settings.certificate].defect,
+        "dimensions": settings.policy.dimensions(),
+        "effective": effective.dimensions(),
+        "unsupported": settings.unsupported,
+        "fingerprint": certificate.fingerprint,
+        "not_after": certificate.not_after,
+    }
+
+
+def revision() -> str | None:
+    """The git revision of the testbed's code, with `+` if it was changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,77 @@
+"""Cuts a golden recording out of a real run: the manifest and the observations of a few pairs, unchanged but for repetitions.
+
+    python tests/golden/cut.py RUN tests/golden/NAME SENDER,RECEIVER ...
+
+What verdicts do not depend on (the machine, image ids, command line, remedies of other causes) is left out, so that a recording
+stays small enough to be read. A pair is taken with both of its directions' observations, since dialback needs both.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+LEFT_OUT = ("argv", "machine", "images", "revision")
+SAME = 2
+KINDS = ("attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm")
+
+
+def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[tuple[str, str]]) -> bool:
+    """Whether a verdict on one of the pairs may look at this observation."""
+    data = record.get("data", {})
+    if record["source"] != "log" and record["kind"] not in KINDS:
+        return False
+    if "cell" in record:
+        _, sender, receiver, _ = record["cell"].split("/")
+        return frozenset((sender, receiver)) in pairs
+    if record["kind"] == "version":
+        return (data["implementation"], data["release"]) in releases
+    if record["kind"] == "run-complete":
+        return True
+    return frozenset((data.get("sender") or data.get("server"), data.get("receiver") or data.get("peer"))) in pairs
+
+
+def thinned(lines: Iterable[str]) -> Iterator[str]:
+    """Of what a server says again and again of one peer (a reconnecting one hundreds of times), the first few."""
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for line in lines:
+        record = json.loads(line)
+        data = record.get("data", {})
+        if record["source"] in ("log", "wire"):
+            ends = [data.get(k) for k in ("server", "peer", "sender", "receiver", "direction", "cause", "server_hello")]
+            key = (record.get("phase"), record.get("epoch"), record["kind"], *ends)
+            seen[key] += 1
+            if seen[key] > SAME:
+                continue
+        yield line
+
+
+def cut(run: Path, target: Path, wanted: list[tuple[str, str]]) -> None:
+    """Write manifest and observations of the ordered pairs ``wanted`` (sender, receiver) to ``target``."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    domains = {d for pair in wanted for d in pair}
+    manifest = {k: v for k, v in manifest.items() if k not in LEFT_OUT}
+    manifest["file"] = Path(manifest["file"]).name
+    manifest["servers"] = [s for s in manifest["servers"] if s["domain"] in domains]
+    manifest["planned"] = {d: [b for a, b in wanted if a == d] for d, _ in wanted}
+    for phase in manifest["phases"]:
+        phase["settings"] = {d: s for d, s in phase["settings"].items() if d in domains}
+    names = {s["implementation"] for s in manifest["servers"]}
+    verdicts = json.loads((run / "derived" / "verdicts.json").read_text())["cells"]
+    causes = {c["cause"] for c in verdicts if (c["sender"], c["receiver"]) in wanted}
+    manifest["remedies"] = {n: [r for r in rs if r["cause"] in causes] for n, rs in manifest["remedies"].items() if n in names}
+    releases = {(s["implementation"], s["release"]) for s in manifest["servers"]}
+    pairs = {frozenset(p) for p in wanted}
+    lines = (run / "observations.jsonl").read_text().splitlines()
+    kept = thinned(line for line in lines if concerns(json.loads(line), pairs, releases))
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "observations.jsonl").write_text("".join(f"{line}\n" for line in kept))
+    (target / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    cut(Path(sys.argv[1]), Path(sys.argv[2]), [(a, b) for a, _, b in (p.partition(",") for p in sys.argv[3:])])

@@ -1,0 +1,111 @@
+"""Who may import whom, held against the source itself; a module that stands in no row is a question to its author."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "testbed"
+FACES = {"cli", "pytest_plugin"}
+"""They may import anything."""
+
+ALLOWED: dict[str, set[str]] = {
+    "model": set(),
+    "pace": set(),
+    "exchanges": set(),
+    "yamlfile": {"model"},
+    "policy": {"model"},
+    "pki": {"model"},
+    "zone": {"model"},
+    "store": {"model"},
+    "driver": {"model"},
+    "wiretap": {"model"},
+    "catalog": {"model", "policy", "yamlfile"},
+    "scenario": {"model", "policy", "catalog", "yamlfile", "exchanges", "pki"},  # of pki only the names of the profiles
+    "serverlog": {"model", "catalog"},
+    "engine": {"model", "catalog"},
+    "run": {"model", "policy", "catalog", "pki", "zone", "pace", "serverlog", "engine", "driver", "wiretap", "store"},
+    "verdict": {"model", "policy", "store"},
+    "report": {"model", "verdict", "store"},
+}
+"""Module -> the modules beside it that it may import."""
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+INSIDE = [*(PACKAGE / part / "agent.py" for part in ("driver", "wiretap")), *(PACKAGE / "exchanges").glob("[a-z]*.py")]
+"""What is copied into a container: there is no testbed package there."""
+IMPLEMENTATIONS = sorted(p.name for p in (ROOT / "images").iterdir() if p.is_dir() and not p.name.startswith(("_", ".")))
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file; ``from testbed import x`` counts as ``testbed.x``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides what is imported"
+            assert node.module
+            found |= {f"testbed.{alias.name}" for alias in node.names} if node.module == "testbed" else {node.module}
+    return found
+
+
+def local(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("testbed.")} - {"__version__"}
+
+
+def test_every_module_stands_in_the_table() -> None:
+    assert {module_of(p) for p in FILES} - {"__init__"} - FACES <= set(ALLOWED), "a new module: say here what it may import"
+    assert {name for names in ALLOWED.values() for name in names} <= {module_of(p) for p in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_row_allows(path: Path) -> None:
+    module = module_of(path)
+    if module in FACES:
+        return
+    beyond = local(path) - ALLOWED.get(module, set()) - {module}
+    assert not beyond, f"{module} may not import {sorted(beyond)}"
+
+
+def test_the_walk_sees_an_import_that_is_not_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from testbed import run\n    from testbed.engine.host import find\n    import docker.errors\n")
+    assert local(path) == {"run", "engine"}
+    assert "docker.errors" in imports(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_engine_knows_docker(path: Path) -> None:
+    found = {name for name in imports(path) if name.split(".")[0] == "docker"}
+    assert module_of(path) == "engine" or not found, f"{path.name} imports {sorted(found)}: engine/ is there for that"
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_what_goes_into_a_container_imports_nothing_of_the_testbed(path: Path) -> None:
+    assert not {name for name in imports(path) if name.split(".")[0] == "testbed"}
+
+
+@pytest.mark.parametrize("path", sorted(p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix != ".pyc"), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_implementation_is_named_in_the_testbed(path: Path) -> None:
+    """What is particular to a server stands in its folder of images/, so that one folder adds a server."""
+    text = path.read_text(errors="replace")
+    assert IMPLEMENTATIONS
+    named = [
+        f"{path.name}:{text.count(chr(10), 0, found.start()) + 1}: {found.group()}"
+        for found in re.finditer("|".join(map(re.escape, IMPLEMENTATIONS)), text, re.IGNORECASE)
+    ]
+    assert not named
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_each_file_opens_with_its_rule(path: Path) -> None:
+    module = ast.parse(path.read_text())
+    assert ast.get_docstring(module)
