@@ -5,8 +5,10 @@ A folder whose name starts with ``_`` is a part of the testbed itself (base, nam
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from testbed.yamlfile import Document, did_you_mean
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "images"
 
 OBSERVE = ("s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed")
+CONSTANTS = {"direction": ("in", "out"), "mechanism": ("external", "dialback"), "cause": tuple(CAUSES)}
+"""What `set` of a log pattern may give, and its values."""
 GROUPS = ("peer", "session", "address", "tls_version", "cipher", "mechanism", "reason", "errors")
 
 
@@ -87,6 +91,9 @@ class ImageFile(_Strict):
     mechanisms: list[Literal["dialback", "external"]]
     dialback_over_verified: bool = Field(
         False, description="with authentication `external`, dialback is still taken from a peer whose certificate verified"
+    )
+    verifies: list[Literal["chain", "name"]] = Field(
+        ["chain", "name"], description="what is looked at where a certificate must verify; expectations demand both (RFC 6120 §13.7.2)"
     )
     features: dict[str, dict[str, FeatureNote | list[FeatureNote]]] = {}
     quirks: list[Quirk] = []
@@ -178,20 +185,29 @@ class Image:
             "timers": timers,
             "ipv6": ipv6,
         }
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.folder),
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-            autoescape=False,  # configuration files, not HTML
-        )
+        environment = _environment(self.folder)
         files = {"openssl.cnf": openssl_config(low if policy.tls_min else None, high if high != "1.3" else None)}
         for template, target in self.spec.config.items():
             try:
                 files[target] = environment.get_template(template).render(variables).encode()
             except jinja2.TemplateError as error:
-                line = getattr(error, "lineno", None)
-                raise InputError(f"template error: {error}", file=str(self.folder / template), line=line) from None
+                place = str(self.folder / template)
+                # an error of rendering has no line of its own, but jinja2 puts the template's into the traceback
+                lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
+                line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+                raise InputError(f"template error: {error}", file=place, line=line) from None
         return files
+
+
+@functools.cache
+def _environment(folder: Path) -> jinja2.Environment:
+    """Compiles each template of a folder once; one that changes is compiled again."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # configuration files, not HTML
+    )
 
 
 def openssl_config(tls_min: str | None, tls_max: str | None) -> bytes:
@@ -330,9 +346,16 @@ def _load_logs(path: Path) -> LogsFile:
                 raise document.error(
                     f"unknown group `{min(unknown)}`", [section, position, "match"], value=min(unknown), allowed=GROUPS
                 )
-            cause = entry.cause if isinstance(entry, LogReason) else entry.set.get("cause")
-            if cause is not None and cause not in CAUSES:
-                raise document.error(f"unknown cause `{cause}`", [section, position], value=cause, allowed=CAUSES)
+            if isinstance(entry, LogReason) and entry.cause not in CAUSES:
+                raise document.error(
+                    f"unknown cause `{entry.cause}`", [section, position, "cause"], value=entry.cause, allowed=CAUSES
+                )
+            for name, constant in entry.set.items() if isinstance(entry, LogPattern) else ():
+                here: list[str | int] = [section, position, "set", name]
+                if name not in CONSTANTS:
+                    raise document.error(f"unknown constant `{name}`", here, value=name, allowed=CONSTANTS)
+                if constant not in CONSTANTS[name]:
+                    raise document.error(f"unknown {name} `{constant}`", here, value=constant, allowed=CONSTANTS[name])
     return logs
 
 

@@ -1,8 +1,8 @@
-"""Proves on the wire what images/*/image.yaml claims: every release, every rung of the ladder, every dimension's value, every certificate.
+"""Proves on the wire what images/*/image.yaml claims: every release, rung of the ladder, dimension's value and certificate.
 
-Each setting is a *trial*: one server, alone with a name server and a prober (`check_agent`), all in one internal network. The prober
-says what it saw; the tables here say what of it makes a claim true. A refusal counts only where a peer that does everything right was
-let in by the same server: else a server that refuses everybody would pass.
+Each setting is a *trial*: one server, alone with a name server and a prober (`check_agent`), all in one internal network. The
+prober says what it saw; the tables here say what of it makes a claim true. That a peer which does everything right is let in is
+a claim of its own beside every refusal: a server that refuses everybody does not pass.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Trial:
     def proofs(self) -> list[str]:
         """How a peer proves its domain here, best first."""
         wanted = self.policy.authentication.mechanisms
-        found = [m for m in ("external", "dialback") if m in self.image.spec.mechanisms and m in wanted]
+        found: list[str] = [m for m in ("external", "dialback") if m in self.image.spec.mechanisms and m in wanted]
         # Without EXTERNAL in the software, the certificate is looked at and dialback names the domain.
         return found or ["dialback"]
 
@@ -246,7 +246,7 @@ def _authentication(trial: Trial, seen: Seen) -> Iterator[tuple[str, bool | None
     for profile in BAD_PEERS:
         facts = seen[f"bad {profile}"]
         refused: bool | None = _tried(facts) and not _let_in(facts)
-        # Where the software has no EXTERNAL, the chain is demanded and dialback says whose it is: a name is not claimed to be checked.
+        # Where the software has no EXTERNAL, the chain is demanded and dialback names the domain: its name need not count.
         if profile == "wrong-host" and "external" not in trial.image.spec.mechanisms:
             refused = None
         yield f"a peer with a certificate `{profile}` is not let in", refused, _told(facts)
@@ -293,6 +293,7 @@ def _told(facts: Seen) -> str:
     tls = facts.get("tls")
     parts = [f"{tls['version']} {tls['cipher']}" if tls else facts.get("tls_error") or "no TLS"]
     parts += [f"{m}: {facts[m]}" for m in ("external", "dialback") if m in facts]
+    parts += ["closed by the server"] if tls and len(parts) == 1 and facts.get("ended") == "closed by the server" else []
     return "; ".join(" ".join(p.split()) for p in parts)[:160]
 
 
@@ -342,7 +343,7 @@ class Checker:
         wanted |= {(TLS_PEER, profile): None for profile in ("ca", *BAD_PEERS)}
         self.issued = authorities.issue_all(wanted)
         hosts = {t.server.domain: mesh.addresses.of(t.server.index) for t in todo}
-        hosts |= {domain: mesh.addresses.driver for domain in (CLEAR_PEER, TLS_PEER)}
+        hosts |= dict.fromkeys((CLEAR_PEER, TLS_PEER), mesh.addresses.driver)
         mesh.start_dns(self.images.ids["dns"], zone.render_zone(hosts), mesh.addresses.dns)
         files = {"agent.py": (Path(__file__).parent / "check_agent.py").read_bytes()}
         for profile in ("ca", *BAD_PEERS):

@@ -323,9 +323,8 @@ def show_checks(reports: list[check.Report]) -> None:
     looks = {check.Status.OK: "green", check.Status.FAILED: "bold red", check.Status.UNDECLARED: "dim"}
     for one in reports:
         counts = ", ".join(f"{sum(c.status is s for c in one.claims)} {s.value}" for s in check.Status)
-        table = Table(
-            title=f"{one.implementation}  {one.version or ''}  {counts}", title_justify="left", box=None, pad_edge=False
-        )
+        title = f"{one.implementation}  {one.version or ''}  {counts}  ({one.seconds:.0f} s)"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("setting", "claim", "result", "seen"):
             table.add_column(column)
         last = ""
@@ -367,7 +366,7 @@ def schema_(
     if differing := schema.stale(known):
         for path in differing:
             errors.print(f"stale: {path}")
-        errors.print(f"these files differ from the code that they are generated from: `{schema.COMMAND}` (or `make schema`)")
+        errors.print(f"these differ from the code that they are generated from: `{schema.COMMAND}`", soft_wrap=True)
         raise typer.Exit(1)
 
 

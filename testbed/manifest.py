@@ -68,6 +68,7 @@ def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:
         "image": images.server(server.implementation),
         "unavailable": images.reason(server.implementation),
         "mechanisms": spec.mechanisms,
+        "verifies": spec.verifies,
         "dialback_over_verified": spec.dialback_over_verified,
     }
 

@@ -220,6 +220,7 @@ class Runner:
         """Name server, wiretap and driver."""
         addresses = self.mesh.addresses
         hosts = {s.domain: addresses.of(s.index) for s in self.plan.servers}
+        self.writer.evidence("zone").write_text(zone.render_zone(hosts))
         dns, tap, talker = await asyncio.gather(
             self.off(lambda: self.mesh.start_dns(self.images.ids["dns"], zone.render_zone(hosts), addresses.dns)),
             self.off(lambda: self.mesh.create_agent("wiretap", self.images.ids["wiretap"], wiretap.files(), inside=False)),

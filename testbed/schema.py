@@ -1,7 +1,7 @@
-"""The published forms: JSON Schemas of the files that people write, and the tables of docs/. All from the models and tables in code.
+"""The published forms: JSON Schemas of the files that people write, and the tables of docs/, all from the tables in code.
 
-Nothing here is a second source: a schema is pydantic's own, with the closed vocabularies (presets, dimensions, certificates, causes)
-put in where the model has a plain string, so that an editor can complete them.
+Nothing here is a second source: a schema is pydantic's own, with the closed vocabularies (presets, dimensions, certificates,
+causes) put in where the model has a plain string, so that an editor can complete them.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def logs_schema() -> Schema:
     schema = _base(LogsFile)
     definitions = schema["$defs"]
     definitions["LogReason"]["properties"]["cause"] = {"enum": list(CAUSES)}
-    known = {group: {"type": "string"} for group in GROUPS}
+    known: Schema = {group: {"type": "string"} for group in GROUPS}
     known |= {
         "direction": {"enum": ["in", "out"]},
         "mechanism": {"enum": ["dialback", "external"]},
@@ -154,8 +154,8 @@ def policies_page(catalog: Catalog) -> str:
         "",
         "## What each implementation makes of them",
         "",
-        "A value that is not listed holds as it is defined above. *Unsupported*: the cells of a server so set are `unsupported`, with",
-        "that reason. *Acts as*: what the server in effect shows; expectations are computed from that.",
+        "A value that is not listed holds as it is defined above. *Unsupported*: the cells of a server so set are `unsupported`,",
+        "with that reason. *Acts as*: what the server in effect shows; expectations are computed from that.",
     ]
     for image in catalog.images.values():
         lines += ["", f"### {image.spec.title}", "", _releases_line(image), ""]
@@ -187,19 +187,17 @@ def certificates_page() -> str:
     """docs/certificates.md."""
     lines = _head("Certificate profiles")
     lines += [
-        "Every run issues its own authority and certificates; a profile has at most one defect. The cause is what a strict peer names.",
+        "Every run issues its own authority and certificates. A profile has at most one defect; a strict peer names the cause.",
         "",
     ]
+    issuers = {"ca": "the trusted authority", "self": "itself", "other": "an authority that nobody trusts"}
+    names = {"own": "its domain", "other": "another host"}
     rows = []
     for profile in PROFILES.values():
+        named = names[profile.names] + (" (also id-on-xmppAddr)" if profile.xmpp_addr else "")
         validity = f"day {profile.days[0]} to day {profile.days[1]}"
-        issuer = {"ca": "the trusted authority", "self": "itself", "other": "an authority that nobody trusts"}[profile.issuer]
-        names = {"own": "its domain", "other": "another host"}[profile.names] + (
-            " (also id-on-xmppAddr)" if profile.xmpp_addr else ""
-        )
-        rows.append(
-            (_code(profile.name), profile.meaning, issuer, names, validity, _code(profile.defect) if profile.defect else "none")
-        )
+        cause = _code(profile.defect) if profile.defect else "none"
+        rows.append((_code(profile.name), profile.meaning, issuers[profile.issuer], named, validity, cause))
     lines += _table(("profile", "meaning", "signed by", "names", "valid", "cause"), rows)
     return "\n".join(lines) + "\n"
 
@@ -236,8 +234,8 @@ def expectations_page() -> str:
         "",
         "## The ladder against itself",
         "",
-        "Good certificates on both sides; software that has both SASL EXTERNAL and dialback, and takes no dialback where it demands a",
-        "certificate. Rows are senders, columns receivers; the number is the row above that decides.",
+        "Good certificates on both sides; software that has both SASL EXTERNAL and dialback, and takes no dialback where it",
+        "demands a certificate. Rows are senders, columns receivers; the number is the row above that decides.",
         "",
     ]
     clauses = [f"{rule.clause} ({rule.when})" for rule in RULES]

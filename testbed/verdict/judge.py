@@ -25,11 +25,13 @@ from testbed.model import (
 )
 from testbed.policy import Side, expect
 from testbed.store import Record, planned_cells
-from testbed.verdict.evidence import Attempt, Evidence
+from testbed.verdict.evidence import Attempt, Evidence, Numbered
 from testbed.verdict.rules import Case, cause_of, fault_of
 
 SLACK = 0.05
 """Seconds by which client and capture may differ: both read one clock, at different ends of their queues."""
+AFTERMATH = 0.25
+"""Seconds after the sender was told within which a log may still say why: buffers are written late on a loaded machine."""
 SHOWN_SETTINGS = ("policy", "certificate", "dimensions", "unsupported")
 
 
@@ -250,17 +252,25 @@ class Court:
     def case(self, cell: Cell, attempt: Attempt) -> Case:
         """The evidence of a failed cell, for the rules."""
         e, epoch = self.evidence, attempt.epoch
+        # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of.
+        latest = attempt.end + AFTERMATH
+
+        def until(found: list[Numbered]) -> list[Observation]:
+            return [o for _, o in found if o.time <= latest]
+
         return Case(
             sender=self.settings[cell.phase][cell.sender],
             receiver=self.settings[cell.phase][cell.receiver],
-            streams=[o for _, o in e.streams(cell, epoch)],
-            back=[o for _, o in e.streams(cell, epoch, back=True)],
-            sender_log=[o for _, o in e.said(cell, epoch, by=cell.sender, direction="out")],
-            receiver_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="in")],
-            back_log=[o for _, o in e.said(cell, epoch, by=cell.receiver, direction="out")]
-            + [o for _, o in e.said(cell, epoch, by=cell.sender, direction="in")],
+            streams=until(e.streams(cell, epoch)),
+            back=until(e.streams(cell, epoch, back=True)),
+            sender_log=until(e.said(cell, epoch, by=cell.sender, direction="out")),
+            receiver_log=until(e.said(cell, epoch, by=cell.receiver, direction="in")),
+            back_log=until(
+                e.said(cell, epoch, by=cell.receiver, direction="out") + e.said(cell, epoch, by=cell.sender, direction="in")
+            ),
             error=attempt.error,
             mechanisms=(tuple(self.servers[cell.sender]["mechanisms"]), tuple(self.servers[cell.receiver]["mechanisms"])),
+            verifies=tuple(tuple(self.servers[d].get("verifies", ("chain", "name"))) for d in (cell.sender, cell.receiver)),
             dialback_over_verified=(
                 self.servers[cell.sender]["dialback_over_verified"],
                 self.servers[cell.receiver]["dialback_over_verified"],

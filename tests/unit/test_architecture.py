@@ -93,7 +93,9 @@ def test_what_goes_into_a_container_imports_nothing_of_the_testbed(path: Path) -
     assert not {name for name in imports(path) if name.split(".")[0] == "testbed"}
 
 
-@pytest.mark.parametrize("path", sorted(p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix != ".pyc"), ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", sorted(p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix != ".pyc"), ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_no_implementation_is_named_in_the_testbed(path: Path) -> None:
     """What is particular to a server stands in its folder of images/, so that one folder adds a server."""
     text = path.read_text(errors="replace")

@@ -191,7 +191,9 @@ SCENARIOS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
         "",
     ),
     "selector that matches only in parts": (
-        phases("  - name: after", "    where: {domain: a.example, implementation: ejabberd}  # HERE", "    set: {policy: encrypted}"),
+        phases(
+            "  - name: after", "    where: {domain: a.example, implementation: ejabberd}  # HERE", "    set: {policy: encrypted}"
+        ),
         "no server all of them",
         (),
         "",
@@ -202,7 +204,12 @@ SCENARIOS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
         (),
         "add `set:`",
     ),
-    "`set` of nothing": (phases("  - name: after", "    set: {}  # HERE"), "`set` changes nothing", ("policy", "certificate"), ""),
+    "`set` of nothing": (
+        phases("  - name: after", "    set: {}  # HERE"),
+        "`set` changes nothing",
+        ("policy", "certificate"),
+        "",
+    ),
     "policy of a phase": (
         phases("  - name: after", "    set:", "      policy: encypted  # HERE"),
         "encypted",
@@ -233,7 +240,7 @@ SCENARIOS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "a key that is missing": ("name: t\n" + SERVERS + PHASES, "`title`", (), "add `title:`"),
     "a server without implementation": (servers("  - policy: encrypted  # HERE"), "implementation", (), "add `implementation:`"),
     "a list where a word belongs": (HEAD + SERVERS + PHASES + "timers: [short]  # HERE\n", "timers", ("short", "stock"), ""),
-    "not YAML": (HEAD + "servers: [\n" + PHASES + "  # HERE", "not YAML", (), "check the indentation"),
+    "not YAML": (HEAD + "servers: [\nphases:\n  - name: before  # HERE\n", "not YAML", (), "check the indentation"),
     "a tab": (HEAD + "servers:\n\t- implementation: prosody@trixie  # HERE\n" + PHASES, "not YAML", (), "check the indentation"),
     "a key twice": (HEAD + "title: u  # HERE\n" + SERVERS + PHASES, "title", (), ""),
     "a list at the top": ("- name: t  # HERE\n- title: t\n", "mapping of keys", (), ""),
@@ -306,7 +313,7 @@ reasons:
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def toy(tmp_path: Path) -> Path:
     """The smallest folder of an implementation that is in order."""
     folder = tmp_path / "images" / "toy"
@@ -347,7 +354,13 @@ BAD_IMAGES: dict[str, tuple[str, str, str, tuple[str, ...], str]] = {
         ("suite", "version"),
         "did you mean `suite`?",
     ),
-    "name": ("image.yaml", IMAGE.replace("implementation: toy", "implementation: tyo  # HERE"), "folder's", ("toy",), "did you mean"),
+    "name": (
+        "image.yaml",
+        IMAGE.replace("implementation: toy", "implementation: tyo  # HERE"),
+        "folder's",
+        ("toy",),
+        "did you mean",
+    ),
     "mechanism": (
         "image.yaml",
         IMAGE.replace("[dialback]", "[dialbck]  # HERE"),
@@ -468,10 +481,11 @@ def test_no_folder_of_images_and_an_empty_one_are_said(tmp_path: Path) -> None:
 # --- the command line ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture()
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that would be an error to ask for."""
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> None:
+    """An engine that would be an error to ask for; images/ is read once for all."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    monkeypatch.setattr("testbed.catalog.load", lambda: catalog)
     monkeypatch.setenv("COLUMNS", "100")
 
 

@@ -85,7 +85,10 @@ def test_cells_are_all_ordered_pairs_and_their_ids_are_stable(catalog: Catalog, 
 def test_phases_do_not_add_up(catalog: Catalog, tmp_path: Path) -> None:
     """`rollback` without a change is the federation as configured, whatever came before it."""
     loaded = plan(
-        PAIR + "phases:\n  - {name: before}\n  - {name: day, set: {policy: authenticated, certificate: expired}}\n  - {name: rollback}\n",
+        PAIR
+        + "phases:\n  - {name: before}\n"
+        + "  - {name: day, set: {policy: authenticated, certificate: expired}}\n"
+        + "  - {name: rollback}\n",
         catalog,
         tmp_path,
     )
@@ -177,26 +180,15 @@ def test_an_ambiguous_version_prefix_lists_the_releases(catalog: Catalog) -> Non
 
 
 def test_a_policy_that_an_implementation_cannot_express_is_said_not_dropped(catalog: Catalog, tmp_path: Path) -> None:
-    """Its cells stay in the plan, and carry the reason."""
-    unsupported = [
-        (image, dimension, value, release)
-        for image in catalog.images.values()
-        for dimension, values in image.spec.features.items()
-        for value, notes in values.items()
-        for note in (notes if isinstance(notes, list) else [notes])
-        if note.unsupported and not note.when
-        for release in (note.releases or list(image.spec.releases))[:1]
-    ]
-    for image, dimension, value, release in unsupported:
-        preset = "cleartext" if (dimension, value) == ("authentication", "dialback") else "encrypted"
-        loaded = plan(
-            "name: t\ntitle: t\nphases: [{name: now}]\nservers:\n"
-            f"  - {{implementation: {image.name}@{release}, policy: {{preset: {preset}, {dimension}: '{value}'}}, domain: a.example}}\n"
-            f"  - {{implementation: {image.name}@{release}, policy: cleartext, domain: b.example}}\n",
-            catalog,
-            tmp_path,
-        )
-        reason = loaded.phases[0].settings["a.example"].unsupported
-        assert reason
-        assert f"{dimension}={value}" in reason
-        assert len(loaded.cells) == 2
+    """Its cells stay in the plan, and carry the reason; without TLS the same server can do it."""
+    loaded = plan(
+        "name: t\ntitle: t\nphases: [{name: now}]\nservers:\n"
+        "  - {implementation: prosody@trixie, policy: {preset: encrypted, authentication: dialback}, domain: a.example}\n"
+        "  - {implementation: prosody@trixie, policy: cleartext, domain: b.example}\n",
+        catalog,
+        tmp_path,
+    )
+    settings = loaded.phases[0].settings
+    assert "cannot express authentication=dialback" in (settings["a.example"].unsupported or "")
+    assert settings["b.example"].unsupported is None
+    assert len(loaded.cells) == 2

@@ -1,0 +1,155 @@
+"""The story of one pair, in every phase and in time order from all sources, as text. Draws on the record; judges nothing itself.
+
+What is asked for by name (`testbed explain`), not drawn for every run: so this file lists no ``RENDERS``.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from testbed.model import InputError, Observation, Source
+from testbed.store import Record
+
+Line = tuple[float, str, str]
+"""Unix seconds, who saw it, what was seen."""
+DETAIL_WIDTH = 180
+MOST_LOG_LINES = 40
+
+
+def story(record: Record, verdicts: dict[str, Any], sender: str, receiver: str) -> str:
+    """The whole story of ``sender`` -> ``receiver``. Raises InputError for a domain that the run has not."""
+    domains = [s["domain"] for s in verdicts["servers"]]
+    for domain in (sender, receiver):
+        if domain not in domains:
+            raise InputError(f"no server `{domain}` in this run", file=str(record.path), value=domain, allowed=tuple(domains))
+    if sender == receiver:
+        raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
+    parts = [f"{sender} → {receiver}", f"run {record.id}: {verdicts['title']}", *_dns(record, receiver)]
+    for cell in verdicts["cells"]:
+        if (cell["sender"], cell["receiver"]) == (sender, receiver):
+            parts += ["", *_phase(record, verdicts, cell)]
+    return "\n".join(parts) + "\n"
+
+
+def _dns(record: Record, receiver: str) -> Iterator[str]:
+    zone = record.path / "evidence" / "zone"
+    if zone.is_file():
+        names = (f"_xmpp-server._tcp.{receiver}.", f"xmpp.{receiver}.")
+        for line in zone.read_text().splitlines():
+            if line.startswith(names):
+                yield f"  DNS  {line}"
+
+
+def _phase(record: Record, verdicts: dict[str, Any], cell: dict[str, Any]) -> Iterator[str]:
+    phase = next(p for p in record.manifest["phases"] if p["name"] == cell["phase"])
+    yield f"── {cell['phase']} · {cell['exchange']} " + "─" * 40
+    for role in ("sender", "receiver"):
+        settings = phase["settings"][cell[role]]
+        server = next(s for s in verdicts["servers"] if s["domain"] == cell[role])
+        defect = settings["defect"] or "nothing wrong with it"
+        yield (
+            f"  {role:<9}{server['implementation']}@{server['release']} {server['version'] or '(version unknown)'} · "
+            f"policy {settings['policy']} · certificate {settings['certificate']} ({defect}, until {settings['not_after'][:10]})"
+        )
+    channel = {k: v for k, v in cell["channel"].items() if v is not None}
+    yield f"  verdict  {cell['outcome']}" + (f" over {channel}" if channel else "")
+    if cell["cause"]:
+        source = cell.get("cause_from", "")
+        fault = cell["fault"] or "nobody: both are within their policy"
+        yield f"  cause    {cell['cause']} (named by: {source}); would have to change: {fault}"
+    yield f"  because  {cell['explanation']}"
+    surprise = "  ← A SURPRISE" if cell["surprise"] else ""
+    yield f"  expected {cell['expected']['outcome']}: {cell['expected']['because']}{surprise}"
+    if seen := cell.get("interference"):
+        yield f"  in the mesh this cell came out {seen['mesh']}, alone {seen['alone']}: a third party interfered"
+    for epoch in _epochs(record, cell):
+        lines = sorted(_lines(record, cell, epoch))
+        if lines:
+            began = lines[0][0]
+            yield f"\n  what happened ({epoch})"
+            yield from (f"  {moment - began:+8.3f} s  {who:<16} {what[:DETAIL_WIDTH]}" for moment, who, what in lines)
+
+
+def _epochs(record: Record, cell: dict[str, Any]) -> list[str]:
+    found = [o.epoch for o in record.observations if o.cell == cell["id"] and o.kind == "attempt" and o.epoch]
+    return list(dict.fromkeys(found))
+
+
+def _lines(record: Record, cell: dict[str, Any], epoch: str) -> Iterator[Line]:
+    pair = {cell["sender"], cell["receiver"]}
+    wanted: dict[str, dict[int, Observation]] = {}
+    for o in record.observations:
+        if o.phase != cell["phase"] or o.epoch != epoch:
+            continue
+        if o.cell == cell["id"]:
+            yield o.time, _who(o), _clients(o)
+        elif o.kind == "stream" and {o.data["sender"], o.data["receiver"]} == pair:
+            yield o.time, "wire", _stream(o)
+        elif o.source is Source.LOG and {o.data["server"], o.data["peer"]} == pair:
+            wanted.setdefault(o.data["server"], {})[int(o.data.get("line", 0))] = o
+        elif o.kind == "storm" and {o.data["sender"], o.data["receiver"]} == pair:
+            yield o.time, "wire", f"{o.data['sender']} tried to connect without pause: {o.data['cut']} attempts were cut"
+    for server, by_line in wanted.items():
+        role = "sender's log" if server == cell["sender"] else "receiver's log"
+        texts = _log(record.path / "evidence" / cell["phase"] / epoch / f"{server}.log.gz")
+        for number, o in sorted(by_line.items())[:MOST_LOG_LINES]:
+            yield o.time, role, texts.get(number, f"{o.kind} {o.data.get('reason', '')}")
+
+
+def _who(o: Observation) -> str:
+    return {"sender": "sender's client", "receiver": "receiver's client"}.get(o.source.value, "testbed")
+
+
+def _clients(o: Observation) -> str:
+    match o.kind:
+        case "attempt":
+            return f"lets the sender write {o.data['token']}"
+        case "sent":
+            return "wrote it to its server"
+        case "received":
+            return "has it"
+        case "error":
+            return f"was told: {o.data.get('condition')} {o.data.get('text', '')}".rstrip()
+        case "silence":
+            alive = {True: "alive", False: "not proven alive"}
+            ends = f"sender's client {alive[o.data['sender_alive']]}, receiver's client {alive[o.data['receiver_alive']]}"
+            return f"nothing for {o.data['waited']:.0f} s; {ends}"
+        case _:
+            return o.kind
+
+
+def _stream(o: Observation) -> str:
+    d = o.data
+    steps = [f"{d['sender']} → {d['receiver']}: "]
+    if not d.get("answered"):
+        return steps[0] + f"{d.get('syns', 0)} connection attempts, no answer"
+    steps.append(f"STARTTLS {d.get('starttls_offered', 'unknown (no features)')}")
+    if d.get("offered_versions"):
+        steps.append(f"ClientHello {'/'.join(d['offered_versions'])}")
+    if d.get("tls_version"):
+        steps.append(f"ServerHello {d['tls_version']} {d.get('cipher')}")
+    for key, label in (
+        ("alerts", "alerts"),
+        ("stream_errors", "stream errors"),
+        ("dialback", "dialback in clear"),
+        ("tokens", "bodies in clear"),
+    ):
+        if d.get(key):
+            steps.append(f"{label} {', '.join(d[key])}")
+    for key, label in (("reset_by", "reset"), ("closed_by", "closed")):
+        if d.get(key):
+            steps.append(f"{label} by the {'initiator' if d[key] == 'out' else 'receiver'}")
+            break
+    return steps[0] + " · ".join(steps[1:]) + f" · {d['end'] - d['start']:.2f} s"
+
+
+def _log(path: Path) -> dict[int, str]:
+    """Line number -> text, without the engine's stamp; empty if the evidence is gone."""
+    try:
+        raw = gzip.decompress(path.read_bytes()).decode(errors="replace")
+    except OSError:
+        return {}
+    return {n: line.partition(" ")[2].strip() for n, line in enumerate(raw.splitlines(), 1)}
