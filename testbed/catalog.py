@@ -93,7 +93,8 @@ class ImageFile(_Strict):
         False, description="with authentication `external`, dialback is still taken from a peer whose certificate verified"
     )
     verifies: list[Literal["chain", "name"]] = Field(
-        ["chain", "name"], description="what is looked at where a certificate must verify; expectations demand both (RFC 6120 §13.7.2)"
+        ["chain", "name"],
+        description="what is looked at where a certificate must verify; RFC 6120 §13.7.2 demands both",
     )
     features: dict[str, dict[str, FeatureNote | list[FeatureNote]]] = {}
     quirks: list[Quirk] = []

@@ -87,6 +87,9 @@ def header(sender: str, receiver: str) -> str:
 def client_context(certificate: str | None, low: str | None, high: str | None, ciphers: str | None) -> ssl.SSLContext:
     """TLS as asked for; security level 0, for TLS 1.0 and 1.1 need SHA-1 (OpenSSL 3)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # COMPAT: Python switches OpenSSL's empty TLS 1.0 records on (against BEAST, CVE-2011-3389; OP_ALL has them off), upon which
+    # one implementation drops the stream; its peers in the field use OpenSSL's own default.
+    context.options |= ssl.OP_ALL
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it presents is the question
     context.minimum_version, context.maximum_version = VERSIONS[low or "1.0"], VERSIONS[high or "1.3"]
     context.set_ciphers(f"{ciphers or 'ALL'}:@SECLEVEL=0")
@@ -238,7 +241,7 @@ def serve(sock: socket.socket) -> None:
             wire.write("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = VERSIONS["1.0"]
-            context.options |= 0x800
+            context.options |= ssl.OP_ALL  # as in `client_context`
             context.set_ciphers("ALL:@SECLEVEL=0")
             context.load_cert_chain(FOLDER / "peer-ca.pem")
             wire.sock.settimeout(10)
@@ -263,7 +266,10 @@ def listen() -> None:
         try:
             with sock:
                 serve(sock)
-        except (OSError, KeyError) as error:  # a peer that goes away in the middle is no business of ours, but may explain a refusal
+        except (
+            OSError,
+            KeyError,
+        ) as error:  # a peer that goes away in the middle is no business of ours, but may explain a refusal
             print(f"{sock}: {error!r}", file=sys.stderr, flush=True)
 
     server = socket.create_server(("", PORT), backlog=64)

@@ -9,14 +9,15 @@ import datetime as dt
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from testbed.catalog import Catalog
 from testbed.engine.images import Images
-from testbed.model import Plan, Server, Settings
+from testbed.model import Implementation, Phase, Plan, Server, Settings
 from testbed.pki import PROFILES, Issued
+from testbed.policy import policy_of
 
 Certificates = Mapping[tuple[str, str], Issued]
 
@@ -51,8 +52,49 @@ def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *,
             for name in names
         },
         "exchanges": list(plan.exchanges),
-        "planned": {a.domain: [b.domain for b in plan.servers if b is not a] for a in plan.servers},
+        "planned": _planned(plan),
     }
+
+
+def _planned(plan: Plan) -> dict[str, list[str]]:
+    """Sender -> receivers, in the order of the federation: with phases and exchanges, every planned cell."""
+    receivers: dict[str, set[str]] = {}
+    for a, b in plan.pairs:
+        receivers.setdefault(a, set()).add(b)
+        receivers.setdefault(b, set()).add(a)
+    domains = [s.domain for s in plan.servers]
+    return {a: [b for b in domains if b in receivers[a]] for a in domains if a in receivers}
+
+
+def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Plan:
+    """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
+
+    def settings(recorded: Mapping[str, Any]) -> Settings:
+        return Settings(policy_of(recorded["policy"], recorded["dimensions"]), recorded["certificate"], recorded["unsupported"])
+
+    servers = tuple(
+        Server(
+            s["domain"],
+            Implementation(s["implementation"], s["release"]),
+            policy_of(s["policy"], manifest["phases"][0]["settings"][s["domain"]]["dimensions"]),
+            s["certificate"],
+            s["index"],
+        )
+        for s in manifest["servers"]
+    )
+    phases = tuple(Phase(p["name"], {d: settings(s) for d, s in p["settings"].items()}) for p in manifest["phases"])
+    return Plan(
+        scenario=manifest["scenario"],
+        title=manifest["title"],
+        file=manifest["file"],
+        servers=servers,
+        phases=phases,
+        exchanges=tuple(manifest["exchanges"]),
+        timers=manifest["timers"],
+        seed=manifest["seed"],
+        pairs=tuple(pairs),
+        description=manifest["description"],
+    )
 
 
 def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:

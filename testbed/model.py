@@ -188,9 +188,24 @@ class Plan:
     exchanges: tuple[str, ...]
     timers: str
     seed: int
-    cells: tuple[Cell, ...]
+    pairs: tuple[tuple[str, str], ...]
+    """Unordered pairs of domains that are measured, both directions each: all of the federation, or a part of them."""
     ipv6: bool = True
     description: str = ""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Everything that will be measured, in the order of phases, exchanges and servers."""
+        wanted = {frozenset(pair) for pair in self.pairs}
+        domains = [s.domain for s in self.servers]
+        return tuple(
+            Cell(phase.name, a, b, exchange)
+            for phase in self.phases
+            for exchange in self.exchanges
+            for a in domains
+            for b in domains
+            if a != b and frozenset((a, b)) in wanted
+        )
 
     def server(self, domain: str) -> Server:
         """The Server of ``domain``; KeyError if there is none."""

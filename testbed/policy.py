@@ -7,9 +7,10 @@ rendered into docs/ by ``testbed schema --write``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
 
@@ -92,6 +93,20 @@ def changed(policy: Policy, changes: dict[str, str]) -> Policy:
         "forward_secrecy": ForwardSecrecy,
     }
     return replace(policy, **{name: converters.get(name, str)(value) for name, value in changes.items()})  # type: ignore[arg-type]
+
+
+def policy_of(name: str, dimensions: Mapping[str, Any]) -> Policy:
+    """The Policy that was recorded as ``name`` with ``dimensions`` (as `Policy.dimensions` wrote them)."""
+    mechanisms = dimensions["authentication"]
+    return Policy(
+        preset=name.split(",")[0],
+        encryption=Encryption(dimensions["encryption"]),
+        authentication=Authentication.EITHER if len(mechanisms) == 2 else Authentication(mechanisms[0]),
+        tls_min=dimensions["tls_min"],
+        tls_max=dimensions["tls_max"],
+        forward_secrecy=ForwardSecrecy(dimensions["forward_secrecy"]),
+        label=name,
+    )
 
 
 def value_of(policy: Policy, dimension: str) -> str | None:

@@ -12,7 +12,6 @@ import contextlib
 import datetime as dt
 import gzip
 import hashlib
-import itertools
 import random
 import time
 from collections import defaultdict
@@ -252,7 +251,7 @@ class Runner:
     async def measure_phase(self, phase: Phase) -> None:
         """The mesh; what comes out otherwise than expected is measured alone beside it, and may go on into the next phase."""
         round_ = Round(phase)
-        pairs = [(a.domain, b.domain) for a, b in itertools.combinations(self.plan.servers, 2)]
+        pairs = list(self.plan.pairs)
         self.random.shuffle(pairs)
         started = self.tap.expect(lambda e: e["event"] in ("capturing", "failed"), 30, "the capture's start")
         self.tap.send(do="capture", name=phase.name, interface=self.mesh.bridge, filter=capture_filter(S2S_PORT))
@@ -272,8 +271,10 @@ class Runner:
         """Every server at once; a pair talks as soon as both are up."""
         began = time.monotonic()
         name = round_.phase.name
-        addresses = {s.domain: self.mesh.addresses.of(s.index) for s in self.plan.servers}
-        epoch = Epoch(round_.phase, "mesh", self.plan.servers, addresses, self.mesh.addresses.dns[0])
+        wanted = {d for pair in pairs for d in pair}
+        servers = tuple(s for s in self.plan.servers if s.domain in wanted)
+        addresses = {s.domain: self.mesh.addresses.of(s.index) for s in servers}
+        epoch = Epoch(round_.phase, "mesh", servers, addresses, self.mesh.addresses.dns[0])
         self.display.stage(f"{name}: servers", len(epoch.servers))
         self.begin(round_, epoch)
         boots = [asyncio.create_task(self.start_server(epoch, s)) for s in self.boot_order(epoch.servers)]

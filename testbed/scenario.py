@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from testbed import exchanges as exchange_kinds
 from testbed.catalog import Catalog
-from testbed.model import Cell, Implementation, Phase, Plan, Policy, Server, Settings
+from testbed.model import Implementation, Phase, Plan, Policy, Server, Settings
 from testbed.pki import PROFILES
 from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
 from testbed.yamlfile import Document, did_you_mean
@@ -114,12 +114,6 @@ class _Reader:
                     hint="cells are named by their phase",
                 )
             seen.add(phase.name)
-        cells = tuple(
-            Cell(phase.name, a.domain, b.domain, exchange)
-            for phase in phases
-            for exchange in spec.exchanges
-            for a, b in itertools.permutations(servers, 2)
-        )
         return Plan(
             scenario=spec.name,
             title=spec.title,
@@ -129,7 +123,7 @@ class _Reader:
             exchanges=tuple(spec.exchanges),
             timers=spec.timers,
             seed=seed,
-            cells=cells,
+            pairs=tuple((a.domain, b.domain) for a, b in itertools.combinations(servers, 2)),
             description=spec.description,
         )
 

@@ -11,19 +11,15 @@ from typing import Any
 from testbed.model import (
     CAUSES,
     SCHEMA,
-    Authentication,
     Cell,
     Channel,
-    Encryption,
     Expectation,
     Fault,
-    ForwardSecrecy,
     Observation,
     Outcome,
-    Policy,
     Verdict,
 )
-from testbed.policy import Side, expect
+from testbed.policy import Side, expect, policy_of
 from testbed.store import Record, planned_cells
 from testbed.verdict.evidence import Attempt, Evidence, Numbered
 from testbed.verdict.rules import Case, cause_of, fault_of
@@ -93,9 +89,8 @@ class Court:
         sides = []
         for domain in (cell.sender, cell.receiver):
             settings, server = self.settings[cell.phase][domain], self.servers[domain]
-            sides.append(
-                Side(policy_of(settings), settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"])
-            )
+            policy = policy_of(settings["policy"], settings["effective"])
+            sides.append(Side(policy, settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"]))
         return expect(sides[0], sides[1])
 
     def verdict(self, cell: Cell) -> Verdict:
@@ -310,18 +305,3 @@ def agrees(outcome: Outcome, channel: Channel, expected: Expectation) -> bool:
     if outcome is Outcome.DELIVERED and channel.encryption and expected.encryption:
         return channel.encryption == expected.encryption
     return True
-
-
-def policy_of(settings: dict[str, Any]) -> Policy:
-    """The Policy that a manifest's settings amount to in effect."""
-    d = settings["effective"]
-    mechanisms = d["authentication"]
-    return Policy(
-        preset=settings["policy"].split(",")[0],
-        encryption=Encryption(d["encryption"]),
-        authentication=Authentication.EITHER if len(mechanisms) == 2 else Authentication(mechanisms[0]),
-        tls_min=d["tls_min"],
-        tls_max=d["tls_max"],
-        forward_secrecy=ForwardSecrecy(d["forward_secrecy"]),
-        label=settings["policy"],
-    )

@@ -12,7 +12,7 @@ from typing import Any
 
 TOKEN = re.compile(rb"cell-[0-9a-f]{16}")
 STREAM_ERROR = re.compile(rb"<stream:error[^>]*>\s*<([a-z-]+)")
-DIALBACK = re.compile(rb"<(?:\w+:)?(result|verify)\b([^>]*)")
+DIALBACK = re.compile(rb"<(?:\w+:)?(result|verify)\b([^>]*)>")
 FEATURES = re.compile(rb"<stream:features|<features")
 STARTTLS_FEATURE = re.compile(rb"<starttls[^>]*urn:ietf:params:xml:ns:xmpp-tls[^>]*?(/>|>(.{0,80}?)</starttls>)", re.S)
 
@@ -177,7 +177,7 @@ class Dissector:
         # An element may be cut between two segments: keep a tail and look at both together.
         text = stream._text.get(side, b"") + data
         stream._text[side] = text[-4096:]
-        for match in TOKEN.findall(data):
+        for match in TOKEN.findall(text):
             token = match.decode()
             if token not in stream.tokens:
                 stream.tokens.append(token)
@@ -187,13 +187,13 @@ class Dissector:
                 stream.starttls_offered = "required" if b"<required" in (found.group(2) or b"") else "offered"
             elif stream.starttls_offered is None:
                 stream.starttls_offered = "no"
-        if side == "in" and b"<proceed" in data:
+        if side == "in" and b"<proceed" in text:
             stream.starttls_used = True
         for match in STREAM_ERROR.findall(text):
             word = f"{side}:{match.decode()}"
             if word not in stream.stream_errors:
                 stream.stream_errors.append(word)
-        for name, attributes in DIALBACK.findall(data):
+        for name, attributes in DIALBACK.findall(text):
             kind = re.search(rb"type=['\"]([a-z]+)", attributes)
             word = f"{side}:{name.decode()}" + (f":{kind.group(1).decode()}" if kind else "")
             if word not in stream.dialback:

@@ -1,0 +1,171 @@
+"""Never more negotiations at once than the machine was measured to bear, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+from testbed.pace import Admission
+
+
+def test_never_more_in_use_than_the_limit() -> None:
+    async def main() -> tuple[int, int]:
+        admission, highest, done = Admission(limit=3.0), 0, 0
+
+        async def one() -> None:
+            nonlocal highest, done
+            async with admission:
+                highest = max(highest, admission.used)
+                await asyncio.sleep(0.001)
+            done += 1
+
+        await asyncio.gather(*(one() for _ in range(50)))
+        assert admission.used == 0
+        return highest, done
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == (3, 50)
+
+
+def test_a_limit_that_is_no_whole_number_is_never_exceeded() -> None:
+    async def main() -> int:
+        admission, highest = Admission(limit=2.5), 0
+
+        async def one() -> None:
+            nonlocal highest
+            async with admission:
+                highest = max(highest, admission.used)
+                await asyncio.sleep(0.001)
+
+        await asyncio.gather(*(one() for _ in range(20)))
+        return highest
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) <= 2.5
+
+
+def test_strain_cuts_the_limit_and_calm_raises_it_again() -> None:
+    admission = Admission(limit=10.0)
+    admission.measured(admission.strained + 0.01)
+    assert admission.limit <= 7.5
+    cut = admission.limit
+    admission.measured((admission.calm + admission.strained) / 2)
+    assert admission.limit == cut, "between the two nothing changes"
+    admission.measured(admission.calm / 2)
+    assert cut < admission.limit <= cut + 1
+
+
+def test_the_limit_stays_within_its_bounds() -> None:
+    admission = Admission()
+    for _ in range(200):
+        admission.measured(9.9)
+    assert admission.limit == admission.lowest >= 1
+    for _ in range(500):
+        admission.measured(0.001)
+    assert admission.limit == admission.highest
+    assert len(admission.delays) == 700
+
+
+def test_a_higher_limit_wakes_those_that_wait() -> None:
+    async def main() -> None:
+        admission = Admission(limit=2.0)
+        entered: list[int] = []
+        leave = asyncio.Event()
+
+        async def one(number: int) -> None:
+            async with admission:
+                entered.append(number)
+                await leave.wait()
+
+        tasks = [asyncio.create_task(one(n)) for n in range(5)]
+        await asyncio.sleep(0.01)
+        assert entered == [0, 1]
+        for _ in range(2):
+            admission.measured(0.0)
+        await asyncio.sleep(0.01)
+        assert entered == [0, 1, 2], "in the order of coming"
+        leave.set()
+        await asyncio.gather(*tasks)
+        assert entered == [0, 1, 2, 3, 4]
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_after_a_cut_nobody_enters_until_enough_have_left() -> None:
+    async def main() -> None:
+        admission = Admission(limit=6.0)
+        inside = [asyncio.Event() for _ in range(6)]
+        entered = 0
+
+        async def one(leave: asyncio.Event) -> None:
+            nonlocal entered
+            async with admission:
+                entered += 1
+                await leave.wait()
+
+        first = [asyncio.create_task(one(e)) for e in inside]
+        await asyncio.sleep(0.01)
+        for _ in range(20):
+            admission.measured(9.9)
+        late_leave = asyncio.Event()
+        late = asyncio.create_task(one(late_leave))
+        for number, event in enumerate(inside):
+            await asyncio.sleep(0.001)
+            assert entered == (6 if 6 - number >= admission.limit else 7)
+            event.set()
+        late_leave.set()
+        await asyncio.gather(late, *first)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_one_that_is_cancelled_while_it_waits_takes_no_place() -> None:
+    async def main() -> None:
+        admission = Admission(limit=1.0)
+        leave = asyncio.Event()
+        got = asyncio.Event()
+
+        async def holder() -> None:
+            async with admission:
+                await leave.wait()
+
+        async def waiter() -> None:
+            async with admission:
+                got.set()
+
+        first = asyncio.create_task(holder())
+        await asyncio.sleep(0)
+        second, third = asyncio.create_task(waiter()), asyncio.create_task(waiter())
+        await asyncio.sleep(0.01)
+        second.cancel()
+        await asyncio.sleep(0)
+        leave.set()
+        await asyncio.wait_for(got.wait(), 2)
+        await asyncio.gather(first, third)
+        assert admission.used == 0
+
+    asyncio.run(main())
+
+
+def test_one_that_is_cancelled_just_as_it_is_woken_passes_the_place_on() -> None:
+    async def main() -> None:
+        admission = Admission(limit=1.0)
+        leave = asyncio.Event()
+        got = asyncio.Event()
+
+        async def holder() -> None:
+            async with admission:
+                await leave.wait()
+
+        async def waiter() -> None:
+            async with admission:
+                got.set()
+
+        first = asyncio.create_task(holder())
+        await asyncio.sleep(0)
+        second, third = asyncio.create_task(waiter()), asyncio.create_task(waiter())
+        await asyncio.sleep(0.01)
+        leave.set()
+        await first  # the place was handed to the second, which has not run yet
+        second.cancel()
+        await asyncio.wait_for(got.wait(), 2)
+        await third
+
+    asyncio.run(main())

@@ -1,0 +1,184 @@
+"""A run is appended to, read back, and never rewritten; what was cut or damaged is said, not guessed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from testbed.model import SCHEMA, InputError, Observation, Source
+from testbed.store import CLOSING, Writer, find, load, planned_cells, write_derived
+
+MANIFEST = {
+    "scenario": "t",
+    "exchanges": ["message"],
+    "phases": [{"name": "before"}, {"name": "after"}],
+    "planned": {"a.example": ["b.example"], "b.example": ["a.example"]},
+}
+SEEN = [
+    Observation(1.5, Source.ENGINE, "attempt", "before", "mesh", "before/a.example/b.example/message", {"token": "cell-1"}),
+    Observation(2.0, Source.RECEIVER, "received", "before", "mesh", "before/a.example/b.example/message", {"token": "cell-1"}),
+    Observation(3.0, Source.WIRE, "stream", "before", "mesh", None, {"tokens": [], "umlaut": "ü"}),
+]
+LAST = Observation(4.0, Source.ENGINE, CLOSING, data={"observations": 3})
+
+
+def written(results: Path, closing: Observation | None = LAST) -> Path:
+    writer = Writer(results, "t")
+    writer.manifest(MANIFEST)
+    for observation in SEEN:
+        writer.append(observation)
+    writer.close(closing)
+    return writer.path
+
+
+def test_what_is_read_back_is_what_was_written(tmp_path: Path) -> None:
+    record = load(written(tmp_path))
+    assert list(record.observations) == [*SEEN, LAST]
+    assert record.complete
+    assert record.id == record.path.name
+    assert record.manifest == {"schema": SCHEMA, "run": record.id, **MANIFEST}
+
+
+def test_an_observation_is_one_line_without_what_is_empty(tmp_path: Path) -> None:
+    lines = (written(tmp_path) / "observations.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert json.loads(lines[3]) == {"time": 4.0, "source": "engine", "kind": CLOSING, "data": {"observations": 3}}
+
+
+def test_without_the_closing_record_a_run_is_incomplete(tmp_path: Path) -> None:
+    record = load(written(tmp_path, None))
+    assert not record.complete
+    assert len(record.observations) == 3
+
+
+def test_a_closing_record_in_the_middle_closes_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    with (path / "observations.jsonl").open("a") as file:
+        file.write('{"time":5,"source":"engine","kind":"late"}\n')
+    assert not load(path).complete
+
+
+def test_a_last_line_that_was_cut_is_passed_over(tmp_path: Path) -> None:
+    """The process was killed while it wrote: everything before the cut counts."""
+    path = written(tmp_path)
+    file = path / "observations.jsonl"
+    file.write_text(file.read_text()[:-20])
+    record = load(path)
+    assert list(record.observations) == SEEN
+    assert not record.complete
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    lines = (path / "observations.jsonl").read_text().splitlines()
+    lines[1] = lines[1][:-9]
+    (path / "observations.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=r"observations\.jsonl:2: a damaged line"):
+        load(path)
+
+
+@pytest.mark.parametrize("line", ['{"time":1,"source":"nobody","kind":"x"}', '{"time":1,"kind":"x"}', "[]", '{"source":"wire","tim":1}'])
+def test_a_line_that_is_no_observation_is_named_too(line: str, tmp_path: Path) -> None:
+    path = written(tmp_path)
+    lines = (path / "observations.jsonl").read_text().splitlines()
+    (path / "observations.jsonl").write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
+    with pytest.raises(InputError, match=r"observations\.jsonl:2: "):
+        load(path)
+
+
+def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (path / "manifest.json").write_text(json.dumps({**MANIFEST, "schema": SCHEMA + 1, "run": "x"}))
+    with pytest.raises(InputError, match=rf"manifest\.json:1: schema {SCHEMA + 1} is not {SCHEMA}") as error:
+        load(path)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("text", ["", '{"schema": 1,', "[]"])
+def test_a_damaged_manifest_is_input(text: str, tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        load(path)
+
+
+def test_a_run_without_observations_is_input(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (path / "observations.jsonl").unlink()
+    with pytest.raises(InputError, match=r"observations\.jsonl"):
+        load(path)
+
+
+def test_the_manifest_is_written_once(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "t")
+    writer.manifest(MANIFEST)
+    with pytest.raises(FileExistsError):
+        writer.manifest(MANIFEST)
+    writer.close(None)
+
+
+def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
+    paths = [written(tmp_path) for _ in range(3)]
+    assert len(set(paths)) == 3
+
+
+def test_latest_is_the_newest(tmp_path: Path) -> None:
+    first, second = written(tmp_path), written(tmp_path, None)
+    assert find("latest", tmp_path) == second.resolve()
+    assert find(first.name, tmp_path) == find(str(first), tmp_path) == first.resolve()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([first.name, second.name, "latest"])
+
+
+def test_a_run_that_is_not_there_lists_the_newest_first(tmp_path: Path) -> None:
+    for name in ("t-1", "t-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="no run `t-3`") as error:
+        find("t-3", tmp_path)
+    assert error.value.allowed == ("t-2", "t-1")
+    assert error.value.hint
+    with pytest.raises(InputError, match="testbed run"):
+        find("latest", tmp_path / "empty")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_input(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written"):
+        Writer(tmp_path / "results", "t")
+
+
+def test_results_that_are_a_file_are_input(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("")
+    with pytest.raises(InputError, match="cannot be written") as error:
+        Writer(tmp_path / "results", "t")
+    assert "--results" in str(error.value)
+
+
+def test_planned_cells_are_those_of_the_manifest_in_order() -> None:
+    assert [c.id for c in planned_cells(MANIFEST)] == [
+        "before/a.example/b.example/message",
+        "before/b.example/a.example/message",
+        "after/a.example/b.example/message",
+        "after/b.example/a.example/message",
+    ]
+
+
+def test_a_derived_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A reader of the old file goes on reading the old file, and a report that fails leaves the one before it."""
+    write_derived(tmp_path, [("report.html", b"old")])
+    with (tmp_path / "derived" / "report.html").open("rb") as reader:
+        write_derived(tmp_path, [("report.html", b"new and longer")])
+        assert reader.read() == b"old"
+
+    def failing() -> object:
+        yield "report.html", b"newer"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_derived(tmp_path, failing())  # type: ignore[arg-type]
+    assert (tmp_path / "derived" / "report.html").read_bytes() == b"newer"
+    assert [p.name for p in (tmp_path / "derived").iterdir()] == ["report.html"]
