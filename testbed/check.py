@@ -19,8 +19,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from docker.models.containers import Container
-
 from testbed import pki, zone
 from testbed.catalog import Catalog, Image
 from testbed.check_agent import CLEAR_PEER, TLS_PEER
@@ -324,10 +322,13 @@ class Checker:
         self.display.stage("trials", len(todo))
         with federation.Mesh(self.engine, f"check-{os.getpid()}-{time.time():.0f}", len(todo), ipv6=False) as mesh:
             self.raise_parts(mesh, todo)
-            with ThreadPoolExecutor(self.jobs) as pool:
+            pool = ThreadPoolExecutor(self.jobs)
+            try:
                 # heavy boots are spread between the light ones, so that not all of them start at once
                 order = sorted(todo, key=lambda t: (t.server.index % 16, t.server.index))
                 done = dict(zip((t.server.index for t in order), pool.map(lambda t: self.trial(mesh, t), order), strict=True))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # upon an interruption nothing more is begun
         for trial in todo:
             claims, version, seconds = done[trial.server.index]
             report = reports[trial.server.implementation]
@@ -384,7 +385,7 @@ class Checker:
             self.display.advance("trials")
         return claims, version, time.monotonic() - began
 
-    def start(self, mesh: federation.Mesh, trial: Trial) -> Container:
+    def start(self, mesh: federation.Mesh, trial: Trial) -> federation.Container:
         """The trial's server. Raises EngineError."""
         image = self.images.server(trial.server.implementation)
         assert image, "only what was built is tried"
@@ -408,7 +409,7 @@ class Checker:
         answer: Seen = json.loads(said.splitlines()[-1])
         return answer
 
-    def inside(self, container: Container, trial: Trial, claim: Callable[[str, bool, str], None]) -> str:
+    def inside(self, container: federation.Container, trial: Trial, claim: Callable[[str, bool, str], None]) -> str:
         """What is claimed of the processes and the package. Returns the package's version. Raises EngineError."""
         spec = trial.image.spec
         owners = process_owners(container)
@@ -425,7 +426,7 @@ PROCESSES = 'for p in /proc/[0-9]*; do [ "${p#/proc/}" = $$ ] || echo "$(stat -c
 """Shell: owner, name and pid of every process in a container but this one."""
 
 
-def process_owners(container: Container) -> dict[str, str]:
+def process_owners(container: federation.Container) -> dict[str, str]:
     """Process (`name pid`) -> user, of everything that runs in a container. Raises EngineError."""
     lines = federation.execute(container, ["sh", "-c", PROCESSES]).splitlines()
     return {rest: user for user, _, rest in (line.partition(" ") for line in lines)}

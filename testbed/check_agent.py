@@ -38,6 +38,13 @@ VERSIONS = {
     "1.3": ssl.TLSVersion.TLSv1_3,
 }
 
+DONT_INSERT_EMPTY_FRAGMENTS = 0x800
+"""SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS (openssl/ssl.h), which Python does not name.
+
+COMPAT: Python switches OpenSSL's empty TLS 1.0 records on (against BEAST, CVE-2011-3389), upon which one implementation drops
+the stream; its peers in the field use OpenSSL's own default.
+"""
+
 
 class Wire:
     """A connection, in the clear or not, that is read until something is there."""
@@ -87,9 +94,7 @@ def header(sender: str, receiver: str) -> str:
 def client_context(certificate: str | None, low: str | None, high: str | None, ciphers: str | None) -> ssl.SSLContext:
     """TLS as asked for; security level 0, for TLS 1.0 and 1.1 need SHA-1 (OpenSSL 3)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # COMPAT: Python switches OpenSSL's empty TLS 1.0 records on (against BEAST, CVE-2011-3389; OP_ALL has them off), upon which
-    # one implementation drops the stream; its peers in the field use OpenSSL's own default.
-    context.options |= ssl.OP_ALL
+    context.options |= DONT_INSERT_EMPTY_FRAGMENTS
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it presents is the question
     context.minimum_version, context.maximum_version = VERSIONS[low or "1.0"], VERSIONS[high or "1.3"]
     context.set_ciphers(f"{ciphers or 'ALL'}:@SECLEVEL=0")
@@ -241,7 +246,7 @@ def serve(sock: socket.socket) -> None:
             wire.write("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = VERSIONS["1.0"]
-            context.options |= ssl.OP_ALL  # as in `client_context`
+            context.options |= DONT_INSERT_EMPTY_FRAGMENTS
             context.set_ciphers("ALL:@SECLEVEL=0")
             context.load_cert_chain(FOLDER / "peer-ca.pem")
             wire.sock.settimeout(10)
@@ -269,7 +274,7 @@ def listen() -> None:
         except (
             OSError,
             KeyError,
-        ) as error:  # a peer that goes away in the middle is no business of ours, but may explain a refusal
+        ) as error:  # no business of ours, but it may explain a refusal
             print(f"{sock}: {error!r}", file=sys.stderr, flush=True)
 
     server = socket.create_server(("", PORT), backlog=64)

@@ -267,13 +267,15 @@ def images_list(as_json: Json = False) -> None:
 
 
 @images_app.command(
-    "build", epilog="Example: testbed images build prosody@trixie  ·  testbed images build --for scenarios/smoke.yaml"
+    "build", epilog="Example: testbed images build NAME@trixie  ·  testbed images build --for scenarios/smoke.yaml"
 )
 def images_build(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[IMPLEMENTATION]...", help="`prosody`, `prosody@trixie`; all, if none is named", show_default=False
+            metavar="[IMPLEMENTATION]...",
+            help="`NAME` or `NAME@RELEASE` (see `images list`); all, if none is named",
+            show_default=False,
         ),
     ] = None,
     for_: Annotated[Path | None, typer.Option("--for", metavar="SCENARIO", help="only what this scenario needs")] = None,
@@ -290,12 +292,14 @@ def images_build(
     raise typer.Exit(3 if built.unavailable else 0)
 
 
-@images_app.command("check", epilog="Example: testbed images check prosody@trixie")
+@images_app.command("check", epilog="Example: testbed images check NAME@trixie")
 def images_check(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[IMPLEMENTATION]...", help="`prosody`, `prosody@trixie`; all, if none is named", show_default=False
+            metavar="[IMPLEMENTATION]...",
+            help="`NAME` or `NAME@RELEASE` (see `images list`); all, if none is named",
+            show_default=False,
         ),
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="servers tried at once (default: by processors)", min=1)] = None,
@@ -420,7 +424,7 @@ def main() -> None:
     try:
         app()
     except TestbedError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}")
+        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)  # file:line stays in one piece
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -37,7 +37,7 @@ HEAVY = 1.0
 
 @dataclass
 class Admission:
-    """How many negotiations may go on at once: follows the measured delay of the machine (additive up, halved down).
+    """How many negotiations may go on at once: follows the measured delay of the machine (half a place up, three tenths down).
 
     The delay is the time from asking the wiretap's agent for a gate to its answer, a round through two processes that do next to
     nothing: on an idle machine a few milliseconds; when processors are short, it grows before anything else breaks.
@@ -62,10 +62,14 @@ class Admission:
         self._wake()
 
     async def __aenter__(self) -> None:
-        while self.used >= self.limit:
+        while self.used + 1 > self.limit:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(future)
-            await future
+            try:
+                await future
+            except asyncio.CancelledError:
+                self._wake()  # its place may have been given to it already
+                raise
         self.used += 1
 
     async def __aexit__(self, *_: object) -> None:

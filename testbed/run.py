@@ -21,12 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from docker.models.containers import Container
-
 from testbed import driver, manifest, pki, serverlog, wiretap, zone
 from testbed.catalog import Catalog
 from testbed.engine import federation
 from testbed.engine.channel import Channel
+from testbed.engine.federation import Container
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.model import Cell, EngineError, Implementation, Observation, Outcome, Phase, Plan, Server, Settings, Source

@@ -106,7 +106,12 @@ def find(run: str, results: Path = DEFAULT_RESULTS) -> Path:
 
 def load(path: Path) -> Record:
     """Read a run back. Raises InputError if its schema is another one or a line is damaged (a cut last line is passed over)."""
-    manifest = json.loads((path / "manifest.json").read_text())
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"a damaged manifest: {error}", file=str(path / "manifest.json")) from None
+    if not isinstance(manifest, dict):
+        raise InputError("a damaged manifest: not a mapping", file=str(path / "manifest.json"), line=1)
     if manifest.get("schema") != SCHEMA:
         raise InputError(
             f"schema {manifest.get('schema')} is not {SCHEMA}",
@@ -120,7 +125,10 @@ def load(path: Path) -> Record:
 
 
 def _read(path: Path) -> Iterator[Observation]:
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the record cannot be read: {error}", file=str(path)) from None
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -130,8 +138,11 @@ def _read(path: Path) -> Iterator[Observation]:
             if number == len(lines):  # the process was killed in the middle of a line: the run is incomplete anyway
                 return
             raise InputError("a damaged line", file=str(path), line=number) from None
-        record["source"] = Source(record["source"])
-        yield Observation(**record)
+        try:
+            record["source"] = Source(record["source"])
+            yield Observation(**record)
+        except (KeyError, TypeError, ValueError):
+            raise InputError("not an observation", file=str(path), line=number, value=line) from None
 
 
 def planned_cells(manifest: dict[str, Any]) -> list[Cell]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, DockerException, NotFound
-from docker.models.containers import Container
+from docker.models.containers import Container as Container  # others name the type, and call Docker only here
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool, LogConfig, Ulimit
 

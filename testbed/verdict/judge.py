@@ -99,13 +99,14 @@ class Court:
         if reason := self.not_expressible(cell):
             return Verdict(cell, Outcome.UNSUPPORTED, Channel(), "policy-not-expressible", None, reason, expected, False, None, 0)
         attempts = self.evidence.attempts.get(cell.id, [])
-        alone = [a for a in attempts if a.epoch != "mesh"]
         if not attempts:
             word, text = self.why_not_measured(cell)
             return self.cannot_say(cell, expected, word, text)
-        deciding = (alone or attempts)[-1]
-        if reason := self.testbed_failed(cell, deciding):
-            return self.cannot_say(cell, expected, "testbed", reason, len(attempts))
+        # Alone before mesh; but an attempt that says nothing of the servers decides nothing.
+        telling = sorted((a for a in attempts if not self.testbed_failed(a, cell)), key=lambda a: a.epoch != "mesh")
+        if not telling:
+            return self.cannot_say(cell, expected, "testbed", self.testbed_failed(attempts[-1], cell) or "", len(attempts))
+        deciding = telling[-1]
         self.note_disagreement(cell, attempts, deciding)
         outcome = outcome_of(deciding)
         channel, cause, fault = Channel(), None, None
@@ -164,7 +165,7 @@ class Court:
                     )
         return "testbed", "the run ended before this cell was measured"
 
-    def testbed_failed(self, cell: Cell, attempt: Attempt) -> str | None:
+    def testbed_failed(self, attempt: Attempt, cell: Cell) -> str | None:
         """Why an attempt says nothing of the servers; None if it does."""
         if attempt.received or attempt.bounced:
             return None
@@ -184,7 +185,7 @@ class Court:
         mesh = next((a for a in attempts if a.epoch == "mesh"), None)
         if mesh is None or mesh is deciding:
             return
-        seen = None if self.testbed_failed(cell, mesh) else outcome_of(mesh)
+        seen = None if self.testbed_failed(mesh, cell) else outcome_of(mesh)
         if seen is not outcome_of(deciding):
             self.extra[cell.id]["interference"] = {
                 "mesh": seen.value if seen else "inconclusive",

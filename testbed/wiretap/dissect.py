@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 TOKEN = re.compile(rb"cell-[0-9a-f]{16}")
-STREAM_ERROR = re.compile(rb"<stream:error[^>]*>\s*<([a-z-]+)")
+STREAM_ERROR = re.compile(rb"<stream:error[^>]*>\s*<([a-z-]+)[\s/>]")
 DIALBACK = re.compile(rb"<(?:\w+:)?(result|verify)\b([^>]*)>")
 FEATURES = re.compile(rb"<stream:features|<features")
 STARTTLS_FEATURE = re.compile(rb"<starttls[^>]*urn:ietf:params:xml:ns:xmpp-tls[^>]*?(/>|>(.{0,80}?)</starttls>)", re.S)

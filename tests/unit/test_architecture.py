@@ -28,14 +28,19 @@ ALLOWED: dict[str, set[str]] = {
     "scenario": {"model", "policy", "catalog", "yamlfile", "exchanges", "pki"},  # of pki only the names of the profiles
     "serverlog": {"model", "catalog"},
     "engine": {"model", "catalog"},
-    "run": {"model", "policy", "catalog", "pki", "zone", "pace", "serverlog", "engine", "driver", "wiretap", "store"},
+    "manifest": {"model", "policy", "catalog", "pki", "engine"},
+    "run": {"model", "policy", "catalog", "pki", "zone", "pace", "serverlog", "engine", "driver", "wiretap", "store", "manifest"},
+    "check": {"model", "policy", "catalog", "pki", "zone", "engine", "check_agent"},  # of its agent only the domains' names
+    "check_agent": set(),
+    "doctor": {"model", "catalog", "scenario", "engine"},
+    "schema": {"model", "policy", "catalog", "pki", "scenario", "exchanges"},
     "verdict": {"model", "policy", "store"},
     "report": {"model", "verdict", "store"},
 }
 """Module -> the modules beside it that it may import."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-INSIDE = [*(PACKAGE / part / "agent.py" for part in ("driver", "wiretap")), *(PACKAGE / "exchanges").glob("[a-z]*.py")]
+INSIDE = [*PACKAGE.rglob("*agent.py"), *(PACKAGE / "exchanges").glob("[a-z]*.py")]
 """What is copied into a container: there is no testbed package there."""
 IMPLEMENTATIONS = sorted(p.name for p in (ROOT / "images").iterdir() if p.is_dir() and not p.name.startswith(("_", ".")))
 

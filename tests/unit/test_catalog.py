@@ -141,7 +141,7 @@ def test_what_a_server_acts_as_is_a_policy_too(name: str, release: str) -> None:
 
 
 def test_the_ladder_can_be_expressed_by_everyone(catalog: Catalog) -> None:
-    """The shipped scenarios stand on it: an implementation that cannot do a rung would make a fourth of its cells `unsupported`."""
+    """The shipped scenarios stand on it: who cannot do a rung would make a fourth of his cells `unsupported`."""
     for name, release in RELEASES:
         for policy in PRESETS.values():
             assert catalog.images[name].unsupported(policy, release) is None, f"{name}@{release}, {policy.name}"

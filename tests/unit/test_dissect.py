@@ -1,7 +1,7 @@
 """tshark's lines -> facts per TCP stream: on recordings of real streams, and on segments cut by hand.
 
-The recordings in tests/golden/wire were made with the fields of the wiretap's agent from captures of real runs; the payload of TLS
-records, which nobody looks at, was left out.
+The recordings in tests/golden/wire were made with the fields of the wiretap's agent from captures of real runs; the payload of
+TLS records, which nobody looks at, was left out.
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ def cuts(data: bytes, step: int = 7) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("features", "offered"), [(STARTTLS % b"<required/>", "required"), (STARTTLS % b"", "offered"), (EMPTY, "offered"), (NONE, "no")]
+    ("features", "offered"),
+    [(STARTTLS % b"<required/>", "required"), (STARTTLS % b"", "offered"), (EMPTY, "offered"), (NONE, "no")],
 )
 def test_features_are_read_wherever_a_segment_ends(features: bytes, offered: str) -> None:
     assert dissect([*OPEN, segment("in", features)])["starttls_offered"] == offered
@@ -188,7 +189,9 @@ def test_an_unanswered_attempt_and_a_refused_one() -> None:
 
 
 def test_the_first_to_end_a_stream_is_named() -> None:
-    facts = dissect([*OPEN, segment("out", flags=0x11), segment("in", flags=0x11), segment("in", flags=0x04), segment("out", flags=0x04)])
+    facts = dissect(
+        [*OPEN, segment("out", flags=0x11), segment("in", flags=0x11), segment("in", flags=0x04), segment("out", flags=0x04)]
+    )
     assert (facts["closed_by"], facts["reset_by"]) == ("out", "in")
 
 
@@ -200,7 +203,7 @@ def test_a_packet_that_is_not_tcp_is_passed_over() -> None:
 
 def test_forward_secrecy_of_every_suite_in_the_table() -> None:
     for suite in SUITES.values():
-        version = "TLSv1.3" if suite.startswith("TLS_AES") or suite.startswith("TLS_CHACHA") else "TLSv1.2"
+        version = "TLSv1.3" if suite.startswith(("TLS_AES", "TLS_CHACHA")) else "TLSv1.2"
         assert forward_secret(suite, version) is ("_WITH_" not in suite or "DHE_" in suite)
     assert forward_secret("0x1234", "TLSv1.2") is None
 

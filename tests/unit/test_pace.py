@@ -147,25 +147,19 @@ def test_one_that_is_cancelled_while_it_waits_takes_no_place() -> None:
 def test_one_that_is_cancelled_just_as_it_is_woken_passes_the_place_on() -> None:
     async def main() -> None:
         admission = Admission(limit=1.0)
-        leave = asyncio.Event()
         got = asyncio.Event()
-
-        async def holder() -> None:
-            async with admission:
-                await leave.wait()
 
         async def waiter() -> None:
             async with admission:
                 got.set()
 
-        first = asyncio.create_task(holder())
-        await asyncio.sleep(0)
+        await admission.__aenter__()
         second, third = asyncio.create_task(waiter()), asyncio.create_task(waiter())
         await asyncio.sleep(0.01)
-        leave.set()
-        await first  # the place was handed to the second, which has not run yet
+        await admission.__aexit__()  # hands the place to the second, which has not run yet
         second.cancel()
         await asyncio.wait_for(got.wait(), 2)
         await third
+        assert second.cancelled()
 
     asyncio.run(main())

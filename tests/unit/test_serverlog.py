@@ -1,4 +1,4 @@
-"""A server's log becomes facts about its peers: by name, by the session that names them elsewhere, by address; else not at all."""
+"""A server's log becomes facts about its peers: by name, by the session that names them, by address; else not at all."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from testbed.catalog import LogsFile
 from testbed.model import Observation, Source
 from testbed.serverlog import cause_of, match_line, observe, stamped
 
+
+def pattern(match: str, observe: str, **constants: str) -> dict[str, object]:
+    return {"match": match, "observe": observe, "set": constants, "sample": "-", "from": "-"}
+
+
 LOGS = LogsFile.model_validate(
     {
         "patterns": [
-            {"match": r"(?P<session>s\d+) is (?P<peer>\S+)", "observe": "s2s-session", "sample": "-", "from": "-"},
-            {"match": r"(?P<session>s\d+) from (?P<address>\S+)", "observe": "s2s-session", "set": {"direction": "in"}, "sample": "-", "from": "-"},
-            {"match": r"(?P<session>s\d+) up (?P<tls_version>\S+)", "observe": "s2s-encrypted", "sample": "-", "from": "-"},
-            {"match": r"to (?P<peer>\S+) failed: (?P<reason>.*)", "observe": "s2s-failed", "set": {"direction": "out"}, "sample": "-", "from": "-"},
-            {"match": r"(?P<session>s\d+) certificate: (?P<errors>.*)", "observe": "s2s-session", "sample": "-", "from": "-"},
-            {"match": r"at (?P<address>\S+) gave up", "observe": "s2s-closed", "set": {"cause": "negotiation-timeout"}, "sample": "-", "from": "-"},
+            pattern(r"(?P<session>s\d+) is (?P<peer>\S+)", "s2s-session"),
+            pattern(r"(?P<session>s\d+) from (?P<address>\S+)", "s2s-session", direction="in"),
+            pattern(r"(?P<session>s\d+) up (?P<tls_version>\S+)", "s2s-encrypted"),
+            pattern(r"to (?P<peer>\S+) failed: (?P<reason>.*)", "s2s-failed", direction="out"),
+            pattern(r"(?P<session>s\d+) certificate: (?P<errors>.*)", "s2s-session"),
+            pattern(r"at (?P<address>\S+) gave up", "s2s-closed", cause="negotiation-timeout"),
         ],
         "reasons": [
             {"match": "has expired", "cause": "certificate-expired", "sample": "-", "from": "-"},
             {"match": "expired", "cause": "negotiation-timeout", "sample": "-", "from": "-"},
         ],
     }
-)  # fmt: skip
+)
 
 
 def read(*lines: str) -> list[Observation]:
@@ -42,7 +47,14 @@ def peers(*lines: str) -> list[str]:
 
 def test_a_line_that_names_its_peer() -> None:
     (seen,) = read("to b.example failed: certificate has expired")
-    assert (seen.time, seen.source, seen.kind, seen.phase, seen.epoch, seen.cell) == (0.0, Source.LOG, "s2s-failed", "after", "mesh", None)
+    assert (seen.time, seen.source, seen.kind, seen.phase, seen.epoch, seen.cell) == (
+        0.0,
+        Source.LOG,
+        "s2s-failed",
+        "after",
+        "mesh",
+        None,
+    )
     assert seen.data == {
         "server": "a.example",
         "peer": "b.example",

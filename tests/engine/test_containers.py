@@ -1,0 +1,94 @@
+"""What must be true inside a running server's container, and on the wire in front of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from small_mesh import Small
+
+from testbed import check
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
+
+RUNGS = ("cleartext", "opportunistic", "encrypted", "authenticated")
+LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, proc(5)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_process_runs_as_the_declared_user(small: Small, rung: str) -> None:
+    owners = check.process_owners(small.subjects[rung].container)
+    assert owners
+    assert set(owners.values()) == {small.subjects[rung].user}
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_c2s_and_s2s_ports_listen_on_every_address(small: Small, rung: str) -> None:
+    inside = small.subjects[rung].inside  # ss and netstat are not in a minimal system
+    listening = set()
+    for line in (inside.file("/proc/net/tcp").content_string + inside.file("/proc/net/tcp6").content_string).splitlines():
+        fields = line.split()
+        if fields[3:4] == [LISTEN]:
+            address, port = fields[1].split(":")
+            listening.add((int(port, 16), set(address) == {"0"}))
+    assert {(5222, True), (5269, True)} <= listening
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_the_only_name_server_is_the_federations(small: Small, rung: str) -> None:
+    text = small.subjects[rung].inside.file("/etc/resolv.conf").content_string
+    assert re.findall(r"^nameserver\s+(\S+)", text, re.M) == [small.mesh.addresses.dns[0]]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("name", ["key.pem", "cert-and-key.pem"])
+def test_the_key_is_readable_by_the_servers_user_alone(small: Small, rung: str, name: str) -> None:
+    subject = small.subjects[rung]
+    key = subject.inside.file(f"/etc/testbed/{name}")
+    assert (key.user, key.mode & 0o077) == (subject.user, 0)
+    assert key.content == subject.issued.files()[name]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_the_federations_names_resolve_inside(small: Small, rung: str) -> None:
+    inside = small.subjects[rung].inside
+    other = next(r for r in RUNGS if r != rung)
+    assert inside.run("getent ahostsv4 xmpp.%s.example", other).stdout.split()[0] == small.subjects[other].address
+    assert inside.run("getent ahosts debian.org").rc != 0
+
+
+@pytest.mark.parametrize("rung", RUNGS[1:])
+def test_the_certificate_on_the_wire_is_the_one_issued(small: Small, rung: str) -> None:
+    seen = small.probe(rung, tls=True, certificate="ca")
+    assert seen["tls"]["fingerprint"] == small.subjects[rung].issued.fingerprint
+
+
+def test_no_starttls_without_encryption(small: Small) -> None:
+    seen = small.probe("cleartext")
+    assert seen["stream"]
+    assert not seen["starttls"]
+
+
+@pytest.mark.parametrize(
+    ("rung", "let_in"), [("cleartext", True), ("opportunistic", True), ("encrypted", False), ("authenticated", False)]
+)
+def test_whether_dialback_in_the_clear_is_taken(small: Small, rung: str, let_in: bool) -> None:
+    seen = small.probe(rung, **{"as": "clear.peer.example", "prove": ["dialback"]})
+    assert seen["connected"]
+    assert (seen["dialback"] == "valid") is let_in
+
+
+@pytest.mark.parametrize(
+    ("rung", "certificate", "let_in"),
+    [
+        ("encrypted", None, True),
+        ("authenticated", "ca", True),
+        ("authenticated", None, False),
+        ("authenticated", "expired", False),
+        ("authenticated", "untrusted-ca", False),
+    ],
+)
+def test_who_is_let_in_over_tls(small: Small, rung: str, certificate: str | None, let_in: bool) -> None:
+    seen = small.probe(rung, tls=True, certificate=certificate, prove=["external", "dialback"])
+    assert seen["starttls"]
+    assert (seen.get("external") == "success" or seen.get("dialback") == "valid") is let_in

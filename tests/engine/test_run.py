@@ -1,0 +1,267 @@
+"""Whole runs, through the command line: what they leave on disk, and that they leave nothing on the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_mesh import left, run_of
+
+from testbed import catalog as catalogs
+from testbed import run as runs
+from testbed import scenario, store
+from testbed.engine.host import Engine
+from testbed.engine.images import Builder, Images
+from testbed.model import CAUSES, Implementation
+from testbed.verdict import judge
+from testbed.verdict.judge import exit_status
+
+pytestmark = pytest.mark.engine
+
+TESTBED = Path(sys.executable).with_name("testbed")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass
+class Done:
+    """A run of the smoke scenario that is over."""
+
+    path: Path
+    status: int
+    printed: dict[str, Any]
+
+    @property
+    def verdicts(self) -> dict[str, Any]:
+        return json.loads((self.path / "derived" / "verdicts.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def smoke(root: Path, environment: dict[str, str], built: Images, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """`testbed run scenarios/smoke.yaml`, once, however many workers there are.
+
+    COMPAT: pytest 9.2 with xdist 3.8 does not keep a group's tests together (pytest-dev/pytest-xdist issue 1386).
+    """
+    del built  # the images are there before the clock runs
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    results, printed = shared / "smoke", shared / "smoke.json"
+    with (shared / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", results, "--json", "--quiet"]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+            assert done.returncode in (0, 1, 3), done.stderr
+            printed.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    status, out, error = json.loads(printed.read_text())
+    assert out, error
+    return Done(run_of(results), status, json.loads(out))
+
+
+ANY = object()
+CHANNEL = {
+    "encryption": (str, None),
+    "tls_version": (str, None),
+    "cipher": (str, None),
+    "forward_secrecy": (bool, None),
+    "authentication": (str, None),
+}
+CELL: dict[str, Any] = {
+    "id": str, "phase": str, "sender": str, "receiver": str, "exchange": str, "outcome": str, "channel": CHANNEL,
+    "cause": (str, None), "fault": (str, None), "explanation": str, "expected": {"outcome": str, "because": str},
+    "surprise": bool, "seconds": (float, None), "attempts": int, "evidence": [str],
+}  # fmt: skip
+DIMENSIONS = {"encryption": str, "authentication": [str], "tls_min": (str, None), "tls_max": (str, None)}
+VERDICTS: dict[str, Any] = {
+    "schema": int, "run": str, "scenario": str, "complete": bool,
+    "servers": [{"domain": str, "implementation": str, "release": str, "version": str}],
+    "phases": [{"name": str, "settings": {ANY: {"policy": str, "certificate": str, "dimensions": DIMENSIONS}}}],
+    "cells": [CELL],
+}  # fmt: skip
+"""The fixed shape of verdicts.json; keys may be added."""
+
+
+def departures(value: Any, form: Any, where: str = "") -> list[str]:
+    """Where ``value`` departs from ``form``."""
+    if isinstance(form, tuple):
+        return [] if value is None and None in form else departures(value, form[0], where)
+    if isinstance(form, list):
+        return (
+            [f"{where} is no list"]
+            if not isinstance(value, list)
+            else [d for n, v in enumerate(value) for d in departures(v, form[0], f"{where}[{n}]")]
+        )
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return [f"{where} is no object"]
+        wanted = dict.fromkeys(value, form[ANY]) if ANY in form else form
+        missing = [f"{where}.{k} is missing" for k in wanted if k not in value]
+        return missing + [d for k, f in wanted.items() if k in value for d in departures(value[k], f, f"{where}.{k}")]
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) if form is float else type(value) is form
+    return [] if fits else [f"{where} is {value!r}, not {form.__name__}"]
+
+
+def test_the_shape_check_sees_departures() -> None:
+    good = {"a": [{"b": 1.5, "c": None}]}
+    form = {"a": [{"b": float, "c": (str, None)}]}
+    assert departures(good, form) == []
+    assert departures({"a": [{"b": "x"}]}, form, "v") == ["v.a[0].c is missing", "v.a[0].b is 'x', not float"]
+
+
+@pytest.mark.xdist_group("smoke")
+class TestSmoke:
+    """One run, looked at from all sides."""
+
+    def test_the_exit_status_says_what_the_verdicts_say(self, smoke: Done) -> None:
+        assert smoke.status == exit_status(smoke.verdicts)
+        assert smoke.status != 3, [c["explanation"] for c in smoke.verdicts["cells"] if c["outcome"] == "inconclusive"]
+
+    def test_the_shape_of_the_verdicts(self, smoke: Done) -> None:
+        verdicts = smoke.verdicts
+        assert departures(verdicts, VERDICTS) == []
+        assert (verdicts["schema"], verdicts["run"], verdicts["scenario"], verdicts["complete"]) == (
+            1,
+            smoke.path.name,
+            "smoke",
+            True,
+        )
+        for cell in verdicts["cells"]:
+            assert cell["outcome"] in ("delivered", "bounced", "lost", "unsupported", "inconclusive")
+            assert cell["cause"] is None or cell["cause"] in CAUSES
+            assert cell["fault"] in (None, "sender", "receiver", "both", "network", "testbed")
+            assert cell["channel"]["encryption"] in (None, "tls", "cleartext")
+            assert cell["channel"]["authentication"] in (None, "external", "dialback", "none")
+        assert smoke.printed == verdicts
+
+    def test_every_planned_cell_is_there(self, smoke: Done, root: Path, catalog: catalogs.Catalog) -> None:
+        planned = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
+        assert sorted(c["id"] for c in smoke.verdicts["cells"]) == sorted(c.id for c in planned.cells)
+
+    def test_what_the_scenario_is_about_happened(self, smoke: Done) -> None:
+        clear = next(d for d, s in smoke.verdicts["phases"][0]["settings"].items() if s["policy"] == "cleartext")
+        for cell in smoke.verdicts["cells"]:
+            before, with_clear = cell["phase"] == "before", clear in (cell["sender"], cell["receiver"])
+            assert (cell["outcome"] == "delivered") is (before or not with_clear), cell["explanation"]
+            if cell["outcome"] == "delivered":
+                assert cell["channel"]["encryption"] == ("cleartext" if with_clear else "tls"), cell["id"]
+
+    def test_the_evidence_that_cells_name_exists(self, smoke: Done) -> None:
+        for cell in smoke.verdicts["cells"]:
+            assert cell["evidence"]
+            for name in cell["evidence"]:
+                assert (smoke.path / name.partition("#")[0]).is_file(), name
+
+    def test_the_pictures_are_there(self, smoke: Done) -> None:
+        pictures = list((smoke.path / "derived").glob("*.png"))
+        assert pictures
+        for path in pictures:
+            assert path.read_bytes().startswith(PNG)
+            assert path.stat().st_size > 5000, path.name
+        assert list((smoke.path / "derived").glob("*.svg"))
+
+    def test_a_report_from_the_record_says_the_same(self, smoke: Done, environment: dict[str, str], tmp_path: Path) -> None:
+        copy = tmp_path / smoke.path.name
+        shutil.copytree(smoke.path, copy, ignore=shutil.ignore_patterns("derived"))
+        done = subprocess.run(
+            [TESTBED, "report", copy, "--json", "--quiet"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (smoke.status, "")
+        again = json.loads((copy / "derived" / "verdicts.json").read_text())
+        assert smoke.verdicts == again == json.loads(done.stdout)
+        assert {p.name for p in (copy / "derived").iterdir()} == {p.name for p in (smoke.path / "derived").iterdir()}
+
+    def test_nothing_is_left_on_the_engine(self, smoke: Done, engine: Engine) -> None:
+        assert left(engine, smoke.path.name) == []
+
+    def test_no_key_is_kept(self, smoke: Done) -> None:
+        for path in smoke.path.rglob("*"):
+            assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes(), path
+
+
+@pytest.mark.xdist_group("interrupted")
+def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
+    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+) -> None:
+    del built
+    command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", tmp_path, "--quiet"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 90
+        while not any(line.count("/") for line in started(tmp_path)) and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.2)
+        time.sleep(2)  # containers are being started by now
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=90)
+    assert process.returncode == 3, said
+    assert "testbed report" in said
+    assert "Traceback" not in said
+    path = run_of(tmp_path)
+    assert left(engine, path.name) == []
+    record = store.load(path)
+    assert not record.complete
+    assert record.observations
+    verdicts = judge(record)
+    assert len(verdicts["cells"]) == 12
+    assert exit_status(verdicts) == 3
+
+
+def started(results: Path) -> list[str]:
+    """What stands under a run's evidence: configuration is written as servers are started."""
+    return [str(p.relative_to(results)) for p in results.glob("*/evidence/*/config/*/*")]
+
+
+@pytest.mark.xdist_group("broken")
+def test_an_image_that_cannot_be_built_costs_only_its_own_cells(
+    root: Path, engine: Engine, built: Images, tmp_path: Path
+) -> None:
+    del built
+    folder = tmp_path / "images"
+    shutil.copytree(root / "images", folder)
+    # a copy under another name, so that the tag of the good image stays what it is
+    shutil.copytree(folder / "prosody", folder / "broken")
+    text = (folder / "broken" / "image.yaml").read_text()
+    (folder / "broken" / "image.yaml").write_text(re.sub(r"^implementation: .*$", "implementation: broken", text, flags=re.M))
+    (folder / "broken" / "Dockerfile").write_text(
+        "ARG BASE\nFROM ${BASE}\nRUN echo 'E: there is no such package' >&2; exit 100\n"
+    )
+    known = catalogs.load(folder)
+    plan_file = tmp_path / "scenario.yaml"
+    plan_file.write_text(
+        "name: broken\ntitle: One image cannot be built\nservers:\n"
+        "  - {implementation: prosody@trixie, policy: [opportunistic, encrypted]}\n"
+        "  - {implementation: broken@trixie, policy: encrypted}\nphases: [{name: before}]\n"
+    )
+    plan = scenario.load(plan_file, known)
+    images = Builder(engine, known, root=folder).ensure({s.implementation for s in plan.servers})
+    assert images.reason(Implementation("broken", "trixie")) == "E: there is no such package"
+    writer = store.Writer(tmp_path / "results", plan.scenario)
+    asyncio.run(runs.Runner(plan, known, engine, images, writer, runs.Silent()).run())
+    verdicts = judge(store.load(writer.path))
+    assert verdicts["complete"]
+    outcomes = {(c["sender"].split("-")[0], c["receiver"].split("-")[0], c["outcome"], c["cause"]) for c in verdicts["cells"]}
+    lost = {("broken", "prosody"), ("prosody", "broken")}
+    assert outcomes == {(*pair, "inconclusive", "image-unavailable") for pair in lost} | {
+        ("prosody", "prosody", "delivered", None)
+    }
+    for cell in verdicts["cells"]:
+        if cell["outcome"] == "inconclusive":
+            assert cell["fault"] == "testbed"
+            assert "E: there is no such package" in cell["explanation"]
+    assert exit_status(verdicts) in (0, 1)
+    assert left(engine, writer.id) == []
