@@ -102,11 +102,11 @@ class Court:
         if not attempts:
             word, text = self.why_not_measured(cell)
             return self.cannot_say(cell, expected, word, text)
-        # Alone before mesh; but an attempt that says nothing of the servers decides nothing.
-        telling = sorted((a for a in attempts if not self.testbed_failed(a, cell)), key=lambda a: a.epoch != "mesh")
-        if not telling:
-            return self.cannot_say(cell, expected, "testbed", self.testbed_failed(attempts[-1], cell) or "", len(attempts))
-        deciding = telling[-1]
+        # Alone before mesh. A pair is measured alone because the mesh's answer was doubted: if that attempt says nothing, nothing
+        # is known, and the doubted answer does not count instead.
+        deciding = sorted(attempts, key=lambda a: a.epoch != "mesh")[-1]
+        if reason := self.testbed_failed(deciding, cell):
+            return self.cannot_say(cell, expected, "testbed", reason, len(attempts))
         self.note_disagreement(cell, attempts, deciding)
         outcome = outcome_of(deciding)
         channel, cause, fault = Channel(), None, None
