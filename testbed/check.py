@@ -243,10 +243,8 @@ def _authentication(trial: Trial, seen: Seen) -> Iterator[tuple[str, bool | None
     yield "a peer without a certificate is not let in", _tried(nothing) and not _let_in(nothing), _told(nothing)
     for profile in BAD_PEERS:
         facts = seen[f"bad {profile}"]
-        refused: bool | None = _tried(facts) and not _let_in(facts)
-        # Where the software has no EXTERNAL, the chain is demanded and dialback names the domain: its name need not count.
-        if profile == "wrong-host" and "external" not in trial.image.spec.mechanisms:
-            refused = None
+        looked_at = "name" if profile == "wrong-host" else "chain"
+        refused = _tried(facts) and not _let_in(facts) if looked_at in trial.image.spec.verifies else None
         yield f"a peer with a certificate `{profile}` is not let in", refused, _told(facts)
 
 

@@ -22,12 +22,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from testbed import __version__, catalog, check, doctor, report, scenario, schema, store
+from testbed import __version__, catalog, check, doctor, manifest, report, scenario, schema, store
 from testbed import run as runs
 from testbed.engine import federation, host, images
 from testbed.model import EngineError, InputError, Plan, TestbedError
+from testbed.report.story import story
 from testbed.verdict import judge
 from testbed.verdict.judge import exit_status
+from testbed.yamlfile import did_you_mean
 
 app = typer.Typer(
     name="testbed",
@@ -147,7 +149,13 @@ def run(
 ) -> None:
     """Measure a scenario on real servers, then judge and report it."""
     known = catalog.load()
-    plan = scenario.load(file, known, seed=seed)
+    measure(scenario.load(file, known, seed=seed), known, results, quiet, jobs=jobs, isolated=isolated, as_json=as_json)
+
+
+def measure(
+    plan: Plan, known: catalog.Catalog, results: Path, quiet: bool, *, jobs: int | None = None, isolated: bool, as_json: bool
+) -> None:
+    """Engine, images, measurement, verdicts, report; then exit with what came of it."""
     engine = raise_engine(quiet)
     federation.reap(engine.client)
     built = build_images(engine, known, plan, quiet, jobs)
@@ -226,6 +234,41 @@ def report_(
     verdicts = derive(path, quiet)
     show(path, verdicts, as_json=as_json)
     raise typer.Exit(exit_status(verdicts))
+
+
+@app.command(epilog="Example: testbed explain latest a.example b.example")
+def explain(
+    run_: RunName,
+    sender: Annotated[str, typer.Argument(metavar="SENDER", help="the domain that writes", show_default=False)],
+    receiver: Annotated[str, typer.Argument(metavar="RECEIVER", help="the domain that is written to", show_default=False)],
+    results: Results = store.DEFAULT_RESULTS,
+) -> None:
+    """Tell the story of a pair: every phase, in time order from all sources, then the verdict and its reasons."""
+    record = store.load(store.find(run_, results))
+    typer.echo(story(record, judge(record), sender, receiver), nl=False)
+
+
+@app.command(epilog="Example: testbed rerun latest a.example b.example")
+def rerun(
+    run_: RunName,
+    sender: Annotated[str, typer.Argument(metavar="SENDER", help="a domain of the run", show_default=False)],
+    receiver: Annotated[str, typer.Argument(metavar="RECEIVER", help="another", show_default=False)],
+    results: Results = store.DEFAULT_RESULTS,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure one pair of a run again, alone and in every phase, from the run's own manifest; the old run stays as it is."""
+    record = store.load(store.find(run_, results))
+    domains = [s["domain"] for s in record.manifest["servers"]]
+    for domain in (sender, receiver):
+        if domain not in domains:
+            raise InputError(
+                f"no server `{domain}` in this run", value=domain, allowed=tuple(domains), hint=did_you_mean(domain, domains)
+            )
+    if sender == receiver:
+        raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
+    narrowed = manifest.plan_of(record.manifest, [(sender, receiver)])
+    measure(narrowed, catalog.load(), results, quiet, isolated=True, as_json=as_json)
 
 
 @images_app.command("list", epilog="Example: testbed images list --json")

@@ -168,7 +168,8 @@ def _releases_line(image: Image) -> str:
     spec = image.spec
     releases = ", ".join(f"{spec.implementation}@{r} ({v.version})" for r, v in spec.releases.items())
     over = ", also over a stream whose certificate verified" if spec.dialback_over_verified else ""
-    return f"Releases: {releases}. Proves a domain by: {', '.join(spec.mechanisms)}{over}."
+    proofs = f"Proves a domain by: {', '.join(spec.mechanisms)}{over}."
+    return f"Releases: {releases}. {proofs} Looks at a certificate's {' and '.join(spec.verifies)} where one must verify."
 
 
 def _feature_rows(image: Image) -> Iterable[tuple[str, ...]]:
