@@ -32,7 +32,7 @@ mesh: setup  ## the main job: engine, images, the default scenario (SCENARIO=…
 
 test: setup  ## every test, real containers included (sets up all that it needs)
 	@$(TESTBED) images build --for scenarios/smoke.yaml
-	@$(VENV)/bin/pytest -n $(JOBS) --dist loadgroup
+	@$(VENV)/bin/pytest -n $(JOBS) --dist loadfile
 
 test-unit: setup  ## the tests that need no engine
 	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine"

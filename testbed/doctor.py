@@ -260,7 +260,7 @@ def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: 
         try:
             output = engine.client.containers.run(
                 entry["id"], ["-c", PROBE], entrypoint="python3", network_mode="host", cap_add=["NET_ADMIN"], remove=True,
-                labels={federation.RUN_LABEL: "doctor", federation.OWNER_LABEL: federation._owner()},
+                labels={federation.RUN_LABEL: "doctor", federation.OWNER_LABEL: federation.owner()},
             )  # fmt: skip
             seen = json.loads(output.splitlines()[-1])
         except Exception as error:
@@ -323,7 +323,7 @@ def _leftovers(engine: host.Engine) -> Finding:
         dead = 0
         for item in listed:
             labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
-            if federation._alive(labels.get(federation.OWNER_LABEL, "")):
+            if federation.alive(labels.get(federation.OWNER_LABEL, "")):
                 living.add(labels[federation.RUN_LABEL])
             else:
                 dead += 1

@@ -77,7 +77,7 @@ class Mesh:
 
     def __init__(self, engine: Engine, run: str, size: int, *, ipv6: bool) -> None:
         self.engine, self.run, self.docker = engine, run, engine.client
-        self.labels = {RUN_LABEL: run, OWNER_LABEL: _owner()}
+        self.labels = {RUN_LABEL: run, OWNER_LABEL: owner()}
         self.short = hashlib.sha256(f"{run}{os.getpid()}{time.time()}".encode()).hexdigest()[:8]
         self.bridge = f"s2s{self.short}"
         self.network: Network | None = None
@@ -329,17 +329,17 @@ def reap(client: Any, *, everything: bool = False) -> tuple[int, int]:
         *client.networks.list(filters={"label": RUN_LABEL}),
     ]:
         labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
-        if everything or not _alive(labels.get(OWNER_LABEL, "")):
+        if everything or not alive(labels.get(OWNER_LABEL, "")):
             runs.add(labels.get(RUN_LABEL, ""))
     counts = [remove(client, {RUN_LABEL: run}) for run in sorted(runs)]
     return sum(c for c, _ in counts), sum(n for _, n in counts)
 
 
-def _owner() -> str:
+def owner() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"
 
 
-def _alive(owner: str) -> bool:
+def alive(owner: str) -> bool:
     """False if the process is known to be dead; another host's process is given the benefit of the doubt."""
     host, _, rest = owner.partition("/")
     pid, _, began = rest.partition("/")

@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -30,6 +31,8 @@ REPOSITORY = "s2s-testbed"
 LABEL = "s2s-testbed.digest"
 PARTS = ("dns", "driver", "wiretap")
 PART_SUITE = "trixie"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+"""The engine paints what a build writes to standard error."""
 MAX_AGE = 30 * 86400  # seconds after which an image counts as stale: the distribution has moved on
 
 Progress = Callable[[str, str], None]
@@ -94,7 +97,7 @@ class Builder:
         return images
 
     def present(self) -> dict[str, dict[str, Any]]:
-        """Every image of the testbed on this engine: tag -> created (Unix seconds), size (bytes), id, current (bool)."""
+        """Every image of the testbed on this engine: tag -> created (Unix seconds), size (bytes), id."""
         found: dict[str, dict[str, Any]] = {}
         for image in self.docker.images.list(filters={"label": LABEL}):
             for tag in image.tags:
@@ -257,7 +260,7 @@ def host_mirror() -> str | None:
 
 def _why(said: Iterable[str]) -> str:
     """The line of a build log that tells most, short."""
-    lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
+    lines = [ANSI.sub("", line).strip() for text in said for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("E:", "Err:", "error:", "fatal:"))]
     return (telling or lines or ["no output"])[-1][:300]
 

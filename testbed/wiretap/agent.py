@@ -83,6 +83,8 @@ class Gate:
         )
         pair = "ether saddr . ether daddr"
         over = f"update @attempts {{ {pair} limit rate over {attempts}/second burst {attempts * 3} packets }}"
+        # An internal network has no way out, but to the host itself: nothing in the mesh needs that, so there is none.
+        closed = "".join(f"{'ip6' if ':' in net else 'ip'} saddr {net} counter drop\n" for net in subnets)
         self.run(f"""
             table {self.table} {{
                 flags owner
@@ -94,6 +96,10 @@ class Gate:
                     tcp dport {port} tcp flags & (syn | ack) == syn {pair} @pairs {over} update @storm {{ {pair} }} drop
                     {pair} @pairs accept
                     {drops}
+                }}
+                chain input {{
+                    type filter hook input priority 0; policy accept;
+                    {closed}
                 }}
             }}""")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -103,7 +104,14 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
     def reaches(port: int) -> bool:
         return first.inside.run(f"timeout 2 bash -c '</dev/tcp/{second.address}/{port}'").rc == 0
 
+    gateway = str(small.mesh.addresses.net4[1])
+    listener = socket.create_server((gateway, 0))
+
+    def reaches_host() -> bool:
+        return first.inside.run(f"timeout 2 bash -c '</dev/tcp/{gateway}/{listener.getsockname()[1]}'").rc == 0
+
     assert reaches(5269), "without a gate nothing is in the way: the test below would show nothing else"
+    assert reaches_host(), "an internal network still reaches its host: the test below would show nothing else"
 
     async def measure() -> list[bool]:
         container = small.mesh.create_agent("wiretap", built.ids["wiretap"], wiretap.files(), inside=False)
@@ -118,6 +126,7 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
         assert (await prepared)["event"] == "prepared"
         seen.append(reaches(5269))
         seen.append(reaches(5222))
+        seen.append(reaches_host())
         opened = tap.expect(lambda e: e["event"] in ("opened", "failed"), 10, "an open gate")
         tap.send(do="open", pairs=gate, token="t")
         assert (await opened)["event"] == "opened"
@@ -131,8 +140,9 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
         federation.drop([container])
         return seen
 
-    shut, other_port, opened, shut_again = asyncio.run(measure())
-    assert (shut, other_port, opened, shut_again) == (False, True, True, False)
+    shut, other_port, host, opened, shut_again = asyncio.run(measure())
+    listener.close()
+    assert (shut, other_port, host, opened, shut_again) == (False, True, False, True, False)
     assert reaches(5269), "the gate goes with the process that made it"
 
 

@@ -81,28 +81,28 @@ def test_the_subnet_holds_everybody_and_the_broadcast_address_is_nobody_s(size: 
 
 
 def test_this_process_is_alive_and_a_reused_pid_is_not_this_process() -> None:
-    owner = federation._owner()
-    assert federation._alive(owner)
-    assert not federation._alive(owner + "1"), "the same pid with another start time is another process"
+    owner = federation.owner()
+    assert federation.alive(owner)
+    assert not federation.alive(owner + "1"), "the same pid with another start time is another process"
 
 
 def test_a_process_that_has_ended_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     owner = f"{socket.gethostname()}/{child.pid}/{federation._started(child.pid)}"
-    assert federation._alive(owner)
+    assert federation.alive(owner)
     child.communicate()
-    assert not federation._alive(owner)
+    assert not federation.alive(owner)
 
 
 @pytest.mark.parametrize(
     "owner", ["", f"{socket.gethostname()}/", f"{socket.gethostname()}/x/1", f"{socket.gethostname()}/999999999/1"]
 )
 def test_what_has_no_living_owner_may_go(owner: str) -> None:
-    assert not federation._alive(owner)
+    assert not federation.alive(owner)
 
 
 def test_another_host_s_process_is_given_the_benefit_of_the_doubt() -> None:
-    assert federation._alive("elsewhere/1/1")
+    assert federation.alive("elsewhere/1/1")
 
 
 # --- the private engine -------------------------------------------------------------------------------------------------
