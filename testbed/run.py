@@ -233,6 +233,7 @@ class Runner:
         self.tap.send(
             do="prepare",
             name=f"s2s_{self.mesh.short}",
+            interface=self.mesh.bridge,
             servers=len(self.plan.servers),
             subnets=addresses.subnets,
             port=S2S_PORT,

@@ -57,10 +57,15 @@ def judge(record: Record) -> dict[str, Any]:
 
 
 def exit_status(verdicts: dict[str, Any]) -> int:
-    """0 as expected · 1 surprises · 3 the testbed could not tell (an image that cannot be had is said, but sinks no run)."""
+    """0 as expected · 1 surprises · 3 the testbed could not tell.
+
+    It could not tell where a cell is inconclusive, or delivered over a channel that the wire did not show. An image that cannot be
+    had is said, but sinks no run.
+    """
     cells = verdicts["cells"]
     cannot = [c for c in cells if c["outcome"] == "inconclusive" and c["cause"] != "image-unavailable"]
-    if not verdicts["complete"] or cannot or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells):
+    unseen = [c for c in cells if c["outcome"] == "delivered" and c["channel"]["encryption"] is None]
+    if not verdicts["complete"] or cannot or unseen or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells):
         return 3
     return 1 if any(c["surprise"] for c in cells) else 0
 

@@ -71,7 +71,7 @@ def neighbours(servers: int) -> None:
 class Gate:
     """Who may talk to whom on the s2s port: nobody, but for the pairs that are measured right now."""
 
-    def __init__(self, name: str, subnets: list[str], port: int, attempts: int) -> None:
+    def __init__(self, name: str, interface: str, subnets: list[str], port: int, attempts: int) -> None:
         self.nft = nftables.Nftables()
         self.table = f"bridge {name}"
         # COMPAT nftables 1.0.6: `tcp sport != X tcp dport != X` is merged into one comparison that means something else; each
@@ -84,7 +84,9 @@ class Gate:
         pair = "ether saddr . ether daddr"
         over = f"update @attempts {{ {pair} limit rate over {attempts}/second burst {attempts * 3} packets }}"
         # An internal network has no way out, but to the host itself: nothing in the mesh needs that, so there is none.
-        closed = "".join(f"{'ip6' if ':' in net else 'ip'} saddr {net} counter drop\n" for net in subnets)
+        # Only frames to the bridge's own address: the capture sees all others by way of the same hook.
+        own = Path(f"/sys/class/net/{interface}/address").read_text().strip()
+        closed = "".join(f"ether daddr {own} {'ip6' if ':' in net else 'ip'} saddr {net} counter drop\n" for net in subnets)
         self.run(f"""
             table {self.table} {{
                 flags owner
@@ -139,7 +141,7 @@ class Agent:
         match command.pop("do"):
             case "prepare":
                 neighbours(command["servers"])
-                self.gate = Gate(command["name"], command["subnets"], command["port"], command["attempts"])
+                self.gate = Gate(command["name"], command["interface"], command["subnets"], command["port"], command["attempts"])
                 emit("prepared")
             case "open":
                 assert self.gate

@@ -120,7 +120,13 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
         ready = tap.expect(lambda e: e["event"] == "ready", 60, "its first word")
         federation.start(container)
         await ready
-        table = {"name": f"s2s_{small.mesh.short}", "subnets": small.mesh.addresses.subnets, "port": 5269, "attempts": 3}
+        table = {
+            "name": f"s2s_{small.mesh.short}",
+            "interface": small.mesh.bridge,
+            "subnets": small.mesh.addresses.subnets,
+            "port": 5269,
+            "attempts": 3,
+        }
         prepared = tap.expect(lambda e: e["event"] in ("prepared", "failed"), 60, "the gate")
         tap.send(do="prepare", servers=4, **table)
         assert (await prepared)["event"] == "prepared"

@@ -341,6 +341,7 @@ def test_exit_status() -> None:
     assert exit_status(verdicts([*attempt(), silence(False, True)])) == 3
     assert exit_status(verdicts(good, complete=False)) == 3
     assert exit_status(verdicts([])) == 3
+    assert exit_status(verdicts([*attempt(), received()])) == 3, "delivered, but the wire did not show over what"
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
