@@ -29,7 +29,7 @@ CAPTURE_LAG = 1.2
 """Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
 CONFIRM = 12
 """Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
-OVERLAP = {"short": 2.0, "stock": 12.0}
+OVERLAP = {"short": 1.5, "stock": 12.0}
 """Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
 HEAVY = 1.0
 """CPU seconds of a start from which on a boot keeps its place until it is done."""

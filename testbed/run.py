@@ -114,6 +114,8 @@ class Round:
     epochs: list[Epoch] = field(default_factory=list)
     alone: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
     unconfirmed: list[list[str]] = field(default_factory=list)
+    booted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the mesh is up: until then the machine is for it."""
 
 
 class Runner:
@@ -258,6 +260,7 @@ class Runner:
         await started
         self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
         if self.isolated:
+            round_.booted.set()
             for a, b in pairs:
                 self.confirm(round_, a, b)
             await asyncio.gather(*round_.alone.values())
@@ -281,6 +284,7 @@ class Runner:
         talking = [asyncio.create_task(self.pair(round_, epoch, a, b)) for a, b in pairs]
         try:
             await asyncio.gather(*boots)
+            round_.booted.set()
             self.timing[f"{name}-boot"] = time.monotonic() - began
             await asyncio.gather(*talking)
             self.timing[f"{name}-cells"] = time.monotonic() - began
@@ -337,6 +341,7 @@ class Runner:
     async def measure_alone(self, round_: Round, a: str, b: str, name: str) -> None:
         """A federation of just the two, started for it: fresh containers, a name server of its own, other addresses."""
         phase = round_.phase
+        await round_.booted.wait()
         slot = await self.slots.get()
         try:
             dns, first, second = self.mesh.addresses.alone(len(self.plan.servers), slot)

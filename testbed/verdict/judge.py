@@ -50,7 +50,7 @@ def judge(record: Record) -> dict[str, Any]:
             {"name": p["name"], "settings": {d: {k: s[k] for k in SHOWN_SETTINGS} for d, s in p["settings"].items()}}
             for p in manifest["phases"]
         ],
-        "storms": [{"phase": p, "epoch": e, **storm} for (p, e), storms in court.evidence.storms.items() for storm in storms],
+        "storms": [{"phase": p, "epoch": e, **s} for (p, e), storms in court.evidence.storms.items() for s in storms],
         "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == "timing"), {}),
         "cells": [court.enrich(v) for v in verdicts],
     }
@@ -59,8 +59,8 @@ def judge(record: Record) -> dict[str, Any]:
 def exit_status(verdicts: dict[str, Any]) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
-    It could not tell where a cell is inconclusive, or delivered over a channel that the wire did not show. An image that cannot be
-    had is said, but sinks no run.
+    It could not tell where a cell is inconclusive, or delivered over a channel that the wire did not show. An image that cannot
+    be had is said, but sinks no run.
     """
     cells = verdicts["cells"]
     cannot = [c for c in cells if c["outcome"] == "inconclusive" and c["cause"] != "image-unavailable"]
