@@ -15,7 +15,7 @@ import hashlib
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,10 +199,7 @@ class Runner:
         try:
             await self.raise_parts()
             self.timing["first-container"] = time.monotonic() - began
-            for phase in self.plan.phases:
-                await self.measure_phase(phase)
-            while self.background:
-                await asyncio.gather(*self.background)
+            await self.watched(self.measure_all())
             self.timing["total"] = time.monotonic() - began
             seconds: dict[str, Any] = {k.replace("-", "_"): round(v, 3) for k, v in self.timing.items()}
             self.writer.append(Observation(time.time(), Source.ENGINE, "timing", data=seconds))
@@ -211,6 +208,30 @@ class Runner:
             self.writer.flush()
             await self.off(self.mesh.raze)
             self.threads.shutdown(wait=False)
+
+    async def measure_all(self) -> None:
+        """Phase after phase, and whatever is left in the background."""
+        for phase in self.plan.phases:
+            await self.measure_phase(phase)
+        while self.background:
+            await asyncio.gather(*self.background)
+
+    async def watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` while both agents live. Raises EngineError when one ends: an engine may be killed at any moment."""
+        task = asyncio.ensure_future(work)
+        ends = {asyncio.ensure_future(c.closed.wait()): c for c in (self.tap, self.talker)}
+        try:
+            await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                gone = next(channel for end, channel in ends.items() if end.done())
+                raise EngineError(
+                    f"{gone.container.name} ended in the middle of the run (was the engine stopped?): {gone.said()}; "
+                    f"what was measured until then is kept: testbed report {self.writer.path}"
+                )
+            await task
+        finally:
+            for pending in (task, *ends, *self.background):
+                pending.cancel()
 
     async def off(self, work: Any) -> Any:
         """Do blocking work in a thread."""

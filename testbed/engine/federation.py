@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container as Container  # others name the type, and call Docker only here
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool, LogConfig, Ulimit
 
-from testbed.engine.host import Engine
+from testbed.engine.host import ENGINE_ERRORS, Engine
 from testbed.model import EngineError
 
 RUN_LABEL = "s2s-testbed.run"
@@ -189,7 +189,7 @@ class Mesh:
             )["Id"]
             if tree and not api.put_archive(identity, "/", pack(tree)):
                 raise EngineError(f"files could not be copied into {name}")
-        except DockerException as error:
+        except ENGINE_ERRORS as error:
             raise EngineError(f"the container {name} cannot be made: {_said(error)}") from None
         # an incomplete Container object saves an inspection per server; callers that need facts call reload()
         return Container(attrs={"Id": identity, "Name": name}, client=self.docker, collection=self.docker.containers)
@@ -207,7 +207,7 @@ def start(container: Container) -> None:
     """Start a created container. Raises EngineError."""
     try:
         container.start()
-    except DockerException as error:
+    except ENGINE_ERRORS as error:
         raise EngineError(f"the container {container.name} does not start: {_said(error)}") from None
 
 
@@ -227,7 +227,7 @@ def facts(container: Container, network_name: str) -> dict[str, Any]:
 def halt(containers: list[Container]) -> None:
     """Kill and wait until each has given its address back; their logs stay."""
     for container in containers:
-        with contextlib.suppress(DockerException):
+        with contextlib.suppress(*ENGINE_ERRORS):
             container.kill()
     for container in containers:
         with contextlib.suppress(Exception):
@@ -238,7 +238,7 @@ def logs(container: Container) -> bytes:
     """What the container wrote, each line behind its time (RFC 3339); empty if it cannot be had."""
     try:
         return bytes(container.logs(timestamps=True))
-    except DockerException:
+    except ENGINE_ERRORS:
         return b""
 
 
@@ -246,7 +246,7 @@ def execute(container: Container, command: list[str], user: str = "") -> str:
     """Standard output of a command in the container. Raises EngineError if it fails."""
     try:
         status, output = container.exec_run(command, user=user)
-    except DockerException as error:
+    except ENGINE_ERRORS as error:
         raise EngineError(f"`{' '.join(command)}` in {container.name}: {_said(error)}") from None
     assert isinstance(output, bytes), "neither a stream nor a socket was asked for"
     text = output.decode(errors="replace").strip()
@@ -263,14 +263,14 @@ def fetch(container: Container, path: str) -> bytes:
             member = archive.extractfile(archive.getmembers()[0])
             assert member is not None
             return member.read()
-    except (DockerException, OSError, tarfile.TarError) as error:
+    except (*ENGINE_ERRORS, OSError, tarfile.TarError) as error:
         raise EngineError(f"{path} cannot be copied out of {container.name}: {_said(error)}") from None
 
 
 def drop(containers: list[Container]) -> None:
     """Kill and remove; a container that is gone already is no error."""
     for container in containers:
-        with contextlib.suppress(DockerException):
+        with contextlib.suppress(*ENGINE_ERRORS):
             container.remove(force=True, v=True)
 
 
@@ -303,7 +303,7 @@ def remove(client: Any, labels: dict[str, str]) -> tuple[int, int]:
 
     filters = {"label": [f"{k}={v}" if v else k for k, v in labels.items()]}
     gone = networks = 0
-    with contextlib.suppress(DockerException):
+    with contextlib.suppress(*ENGINE_ERRORS):
         containers = client.containers.list(all=True, filters=filters, ignore_removed=True, sparse=True)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda c: drop([c]), containers))
@@ -316,7 +316,7 @@ def remove(client: Any, labels: dict[str, str]) -> tuple[int, int]:
                     break
                 except NotFound:
                     break
-                except DockerException:
+                except ENGINE_ERRORS:
                     time.sleep(0.2 * (attempt + 1))
     return gone, networks
 

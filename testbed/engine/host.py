@@ -20,12 +20,15 @@ from pathlib import Path
 import docker
 from docker.context import ContextAPI
 from docker.errors import DockerException
+from requests.exceptions import RequestException
 
 from testbed.model import EngineError
 
 Say = Callable[[str], None]
 TIMEOUT = 180  # seconds for one call to the engine; a loaded machine starts a container slowly
 POOL = 32
+ENGINE_ERRORS = (DockerException, RequestException)
+"""What a call to the engine may raise: its own answers, and a connection that breaks because the engine ended."""
 
 
 def cache() -> Path:
@@ -64,7 +67,7 @@ def find(say: Say = lambda _: None) -> Engine | None:
             client = docker.from_env(timeout=TIMEOUT, max_pool_size=POOL)
             client.ping()
             return Engine(client, wanted, wanted == private_address())
-        except DockerException as error:
+        except ENGINE_ERRORS as error:
             raise EngineError(
                 f"DOCKER_HOST is {wanted}, but no Docker engine answers there ({_short(error)}): start it, or unset DOCKER_HOST"
             ) from None
@@ -79,7 +82,7 @@ def find(say: Say = lambda _: None) -> Engine | None:
             continue
         try:
             return Engine(connect(address), address, address == private_address())
-        except DockerException as error:
+        except ENGINE_ERRORS as error:
             say(f"{address} does not answer: {_short(error)}")
     return None
 
@@ -168,7 +171,7 @@ def start(say: Say) -> Engine:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise EngineError(f"the private Docker engine ended at once: {_last_line(log)} (whole log: {log})")
-            with contextlib.suppress(DockerException):
+            with contextlib.suppress(*ENGINE_ERRORS):
                 return Engine(connect(private_address()), private_address(), True)
             time.sleep(0.2)
         process.terminate()

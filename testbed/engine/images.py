@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from docker.errors import BuildError, ImageNotFound, NotFound
 
 from testbed.catalog import DEFAULT_ROOT, Catalog, folder_digest
-from testbed.engine.host import Engine, install
+from testbed.engine.host import ENGINE_ERRORS, Engine, install
 from testbed.model import EngineError, Implementation
 
 REPOSITORY = "s2s-testbed"
@@ -148,7 +148,7 @@ class Builder:
             why = _why(said) or str(error)
             self.progress(tag, f"failed: {why}")
             raise EngineError(why) from None
-        except (APIError, DockerException) as error:
+        except ENGINE_ERRORS as error:
             self.progress(tag, f"failed: {error}")
             raise EngineError(str(error).splitlines()[0]) from None
         self.progress(tag, "built")
@@ -193,7 +193,7 @@ class Builder:
                 try:
                     self.docker.images.pull("debian", tag=f"{suite}-slim")
                     done.append(True)
-                except DockerException:
+                except ENGINE_ERRORS:
                     done.append(False)
 
             # An unreachable registry may answer no, or nothing at all: do not wait for the client's own patience.
@@ -229,13 +229,13 @@ class Builder:
             reader.start()
             try:
                 self.docker.api.import_image_from_stream(process.stdout, repository=name.split(":")[0], tag=suite)
-            except (DockerException, OSError) as error:
+            except (*ENGINE_ERRORS, OSError) as error:
                 process.kill()
                 raise EngineError(f"the base system of {suite} could not be imported: {error}") from None
             process.wait()
             reader.join(5)
         if process.returncode:
-            with contextlib.suppress(DockerException):
+            with contextlib.suppress(*ENGINE_ERRORS):
                 self.docker.images.remove(name, force=True)
             why = _why(b"".join(said).decode(errors="replace").splitlines())
             raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")

@@ -22,6 +22,7 @@ from small_mesh import left, run_of
 from testbed import catalog as catalogs
 from testbed import run as runs
 from testbed import scenario, store
+from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Builder, Images
 from testbed.model import CAUSES, Implementation
@@ -194,24 +195,25 @@ class TestSmoke:
             assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes(), path
 
 
-@pytest.mark.xdist_group("interrupted")
-def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
-    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
-) -> None:
-    del built
-    command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", tmp_path, "--quiet"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 90
-        while not any(line.count("/") for line in started(tmp_path)) and time.monotonic() < deadline:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.2)
-        time.sleep(2)  # containers are being started by now
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=90)
+def start_and_wait(root: Path, environment: dict[str, str], results: Path) -> subprocess.Popen[str]:
+    """A smoke run that has begun to start its servers."""
+    command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", results, "--quiet"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not any(line.count("/") for line in started(results)) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    time.sleep(2)  # containers are being started by now
+    return process
+
+
+def kept_and_left_nothing(engine: Engine, results: Path, process: subprocess.Popen[str]) -> str:
+    """What a run that ended early owes: status 3, a sentence, its record, and no container. Returns what it said."""
+    _, said = process.communicate(timeout=90)
     assert process.returncode == 3, said
     assert "testbed report" in said
     assert "Traceback" not in said
-    path = run_of(tmp_path)
+    path = run_of(results)
     assert left(engine, path.name) == []
     record = store.load(path)
     assert not record.complete
@@ -219,6 +221,31 @@ def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
     verdicts = judge(record)
     assert len(verdicts["cells"]) == 12
     assert exit_status(verdicts) == 3
+    return str(said)
+
+
+@pytest.mark.xdist_group("interrupted")
+def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
+    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+) -> None:
+    del built
+    process = start_and_wait(root, environment, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted" in kept_and_left_nothing(engine, tmp_path, process)
+
+
+@pytest.mark.xdist_group("interrupted")
+def test_a_run_whose_agent_dies_ends_with_a_sentence(
+    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+) -> None:
+    """As when the engine is killed: nothing answers any more, and waiting for it would be for ever."""
+    del built
+    process = start_and_wait(root, environment, tmp_path)
+    labels = {"label": f"{federation.RUN_LABEL}={run_of(tmp_path).name}"}
+    for container in engine.client.containers.list(filters=labels, ignore_removed=True):
+        if container.name.endswith("-wiretap"):
+            container.kill()
+    assert "wiretap" in kept_and_left_nothing(engine, tmp_path, process)
 
 
 def started(results: Path) -> list[str]:
