@@ -59,18 +59,12 @@ class Memory(threading.Thread):
 
 def measure(size: int, folder: Path, extra: list[str]) -> dict[str, float]:
     """One run; seconds and MB by name."""
+    testbed, file = str(Path(sys.executable).with_name("testbed")), str(scenario(size, folder))
+    subprocess.run([testbed, "images", "build", "--for", file, "--quiet"], check=True)  # warm: no build is part of a figure
     memory = Memory()
     memory.start()
     began = time.monotonic()
-    command = [
-        str(Path(sys.executable).with_name("testbed")),
-        "run",
-        str(scenario(size, folder)),
-        "--results",
-        str(folder / "results"),
-        "--quiet",
-        *extra,
-    ]
+    command = [testbed, "run", file, "--results", str(folder / "results"), "--quiet", *extra]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     wall = time.monotonic() - began
     memory.ended.set()
