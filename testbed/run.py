@@ -132,18 +132,11 @@ class Runner:
         *,
         isolated: bool = False,
         argv: Sequence[str] = (),
-        timing: dict[str, float] | None = None,
     ) -> None:
-        self.plan, self.catalog, self.engine, self.images, self.writer, self.display = (
-            plan,
-            catalog,
-            engine,
-            images,
-            writer,
-            display,
-        )
+        self.plan, self.catalog, self.engine = plan, catalog, engine
+        self.images, self.writer, self.display = images, writer, display
         self.isolated, self.argv = isolated, list(argv)
-        self.timing: dict[str, float] = timing if timing is not None else {}
+        self.timing: dict[str, float] = {}
         self.random = random.Random(plan.seed)
         self.issued: dict[tuple[str, str], pki.Issued] = {}
         self.threads = ThreadPoolExecutor(STARTS + 4, thread_name_prefix="engine")
@@ -152,7 +145,7 @@ class Runner:
         self.epochs: dict[str, Epoch] = {}
         self.dissectors: dict[str, Dissector] = {}
         self.versions: set[Implementation] = set()
-        self.background: set[asyncio.Task[None]] = set()
+        self.background: list[asyncio.Task[None]] = []
         self.domains = {s.domain for s in plan.servers}
         self.by_domain = {s.domain: s for s in plan.servers}
 
@@ -210,11 +203,10 @@ class Runner:
             self.threads.shutdown(wait=False)
 
     async def measure_all(self) -> None:
-        """Phase after phase, and whatever is left in the background."""
+        """Phase after phase; then wait for what is left of each, and raise what went wrong there."""
         for phase in self.plan.phases:
             await self.measure_phase(phase)
-        while self.background:
-            await asyncio.gather(*self.background)
+        await asyncio.gather(*self.background)
 
     async def watched(self, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` while both agents live. Raises EngineError when one ends: an engine may be killed at any moment."""
@@ -278,7 +270,8 @@ class Runner:
         self.random.shuffle(pairs)
         started = self.tap.expect(lambda e: e["event"] in ("capturing", "failed"), 30, "the capture's start")
         self.tap.send(do="capture", name=phase.name, interface=self.mesh.bridge, filter=capture_filter(S2S_PORT))
-        await started
+        if (told := await started)["event"] == "failed":
+            raise EngineError(f"the capture cannot be started: {told['reason']}")
         self.display.stage(f"{phase.name}: cells", 2 * len(pairs) * len(self.plan.exchanges))
         if self.isolated:
             round_.booted.set()
@@ -287,9 +280,7 @@ class Runner:
             await asyncio.gather(*round_.alone.values())
         else:
             await self.measure_mesh(round_, pairs)
-        task = asyncio.create_task(self.finish(round_))
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
+        self.background.append(asyncio.create_task(self.finish(round_)))
 
     async def measure_mesh(self, round_: Round, pairs: list[tuple[str, str]]) -> None:
         """Every server at once; a pair talks as soon as both are up."""
@@ -364,23 +355,22 @@ class Runner:
         phase = round_.phase
         await round_.booted.wait()
         slot = await self.slots.get()
+        dns, first, second = self.mesh.addresses.alone(len(self.plan.servers), slot)
+        servers = (self.by_domain[a], self.by_domain[b])
+        epoch = Epoch(phase, name, servers, {a: first, b: second}, dns[0])
+        self.begin(round_, epoch)
+        text = zone.render_zone(epoch.addresses)
         try:
-            dns, first, second = self.mesh.addresses.alone(len(self.plan.servers), slot)
-            servers = (self.by_domain[a], self.by_domain[b])
-            epoch = Epoch(phase, name, servers, {a: first, b: second}, dns[0])
-            self.begin(round_, epoch)
-            text = zone.render_zone(epoch.addresses)
             epoch.containers["dns"] = await self.off(
                 lambda: self.mesh.start_dns(self.images.ids["dns"], text, dns, f"{phase.name}-{name}-dns")
             )
             await asyncio.gather(*(self.start_server(epoch, s) for s in servers))
             await self.pair(round_, epoch, a, b)
             await asyncio.sleep(LINGER + 0.1)
-            await self.halt(epoch)
         except EngineError as error:
             self.note(Source.ENGINE, "server-failed", epoch=epoch, domain=a, reason=f"measured alone with {b}: {error}")
-        finally:
-            self.slots.put_nowait(slot)
+        await self.halt(epoch)
+        self.slots.put_nowait(slot)  # only now: the next pair gets the same addresses
 
     def begin(self, round_: Round, epoch: Epoch) -> None:
         """Make an epoch known."""

@@ -122,6 +122,9 @@ class Court:
             cause, self.extra[cell.id]["cause_from"] = cause_of(case)
             fault = fault_of(cause, case)
         ended = deciding.received or deciding.bounced
+        surprise = not agrees(outcome, channel, expected)
+        if surprise:
+            self.extra[cell.id]["confirmed"] = deciding.epoch != "mesh"
         return Verdict(
             cell=cell,
             outcome=outcome,
@@ -130,7 +133,7 @@ class Court:
             fault=fault,
             explanation=self.explain(cell, outcome, channel, cause, fault),
             expected=expected,
-            surprise=not agrees(outcome, channel, expected),
+            surprise=surprise,
             seconds=round(ended - (deciding.sent or deciding.started), 3) if ended else None,
             attempts=len(attempts),
             evidence=self.references(cell, deciding),
