@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -123,6 +124,10 @@ def install(packages: list[str], what: str, say: Say) -> None:
 # --- the private engine ---------------------------------------------------------------------------------------------------
 
 
+BRIDGE = re.compile(r"s2s[0-9a-f]{8}")
+"""A federation's bridge, as `federation.Mesh` names it."""
+
+
 def _folder() -> Path:
     return cache() / "engine"
 
@@ -199,6 +204,7 @@ def stop(say: Say = lambda _: None) -> bool:
         left = _processes_of(str(_folder() / "run"))
         if pid is None and not left:
             _unmount(_folder())
+            remove_bridges()
             return False
         say("stopping the private Docker engine")
         if pid is not None:
@@ -206,6 +212,7 @@ def stop(say: Say = lambda _: None) -> bool:
         for other in _processes_of(str(_folder() / "run")):
             _end(other)
         _unmount(_folder())
+        remove_bridges()
         return True
 
 
@@ -260,6 +267,20 @@ def _unmount(folder: Path) -> None:
         for path in namespaces.iterdir():
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def remove_bridges(names: re.Pattern[str] = BRIDGE) -> list[str]:
+    """Delete the bridges of dead federations: named like ours, and nothing is plugged into them. Returns their names.
+
+    An engine that was killed hard forgets the interface of a network that it had just made.
+    """
+    gone = []
+    for interface in sorted(Path("/sys/class/net").glob("s2s*")):
+        ports = interface / "brif"
+        if names.fullmatch(interface.name) and ports.is_dir() and not any(ports.iterdir()):
+            done = subprocess.run(["ip", "link", "delete", interface.name], capture_output=True, check=False)
+            gone += [interface.name] if done.returncode == 0 else []
+    return gone
 
 
 def _last_line(log: Path) -> str:

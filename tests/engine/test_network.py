@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from small_mesh import EngineBackend, Small, left
 from testinfra.host import Host
 
 from testbed import wiretap, zone
-from testbed.engine import federation
+from testbed.engine import federation, host
 from testbed.engine.channel import Channel
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
@@ -172,3 +175,16 @@ def test_the_reaper_takes_what_the_dead_left_and_nothing_else(small: Small, engi
     federation.reap(engine.client)
     assert left(engine, run) == []
     assert len(left(engine, small.mesh.run)) >= 7, "network, name server, prober and servers of the living"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an interface")
+def test_a_bridge_that_a_killed_engine_forgot_is_removed_and_one_in_use_is_not(small: Small) -> None:
+    forgotten = "s2sdeadbeef"
+    subprocess.run(["ip", "link", "add", forgotten, "type", "bridge"], check=True)
+    try:
+        # by name: another federation of these tests may just be plugging in its first container
+        gone = host.remove_bridges(re.compile(f"{forgotten}|{small.mesh.bridge}"))
+        assert gone == [forgotten]
+        assert not Path("/sys/class/net", forgotten).exists()
+    finally:
+        subprocess.run(["ip", "link", "delete", forgotten], capture_output=True, check=False)
