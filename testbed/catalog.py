@@ -17,13 +17,12 @@ from typing import Any, Literal
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.model import CAUSES, Encryption, Implementation, InputError, Policy, Server, Settings
+from testbed.model import CAUSES, Implementation, InputError, Policy, Server, Settings
 from testbed.policy import DIMENSIONS, Side, changed, cipher_string, tls_range, value_of
 from testbed.yamlfile import Document, did_you_mean
 
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "images"
 
-OBSERVE = ("s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed")
 CONSTANTS = {"direction": ("in", "out"), "mechanism": ("external", "dialback"), "cause": tuple(CAUSES)}
 """What `set` of a log pattern may give, and its values."""
 GROUPS = ("peer", "session", "address", "tls_version", "cipher", "mechanism", "reason", "errors")
@@ -368,8 +367,3 @@ def folder_digest(folder: Path) -> str:
         if path.is_file() and path.suffix not in (".j2", ".yaml", ".md") and "__pycache__" not in path.parts:
             state.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return state.hexdigest()[:16]
-
-
-def speaks_tls(settings: Settings) -> bool:
-    """True if a server so set presents a certificate to its peers."""
-    return settings.policy.encryption is not Encryption.NONE

@@ -54,6 +54,14 @@ ScenarioFile = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False)
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run id, a path, or `latest`", show_default=False)]
+Implementations = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[IMPLEMENTATION]...",
+        help="`NAME` or `NAME@RELEASE` (see `images list`); all, if none is named",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the result")]
 
 errors = Console(stderr=True, highlight=False)
@@ -108,16 +116,10 @@ def raise_engine(quiet: bool) -> host.Engine:
     return host.ensure(say)
 
 
-def build_images(engine: host.Engine, known: catalog.Catalog, plan: Plan, quiet: bool, jobs: int | None = None) -> images.Images:
-    """What a plan needs, with a bar."""
-    wanted = {s.implementation for s in plan.servers}
-    return build_implementations(engine, known, wanted, quiet, jobs)
-
-
-def build_implementations(
+def build_images(
     engine: host.Engine, known: catalog.Catalog, wanted: set[Any], quiet: bool, jobs: int | None = None
 ) -> images.Images:
-    """Build images, with a bar; each failure is said at once."""
+    """Build images, with a bar; each failure is said at once, and again (even with --quiet) when all is done."""
     with live(quiet) as display:
         display.stage("images", len(wanted) + len(images.PARTS))
 
@@ -131,7 +133,10 @@ def build_implementations(
             if what != "building":
                 display.advance("images")
 
-        return images.Builder(engine, known, progress=progress).ensure(wanted, jobs=jobs)
+        built = images.Builder(engine, known, progress=progress).ensure(wanted, jobs=jobs)
+    for tag, reason in built.unavailable.items():
+        errors.print(f"  {tag} is unavailable: {escape(reason)}", style="yellow")
+    return built
 
 
 @app.command(epilog="Example: testbed run scenarios/manifesto-2014.yaml --seed 7")
@@ -158,9 +163,7 @@ def measure(
     """Engine, images, measurement, verdicts, report; then exit with what came of it."""
     engine = raise_engine(quiet)
     federation.reap(engine.client)
-    built = build_images(engine, known, plan, quiet, jobs)
-    for tag, reason in built.unavailable.items():
-        errors.print(f"  {tag} is unavailable: {escape(reason)}", style="yellow")
+    built = build_images(engine, known, {s.implementation for s in plan.servers}, quiet, jobs)
     writer = store.Writer(results, plan.scenario)
     with live(quiet) as display:
         runner = runs.Runner(plan, known, engine, built, writer, display, isolated=isolated, argv=sys.argv[1:])
@@ -313,14 +316,7 @@ def images_list(as_json: Json = False) -> None:
     "build", epilog="Example: testbed images build NAME@trixie  ·  testbed images build --for scenarios/smoke.yaml"
 )
 def images_build(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[IMPLEMENTATION]...",
-            help="`NAME` or `NAME@RELEASE` (see `images list`); all, if none is named",
-            show_default=False,
-        ),
-    ] = None,
+    names: Implementations = None,
     for_: Annotated[Path | None, typer.Option("--for", metavar="SCENARIO", help="only what this scenario needs")] = None,
     jobs: Annotated[int | None, typer.Option(help="images built at once", min=1)] = None,
     quiet: Quiet = False,
@@ -329,22 +325,13 @@ def images_build(
     known = catalog.load()
     wanted = {s.implementation for s in scenario.load(for_, known).servers} if for_ else set()
     wanted |= select(known, names or ([] if for_ else list(known.images)))
-    built = build_implementations(raise_engine(quiet), known, wanted, quiet, jobs)
-    for tag, reason in built.unavailable.items():
-        errors.print(f"{tag} is unavailable: {escape(reason)}", style="yellow")
+    built = build_images(raise_engine(quiet), known, wanted, quiet, jobs)
     raise typer.Exit(3 if built.unavailable else 0)
 
 
 @images_app.command("check", epilog="Example: testbed images check NAME@trixie")
 def images_check(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[IMPLEMENTATION]...",
-            help="`NAME` or `NAME@RELEASE` (see `images list`); all, if none is named",
-            show_default=False,
-        ),
-    ] = None,
+    names: Implementations = None,
     jobs: Annotated[int | None, typer.Option(help="servers tried at once (default: by processors)", min=1)] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -354,7 +341,7 @@ def images_check(
     wanted = select(known, names or list(known.images))
     engine = raise_engine(quiet)
     federation.reap(engine.client)
-    built = build_implementations(engine, known, wanted, quiet)
+    built = build_images(engine, known, wanted, quiet)
     with live(quiet) as display:
         reports = check.Checker(known, engine, built, display, jobs=jobs).run(wanted)
     if as_json:

@@ -19,7 +19,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from testbed import driver, manifest, pki, serverlog, wiretap, zone
 from testbed.catalog import Catalog
@@ -48,8 +48,6 @@ from testbed.pki import PROFILES
 from testbed.policy import expect
 from testbed.store import CLOSING, Writer
 from testbed.wiretap.dissect import Dissector
-
-T = TypeVar("T")
 
 S2S_PORT = 5269
 
@@ -498,8 +496,8 @@ class Runner:
         token = f"{epoch.key(a)}|{b}"
         opened = False
         answers: list[asyncio.Task[None]] = []
+        first, second = sorted((a, b))  # one order of taking places: no two pairs wait for each other
         for cell in cells:
-            first, second = sorted((a, b))  # one order of taking places: no two pairs wait for each other
             async with epoch.busy[first], epoch.busy[second], self.admission:
                 if not opened:
                     await self.open_gate(gate, token)

@@ -79,12 +79,12 @@ class Builder:
             pending: dict[concurrent.futures.Future[str], str] = {}
             if parts:
                 for part in PARTS:
-                    pending[pool.submit(self._after, bases[PART_SUITE], self.root / f"_{part}", part, self._part_digest)] = part
+                    pending[pool.submit(self._after, bases[PART_SUITE], self.root / f"_{part}", part)] = part
             for implementation in wanted:
                 suite = self.catalog.image(implementation).spec.releases[implementation.release].suite
                 folder = self.catalog.image(implementation).folder
                 tag = f"{implementation.name}:{implementation.release}"
-                pending[pool.submit(self._after, bases[suite], folder, tag, folder_digest)] = tag
+                pending[pool.submit(self._after, bases[suite], folder, tag)] = tag
             for future in concurrent.futures.as_completed(pending):
                 tag = pending[future]
                 try:
@@ -107,26 +107,23 @@ class Builder:
 
     # --- one image ---
 
-    def _part_digest(self, folder: Path) -> str:
-        return folder_digest(folder)
-
-    def _after(self, base: concurrent.futures.Future[str], folder: Path, tag: str, digest: Callable[[Path], str]) -> str:
+    def _after(self, base: concurrent.futures.Future[str], folder: Path, tag: str) -> str:
         try:
             base_id = base.result()
         except EngineError as error:
             self.progress(tag, "failed: its base system is missing")
             raise EngineError(f"its base system cannot be made: {error}") from None
-        return self._build(folder, tag, {"BASE": base_id}, digest(folder))
+        return self._build(folder, tag, {"BASE": base_id})
 
     def _base(self, suite: str) -> str:
         debian = self._debian(suite)
         folder = self.root / "_base"
-        return self._build(folder, f"base:{suite}", {"DEBIAN": debian}, folder_digest(folder))
+        return self._build(folder, f"base:{suite}", {"DEBIAN": debian})
 
-    def _build(self, folder: Path, tag: str, arguments: dict[str, str], digest: str) -> str:
+    def _build(self, folder: Path, tag: str, arguments: dict[str, str]) -> str:
         """Build ``folder`` as ``tag`` unless an image of the same origin is there. Returns the image's id."""
         name = f"{REPOSITORY}/{tag}" if ":" in tag else f"{REPOSITORY}/{tag}:latest"
-        origin = hashlib.sha256("\0".join([digest, *sorted(arguments.values())]).encode()).hexdigest()[:24]
+        origin = hashlib.sha256("\0".join([folder_digest(folder), *sorted(arguments.values())]).encode()).hexdigest()[:24]
         existing = self._labelled(name)
         if existing and existing[1] == origin:
             self.progress(tag, "kept")

@@ -17,7 +17,7 @@ FEATURES = re.compile(rb"<stream:features|<features")
 STARTTLS_FEATURE = re.compile(rb"<starttls[^>]*urn:ietf:params:xml:ns:xmpp-tls[^>]*?(/>|>(.{0,80}?)</starttls>)", re.S)
 
 SYN, FIN, RST, ACK = 0x02, 0x01, 0x04, 0x10
-HANDSHAKE, ALERT, APPLICATION = "22", "21", "23"
+ALERT = "21"
 CLIENT_HELLO, SERVER_HELLO = "1", "2"
 VERSIONS = {"0x0300": "SSLv3", "0x0301": "TLSv1.0", "0x0302": "TLSv1.1", "0x0303": "TLSv1.2", "0x0304": "TLSv1.3"}
 ALERTS = {
