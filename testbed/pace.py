@@ -27,8 +27,15 @@ LINGER = 0.3
 """Seconds for which the gate stays open after a pair is done, for delayed acknowledgements (RFC 1122 §4.2.3.2)."""
 CAPTURE_LAG = 1.2
 """Seconds until a packet has left the kernel's ring for the capture's file; what is in the ring when the capture ends is lost."""
-CONFIRM = 12
+RECOVERY = {"short": 1.3, "stock": 310.0}
+"""Seconds after a failure until a second attempt: longer than any implementation remembers the first under these timers."""
+CONFIRM = 250
 """Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
+MOST_ALONE = 4
+"""Fresh federations that one pair gets per phase: each direction first, and again where that left a question."""
+CAPTURE_KB = (16_000, 16)
+"""kB that a phase's capture may grow to: so many, and so many more for each cell (measured: 10 a cell). Then it ends, and a
+delivery that it did not see makes the run say so."""
 OVERLAP = {"short": 1.5, "stock": 12.0}
 """Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
 HEAVY = 1.0

@@ -19,6 +19,7 @@ PROTOCOL: dict[str, str] = {
     "ping": "host to driver: `client` sends itself `token` through its own server (the sentinel of a silence)",
     "alive": "driver to host: it came back",
     "disconnected": "driver to host: `client` lost its server",
+    "serial": "host to driver: ask the name server at `address` until its zone has this `serial`; and back: it has, `token`",
     "logout": "host to driver: drop these `clients`; their servers are about to end",
 }
 """Message -> meaning. Every message carries `time`, Unix seconds on the engine's host."""

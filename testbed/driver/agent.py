@@ -11,8 +11,10 @@ import importlib
 import json
 import logging
 import re
+import struct
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +108,16 @@ class Driver:
             await asyncio.sleep(RETRY)
         emit("login-failed", client=client, reason=reason)
 
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)  # the loop itself holds no reference to it
+        task.add_done_callback(self.tasks.discard)
+
     def do(self, command: dict[str, Any]) -> None:
         kind = command.pop("do")
         match kind:
             case "login":
-                task = asyncio.create_task(self.login(**command))
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+                self.start(self.login(**command))
             case "send":
                 client = self.clients.get(command["client"])
                 if client is None or not client.is_connected():
@@ -124,11 +129,44 @@ class Driver:
                 client = self.clients.get(command["client"])
                 if client is not None:
                     client.send_message(mto=client.boundjid, mbody=command["token"], mtype="chat")
+            case "serial":
+                self.start(serial(**command))
             case "logout":
                 for key in command["clients"]:
                     if client := self.clients.pop(key, None):
                         client.ready.clear()  # an end that was asked for is no news
                         client.abort()
+
+
+class Answer(asyncio.DatagramProtocol):
+    """The first datagram that comes back."""
+
+    def __init__(self) -> None:
+        self.data: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, _addr: Any) -> None:
+        if not self.data.done():
+            self.data.set_result(data)
+
+
+async def serial(address: str, serial: int, token: str) -> None:
+    """Ask a name server for the SOA of the root (RFC 1035 §4) until it has loaded the zone with this serial."""
+    question = b"\0" + struct.pack("!HH", 6, 1)
+    while True:
+        transport, answer = await asyncio.get_running_loop().create_datagram_endpoint(Answer, remote_addr=(address, 53))
+        try:
+            transport.sendto(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + question)
+            said = (await asyncio.wait_for(answer.data, 0.5))[12 + len(question) :]
+            said = said[2 if said[:1] >= b"\xc0" else 1 :]  # the owner's name: the root, or a pointer to it
+            (length,) = struct.unpack("!H", said[8:10])
+            if struct.unpack("!I", said[10 + length - 20 : 10 + length - 16])[0] == serial:
+                emit("serial", token=token)
+                return
+        except (OSError, TimeoutError, struct.error):
+            pass
+        finally:
+            transport.close()
+        await asyncio.sleep(0.05)
 
 
 async def register(domain: str, address: str, port: int) -> str | None:

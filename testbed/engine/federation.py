@@ -32,9 +32,11 @@ OWNER_LABEL = "s2s-testbed.owner"
 POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 """RFC 2544's benchmarking block: collides with nobody's own network."""
 FIRST_SERVER = 16
-SLOTS = 6
+SLOTS = 10
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
-LOG_LIMIT = "32m"
+LOG_LIMIT = "8m"
+LOG_FILES = "2"
+"""What a server may log per phase: two files of 8 MB, of which the engine drops the older when the newer is full."""
 OPEN_FILES = 16384
 
 
@@ -139,6 +141,15 @@ class Mesh:
         start(container)
         return container
 
+    def change_zone(self, container: Container, zone: str) -> None:
+        """Give a running name server another zone. Raises EngineError."""
+        try:
+            if not container.put_archive("/", pack({"/etc/testbed/zone": zone.encode()})):
+                raise EngineError(f"a zone could not be copied into {container.name}")
+            container.kill("SIGHUP")
+        except ENGINE_ERRORS as error:
+            raise EngineError(f"the name server {container.name} does not take another zone: {_said(error)}") from None
+
     def create_agent(self, name: str, image: str, files: dict[str, bytes], *, inside: bool) -> Container:
         """A container with an agent in it, not started yet: ``inside`` the mesh, or on the engine's host network."""
         tree = {f"/opt/testbed/{path}": data for path, data in files.items()}
@@ -167,7 +178,7 @@ class Mesh:
             cap_add=None if address else ["NET_ADMIN", "NET_RAW"],
             # Erlang sizes its tables by this limit; some hosts' default of a billion takes gigabytes and seconds.
             ulimits=[Ulimit(name="nofile", soft=OPEN_FILES, hard=OPEN_FILES)],
-            log_config=LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": "1"}),
+            log_config=LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": LOG_FILES}),
         )
         networking = None
         if address:

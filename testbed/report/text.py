@@ -22,6 +22,7 @@ from testbed.report.summary import Change, causes, changes, paragraph
 NARROWEST = 60
 MOST_SURPRISES = 20
 MOST_CAUSES = 12
+MOST_CIRCUMSTANCES = 10
 FILE_WIDTH = 120
 """Of the text that is kept in a file."""
 
@@ -65,7 +66,9 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
             out += _matrix(g, found, looks.CHANGES, (len(g.phases) - 1, 0), width, paint)
             out += _legend(Counter(found.values()), looks.CHANGES, width, paint)
             out += _reasons("Why they broke:", causes(g, last, exchange, only=broken), width)
+    out += _circumstances(verdicts, width, paint)
     out += _title("In short", width, paint) + textwrap.wrap(paragraph(verdicts), width)
+    out += _unknown(verdicts, width, paint)
     return "\n".join(line.rstrip() for line in out) + "\n"
 
 
@@ -78,7 +81,13 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     title = str(verdicts.get("title") or verdicts.get("scenario") or "")
     facts = [f"{key}: {verdicts[key]}" for key in ("run", "started", "timers") if verdicts.get(key)]
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
-    return lines + ([] if verdicts.get("complete", False) else [paint("The run was cut short.", looks.STATES[State.BOUNCED].sgr)])
+    alarms = [] if verdicts.get("complete", False) else ["The run was cut short."]
+    alarms += [
+        f"The control pair, which must get through, did not ({c['phase']}, {c['when']}): {c['reason']}. Trust nothing here."
+        for c in verdicts.get("controls", [])
+        if not c["ok"]
+    ]
+    return lines + [paint(line, looks.STATES[State.BOUNCED].sgr) for alarm in alarms for line in textwrap.wrap(alarm, width)]
 
 
 def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
@@ -103,6 +112,47 @@ def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
     if len(found) > MOST_SURPRISES:
         out.append(f"... and {len(found) - MOST_SURPRISES:,} more")
     return out
+
+
+def _circumstances(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
+    """What one should know before one believes a cell: order, third parties, attempts that disagreed or were not repeated."""
+
+    def either(cell: Mapping[str, Any], key: str) -> str:
+        return ", ".join(f"{name} {cell[key][name]}" for name in cell[key] if name != "by")
+
+    def parties(cell: Mapping[str, Any]) -> str:
+        by = cell["interference"].get("by") or []
+        return "; ".join(f"{p['sender']}{ARROW}{p['receiver']}: {p['because']}" for p in by)
+
+    kinds: tuple[tuple[str, Callable[[Mapping[str, Any]], str | None]], ...] = (
+        (
+            "The outcome depends on who wrote first",
+            lambda c: either(c, "history_dependent") if "history_dependent" in c else None,
+        ),
+        (
+            "Disturbed by third parties in the mesh; what counts is the pair alone",
+            lambda c: either(c, "interference") + (f" ({parties(c)})" if parties(c) else "") if "interference" in c else None,
+        ),
+        ("Attempts under the same conditions that disagree", lambda c: ", ".join(c["flaky"]) if "flaky" in c else None),
+        ("Not confirmed", lambda c: c["outcome"] if c.get("confirmed") is False else None),
+    )
+    out: list[str] = []
+    for title, told in kinds:
+        found = [(c, text) for c in verdicts["cells"] if (text := told(c))]
+        if found:
+            out += _title(f"{title}: {words.count(len(found), 'result')}", width, paint)
+            for cell, text in found[:MOST_CIRCUMSTANCES]:
+                line = f"{cell['phase']} {cell['sender']}{ARROW}{cell['receiver']}: {text}"
+                out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
+            if len(found) > MOST_CIRCUMSTANCES:
+                out.append(f"... and {len(found) - MOST_CIRCUMSTANCES:,} more")
+    return out
+
+
+def _unknown(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
+    """Cells whose cause nobody could name: each is a bug of the testbed."""
+    found = [c["id"] for c in verdicts["cells"] if c.get("cause") == "unknown"]
+    return _title(f"A bug of the testbed: {words.count(len(found), 'cause')} unknown", width, paint) + found if found else []
 
 
 def _key(g: Grid, width: int, paint: Paint) -> list[str]:
@@ -264,8 +314,9 @@ def plain(text: str) -> str:
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _file(verdicts: Verdicts) -> str:
+def render_file(verdicts: Verdicts) -> str:
+    """``matrix.txt``: without colour, as wide as a file may be."""
     return render_text(verdicts, colour=False, width=FILE_WIDTH)
 
 
-RENDERS = {"matrix.txt": _file}
+RENDERS = {"matrix.txt": render_file}

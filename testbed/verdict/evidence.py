@@ -27,6 +27,8 @@ class Attempt:
     silence: dict[str, Any] | None = None
     unsendable: bool = False
     token: str = ""
+    cold: bool = False
+    """The two servers had not talked before in this epoch, in either direction."""
     lines: list[int] = field(default_factory=list)
 
     @property
@@ -51,6 +53,11 @@ class Evidence:
         self.storms: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self.versions: dict[tuple[str, str], str | None] = {}
         self.dissected: set[tuple[str, str]] = set()
+        self.controls: list[Numbered] = []
+        self.unconfirmed: set[tuple[str, frozenset[str]]] = set()
+        """(phase, pair) that would have been measured alone, beyond the bound."""
+        self.opened: dict[tuple[str, str, frozenset[str]], str] = {}
+        """(phase, epoch, pair) -> the domain that wrote first."""
         by_token: dict[str, Attempt] = {}
         for number, o in enumerate(record.observations, 1):
             if o.cell and o.source in (Source.ENGINE, Source.SENDER, Source.RECEIVER):
@@ -67,6 +74,10 @@ class Evidence:
                     self.lost_client.setdefault((phase, epoch, o.data["domain"]), (number, o))
                 case "storm":
                     self.storms[phase, epoch].append(o.data)
+                case "unconfirmed":
+                    self.unconfirmed |= {(phase, frozenset(pair)) for pair in o.data["pairs"]}
+                case "control":
+                    self.controls.append((number, o))
                 case "version":
                     self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
                 case _ if o.source is Source.LOG:
@@ -75,13 +86,16 @@ class Evidence:
     def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:
         token = o.data.get("token", "")
         if o.kind == "attempt":
-            attempt = Attempt(o.epoch or "", number, o.time, token=token, lines=[number])
+            sender, receiver = (o.cell or "").split("/")[-3:-1]
+            writer = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
+            again = any(a.epoch == o.epoch for a in self.attempts[o.cell or ""])
+            attempt = Attempt(o.epoch or "", number, o.time, token=token, cold=writer == sender and not again, lines=[number])
             self.attempts[o.cell or ""].append(attempt)
             by_token[token] = attempt
             return
         if o.kind == "silence":
             for attempt in self.attempts[o.cell or ""]:
-                if attempt.epoch == o.epoch:
+                if attempt.token == token or (not token and attempt.epoch == o.epoch):
                     attempt.silence = o.data
                     attempt.lines.append(number)
             return
@@ -104,6 +118,17 @@ class Evidence:
         """TCP streams that the sender's server opened to the receiver's (or, ``back``, the other way round: dialback)."""
         a, b = (cell.receiver, cell.sender) if back else (cell.sender, cell.receiver)
         return self.wire.get((cell.phase, epoch, a, b), [])
+
+    def others(self, cell: Cell, epoch: str, low: float, high: float) -> list[Observation]:
+        """Streams between one end of ``cell`` and a third party that were open at some time between ``low`` and ``high``."""
+        ends = {cell.sender, cell.receiver}
+        return [
+            o
+            for (phase, where, a, b), streams in self.wire.items()
+            if (phase, where) == (cell.phase, epoch) and len(ends & {a, b}) == 1
+            for _, o in streams
+            if o.data["start"] <= high and o.data["end"] >= low
+        ]
 
     def said(self, cell: Cell, epoch: str, *, by: str, direction: str | None = None) -> list[Numbered]:
         """What the log of one end (``by`` its domain) says of the other, in one direction of streams as that server sees it."""

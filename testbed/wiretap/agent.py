@@ -136,6 +136,7 @@ class Agent:
     def __init__(self) -> None:
         self.gate: Gate | None = None
         self.captures: dict[str, subprocess.Popen[str]] = {}
+        self.limits: dict[str, int] = {}
 
     def do(self, command: dict[str, Any]) -> None:
         match command.pop("do"):
@@ -161,9 +162,12 @@ class Agent:
             case "dissect":
                 threading.Thread(target=self.dissect, kwargs=command).start()
 
-    def start(self, name: str, interface: str, filter: str) -> None:
+    def start(self, name: str, interface: str, filter: str, limit: int) -> None:
+        """Capture into a file of at most ``limit`` kB (0: no bound)."""
         CAPTURES.mkdir(exist_ok=True)
         arguments = ["dumpcap", "-q", "-i", interface, "-f", filter, "-B", "64", "-w", str(CAPTURES / f"{name}.pcapng")]
+        arguments += ["-a", f"filesize:{limit}"] if limit else []
+        self.limits[name] = limit * 1000
         process = self.captures[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
         assert process.stderr
         for line in process.stderr:
@@ -178,7 +182,8 @@ class Agent:
         assert process.stderr
         said = process.stderr.read()
         process.wait()
-        emit("captured", name=name, said=said.strip())
+        size, limit = (CAPTURES / f"{name}.pcapng").stat().st_size, self.limits.pop(name)
+        emit("captured", name=name, said=said.strip(), size=size, full=bool(limit) and size >= limit)
 
     def dissect(self, name: str) -> None:
         """tshark's fields, one line a packet, onto the channel."""
