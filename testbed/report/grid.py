@@ -8,7 +8,7 @@ can be laid side by side: the groups are made from the settings of the first pha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -100,6 +100,10 @@ class Member:
     policies: tuple[str, ...]
     """One per phase."""
     certificates: tuple[str, ...]
+    dimensions: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    """The policy's dimensions, one mapping per phase."""
+    mine: bool = False
+    """Whether the user brought something of their own for it."""
 
     def policy(self, phase: int, since: int = 0) -> str:
         """The policy in a phase, with what it was in the phase ``since`` if that differs: ``opportunistic → encrypted``."""
@@ -196,6 +200,8 @@ def grid(verdicts: Verdicts) -> Grid:
                 version=server.get("version") or "",
                 policies=tuple(str(s.get("policy") or "?") for s in settings) or ("?",),
                 certificates=tuple(str(s.get("certificate") or "?") for s in settings) or ("?",),
+                dimensions=tuple(s.get("dimensions") or {} for s in settings) or ({},),
+                mine=bool(server.get("mine", False)),
             )
         )
     members.sort(key=lambda m: m.number)

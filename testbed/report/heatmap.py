@@ -1,49 +1,22 @@
 """The matrix as a picture: senders down, receivers across, one coloured and marked square per pair.
 
-Rule: a pure function from the verdicts to the bytes of one PNG or SVG, the same bytes for the same verdicts. The whole
-figure is one set of axes in inches, so that every size below is a real one; squares and marks of one kind are drawn in one
-call, as the time goes with the number of calls and not of pairs. Nothing here touches the plotter's global state but inside
-``rc_context``.
+Rule: a pure function from the verdicts to the bytes of one picture, the same bytes for the same verdicts. Squares and marks
+of one kind are drawn in one call, as the time goes with the number of calls and not of pairs.
 """
 
 from __future__ import annotations
 
-import functools
-import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
-
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath, text_to_path
+from typing import Any
 
 from testbed.report import looks, words
+from testbed.report.canvas import DPI, FAINT, MARGIN, RULE, Canvas, Format, Page, draw, extent, whole, wrapped
 from testbed.report.grid import KINDS, Grid, Kind, Span, Verdicts, grid
 from testbed.report.looks import Look
 from testbed.report.summary import Change, causes, changes
-
-Format = Literal["png", "svg"]
-
-FONT = "DejaVu Sans"
-"""The one that the plotter brings along, so that the same verdicts give the same picture everywhere."""
-# Fonts stay text in the SVG: it is a tenth of the size, and can be searched. The salt makes the ids the same every time.
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "testbed",
-    "font.family": "sans-serif",
-    "font.sans-serif": [FONT],
-    "text.parse_math": False,
-    "path.simplify": False,
-}
-DPI = 144
 
 # --- sizes, in inches; fonts in points --------------------------------------------------------------------------------
 
@@ -52,35 +25,10 @@ MATRIX = 9.4
 """What the matrix is fitted into, between those two."""
 GAPS = (0.0, 0.42, 0.14, 0.05)
 """Between groups of each depth, in cells: implementation, policy, certificate."""
-MARGIN, GUTTER, PANEL = 0.30, 0.34, 3.05
-INK, FAINT, RULE = "#1a1a1a", "#666666", "#9a9a9a"
+GUTTER, PANEL = 0.34, 3.05
 MOST_CAUSES = 8
 LABEL_WIDTH = 32
 """Characters after which the middle of a group's label is left out."""
-
-
-def _glyph(letter: str) -> Path:
-    """A letter as a marker: an outline, so that it needs no font, with its middle at the origin and half a unit high."""
-    outline = TextPath((0, 0), letter, size=1, prop=FontProperties(family=FONT, weight="bold"))
-    box = outline.get_extents()
-    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    return Path([((a - x) / 2 / box.height, (b - y) / 2 / box.height) for a, b in outline.vertices.tolist()], outline.codes)
-
-
-MARKS: dict[str, tuple[Any, Literal["fill", "outline", "line"]]] = {
-    "disc": ("o", "fill"),
-    "ring": ("o", "outline"),
-    "triangle": ("^", "outline"),
-    "up": ("^", "fill"),
-    "down": ("v", "fill"),
-    "square": ("s", "outline"),
-    "cross": ("x", "line"),
-    "plus": ("+", "line"),
-    "bar": ("_", "line"),
-    "slash": (Path([(-0.5, -0.5), (0.5, 0.5)]), "outline"),
-    "question": (_glyph("?"), "fill"),
-}
-"""The plotter's marker, and how it takes its colour."""
 
 
 def render_phase(verdicts: Verdicts, phase: str, exchange: str, fmt: Format) -> bytes:
@@ -93,21 +41,19 @@ def render_phase(verdicts: Verdicts, phase: str, exchange: str, fmt: Format) -> 
     surprises = {a[:2] for a in g.addresses if a[2] == exchange and (g.cell(phase, a) or {}).get("surprise")}
     delivered = sum(KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN) for s in found.values())
     judged = delivered + sum(KINDS[s] is Kind.BROKEN for s in found.values())
-    return _draw(
-        Sheet(
-            grid=g,
-            verdicts=verdicts,
-            subtitle=f"Phase “{phase}”: which server can write to which" + _of(g, exchange),
-            headline=(f"{delivered:,} of {judged:,}", f"{words.plural(judged, 'ordered pair')} got through"),
-            found=found,
-            looks=looks.STATES,
-            surprises=surprises,
-            reasons=("Why the others did not", causes(g, phase, exchange)),
-            phase=place,
-            since=0,
-        ),
-        fmt,
+    sheet = Sheet(
+        grid=g,
+        verdicts=verdicts,
+        subtitle=f"Phase “{phase}”: which server can write to which" + _of(g, exchange),
+        headline=(f"{delivered:,} of {judged:,}", f"{words.plural(judged, 'ordered pair')} got through"),
+        found=found,
+        looks=looks.STATES,
+        surprises=surprises,
+        reasons=("Why the others did not", causes(g, phase, exchange)),
+        phase=place,
+        since=0,
     )
+    return draw(lambda: _compose(sheet), fmt)
 
 
 def render_cutover(
@@ -122,21 +68,29 @@ def render_cutover(
     found = {address[:2]: change for address, change in changed.items()}
     broken = [address for address, change in changed.items() if change is Change.NEWLY_BROKEN]
     noun = words.plural(len(broken), "pair")
-    return _draw(
-        Sheet(
-            grid=g,
-            verdicts=verdicts,
-            subtitle=f"From “{first}” to “{last}”: what became of every pair" + _of(g, exchange),
-            headline=(f"{len(broken):,}", f"{noun} that had worked stopped working" if broken else f"{noun} broke"),
-            found=found,
-            looks=looks.CHANGES,
-            surprises=set(),
-            reasons=("Why they broke", causes(g, last, exchange, only=broken)),
-            phase=g.phases.index(last),
-            since=g.phases.index(first),
-        ),
-        fmt,
+    sheet = Sheet(
+        grid=g,
+        verdicts=verdicts,
+        subtitle=f"From “{first}” to “{last}”: what became of every pair" + _of(g, exchange),
+        headline=(f"{len(broken):,}", f"{noun} that had worked stopped working" if broken else f"{noun} broke"),
+        found=found,
+        looks=looks.CHANGES,
+        surprises=set(),
+        reasons=("Why they broke", causes(g, last, exchange, only=broken)),
+        phase=g.phases.index(last),
+        since=g.phases.index(first),
     )
+    return draw(lambda: _compose(sheet), fmt)
+
+
+def render_matrix(verdicts: Verdicts, phase: str | None, exchange: str, fmt: Format) -> bytes:
+    """As ``render_phase``; the last phase unless one is named."""
+    return render_phase(verdicts, phase or verdicts["phases"][-1]["name"], exchange, fmt)
+
+
+def render_change(verdicts: Verdicts, phase: str | None, exchange: str, fmt: Format) -> bytes:
+    """As ``render_cutover``, from the first phase to the one named."""
+    return render_cutover(verdicts, exchange, fmt, after=phase)
 
 
 def _of(g: Grid, exchange: str) -> str:
@@ -163,18 +117,6 @@ class Sheet:
     since: int
 
 
-@functools.cache
-def _font(weight: str) -> FontProperties:
-    return FontProperties(family=FONT, weight=weight)
-
-
-@functools.lru_cache(maxsize=4096)
-def _extent(text: str, size: float, weight: str = "normal") -> float:
-    """The width of a line of text, in inches."""
-    width, _, _ = text_to_path.get_text_width_height_descent(text, _font(weight), False)
-    return float(width) * size / _font(weight).get_size_in_points() / 72
-
-
 @dataclass(frozen=True)
 class Level:
     """One tier of brackets beside the matrix."""
@@ -188,132 +130,46 @@ class Level:
     """The room it takes, in inches."""
 
 
-def _stamped(xy: Sequence[tuple[float, float]], corners: Sequence[tuple[float, float]]) -> Path:
-    """The same polygon around every one of the given points, as one path."""
-    shape = [*corners, corners[0]]
-    codes = [Path.MOVETO, *([Path.LINETO] * (len(corners) - 1)), Path.CLOSEPOLY]
-    return Path([(x + dx, y + dy) for x, y in xy for dx, dy in shape], codes * len(xy))
-
-
-class Canvas:
-    """Figure with one set of axes in inches, y downwards, and the few things that are drawn on it."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-        FigureCanvasAgg(self.figure)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set_axis_off()
-        self.axes.set_xlim(0, width)
-        self.axes.set_ylim(height, 0)
-        self.axes.set_autoscale_on(False)
-
-    def text(self, x: float, y: float, text: str, size: float, **more: Any) -> None:
-        """One line; ``x``, ``y`` is its left baseline unless said otherwise."""
-        self.axes.text(x, y, text, fontsize=size, **({"color": INK, "ha": "left", "va": "baseline"} | more))
-
-    def squares(self, xy: Sequence[tuple[float, float]], side: float, fill: str, edge: str | None = None) -> None:
-        """Squares around the given centres, as one path."""
-        if not xy:
-            return
-        h = side / 2
-        path = _stamped(xy, [(-h, -h), (h, -h), (h, h), (-h, h)])
-        self.axes.add_artist(PathPatch(path, facecolor=fill, edgecolor=edge or "none", linewidth=0.4 if edge else 0))
-
-    def marks(self, xy: Sequence[tuple[float, float]], cell: float, look: Look) -> None:
-        """The look's mark at the given centres, in one call."""
-        if not xy:
-            return
-        marker, style = MARKS[look.mark]
-        colours: dict[str, dict[str, Any]] = {
-            "fill": {"color": look.ink, "linewidths": 0},
-            "outline": {"facecolors": "none", "edgecolors": look.ink},
-            "line": {"color": look.ink},
-        }
-        size = (look.size * cell * 72) ** 2
-        how: dict[str, Any] = {"linewidths": max(0.5, cell * 72 * 0.075), "zorder": 3} | colours[style]
-        self.axes.scatter([x for x, _ in xy], [y for _, y in xy], s=size, marker=marker, **how)
-
-    def lines(self, segments: Sequence[tuple[tuple[float, float], tuple[float, float]]], colour: str, width: float) -> None:
-        """Line segments, in one call."""
-        if segments:
-            self.axes.add_artist(LineCollection(segments, colors=colour, linewidths=width, capstyle="butt"))
-
-    def save(self, fmt: Format) -> bytes:
-        """The bytes, without a date or the plotter's version, so that the same verdicts give the same file."""
-        out = io.BytesIO()
-        metadata: dict[str, Any] = {"Software": None} if fmt == "png" else {"Date": None, "Creator": None}
-        self.figure.savefig(out, format=fmt, metadata=metadata)
-        return out.getvalue()
-
-
-def _draw(sheet: Sheet, fmt: Format) -> bytes:
-    if fmt not in ("png", "svg"):
-        raise ValueError(f"format '{fmt}' is unknown; there are: png, svg")
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        return _compose(sheet).save(fmt)
-
-
 def _compose(sheet: Sheet) -> Canvas:
     g = sheet.grid
     n = max(1, len(g.members))
-    cell = _whole(max(SMALLEST_CELL, min(LARGEST_CELL, MATRIX / n)))
+    cell = whole(max(SMALLEST_CELL, min(LARGEST_CELL, MATRIX / n)))
     places, length = _places(g, cell)
     scale = max(1.0, min(1.5, length / 7))
     row_levels, column_levels = (_levels(sheet, places, cell, scale, rows) for rows in (True, False))
     numbers = max(5.6, min(8.5, cell * 72 * 0.58))
-    digits = _extent("0" * len(str(max((m.number for m in g.members), default=0))), numbers)
+    digits = extent("0" * len(str(max((m.number for m in g.members), default=0))), numbers)
     number_room = digits + 0.09
 
     panel = PANEL * scale
-    left = _whole(MARGIN + sum(level.depth for level in row_levels) + number_room + 0.04)
+    small = 8.5 * scale
+    ways = ("to the receiver  →", "from the sender  ↓")
+    labels = max(sum(level.depth for level in row_levels), max(extent(way, small) for way in ways) + 0.06)
+    left = whole(MARGIN + labels + number_room + 0.04)
     side = number_room if n > 30 else 0.0
     width = left + length + side + GUTTER * scale + panel + MARGIN
-    title = _wrapped(
-        str(sheet.verdicts.get("title") or sheet.verdicts.get("scenario") or ""), 15 * scale, "bold", width - 2 * MARGIN
-    )
-    title_line = 15 * scale * 1.25 / 72
-    head = MARGIN + len(title) * title_line + 0.34 * scale
-    top = _whole(head + 0.12 * scale + sum(level.depth for level in column_levels) + number_room + 0.04)
+    facts = []
+    if g.one_certificate:
+        facts.append(f"certificate of all servers: {g.one_certificate}")
+    if len({m.policies for m in g.members}) == 1:
+        facts.append(f"policy of all servers: {g.members[0].policy(sheet.phase, sheet.since)}")
+    page = Page(g, sheet.verdicts, sheet.subtitle, width, scale, facts)
+    head = page.head
+    top = whole(head + 0.12 * scale + sum(level.depth for level in column_levels) + number_room + 0.04)
     legend = _Panel(sheet, scale, panel, top + length - head)
     body = max(top + length + side, head + 0.25 * scale + legend.height)
-    footer = _footer(sheet, 7.5 * scale, width - 2 * MARGIN)
-    footer_line = 7.5 * scale * 1.45 / 72
-    height = body + 0.30 * scale + len(footer) * footer_line + MARGIN * 0.6
-
-    c = Canvas(_whole(width), _whole(height))
-    for i, line in enumerate(title):
-        c.text(MARGIN, MARGIN + (i + 0.75) * title_line, line, 15 * scale, weight="bold")
-    incomplete = not sheet.verdicts.get("complete", False)
-    c.text(MARGIN, head - 0.08 * scale, sheet.subtitle, 10.5 * scale, color=FAINT)
-    if incomplete:
-        x = MARGIN + _extent(sheet.subtitle, 10.5 * scale) + 0.15 * scale
-        c.text(x, head - 0.08 * scale, "RUN CUT SHORT", 10.5 * scale, color="#b03a00", weight="bold")
-
+    c = page.canvas(body)
     xs, ys = [left + p for p in places], [top + p for p in places]
     _cells(c, sheet, xs, ys, cell)
     _numbers(c, g, xs, ys, left, top, length, numbers, cell, side > 0)
     _brackets(c, row_levels, [y - top for y in ys], left - number_room - 0.04, top, cell, rows=True)
     _brackets(c, column_levels, [x - left for x in xs], top - number_room - 0.04, left, cell, rows=False)
     # Which way to read it: in the corner that the labels leave free.
-    small = 8.5 * scale
-    c.text(
-        left - number_room - 0.10,
-        top - number_room - 0.08 - small * 1.35 / 72,
-        "to the receiver  →",
-        small,
-        ha="right",
-        color=FAINT,
-    )
-    c.text(left - number_room - 0.10, top - number_room - 0.08, "from the sender  ↓", small, ha="right", color=FAINT)
+    corner = left - number_room - 0.10
+    for way, rise in zip(ways, (small * 1.35 / 72, 0.0), strict=True):
+        c.text(corner, top - number_room - 0.08 - rise, way, small, ha="right", color=FAINT)
     legend.draw(c, left + length + side + GUTTER * scale, head + 0.25 * scale)
-    for i, line in enumerate(footer):
-        c.text(MARGIN, body + 0.30 * scale + (i + 0.6) * footer_line, line, 7.5 * scale, color=FAINT)
     return c
-
-
-def _whole(inches: float) -> float:
-    """The nearest length of whole pixels: cells that all fall alike on the raster are crisp, and compress four times better."""
-    return round(inches * DPI) / DPI
 
 
 def _places(g: Grid, cell: float) -> tuple[list[float], float]:
@@ -324,7 +180,7 @@ def _places(g: Grid, cell: float) -> tuple[list[float], float]:
     for row in range(len(g.members)):
         if row:
             # A gap around every single row would be no grouping.
-            at += next((_whole(GAPS[depth] * cell) for depth in (1, 2, 3) if row in starts[depth] and busy[depth]), 0.0)
+            at += next((whole(GAPS[depth] * cell) for depth in (1, 2, 3) if row in starts[depth] and busy[depth]), 0.0)
         out.append(at + cell / 2)
         at += cell
     return out, max(at, cell)
@@ -345,10 +201,10 @@ def _levels(sheet: Sheet, places: list[float], cell: float, scale: float, rows: 
         room = min((places[s.stop - 1] - places[s.start] + cell for s in spans), default=cell)
         size = max(6.0, min(wanted, room * 72 * 0.8))
         # Rows are read across wherever there is a choice; only the outermost tier is turned, or made smaller, to save width.
-        ratio = min((_fit(s, places, cell) / max(_extent(s.label, size, weight), 0.01) for s in spans), default=1.0)
+        ratio = min((_fit(s, places, cell) / max(extent(s.label, size, weight), 0.01) for s in spans), default=1.0)
         along = ratio >= (0.7 if depth == 1 else 1) and (not rows or depth == 1)
         size = size * min(1.0, ratio) if along else size
-        room = size * 1.25 / 72 if along else max((_extent(s.label, size, weight) for s in spans), default=0) + 0.04
+        room = size * 1.25 / 72 if along else max((extent(s.label, size, weight) for s in spans), default=0) + 0.04
         levels.append(Level(spans, size, weight, along, room + 0.15))
     return levels
 
@@ -363,7 +219,7 @@ def _cells(c: Canvas, sheet: Sheet, xs: list[float], ys: list[float], cell: floa
     groups: dict[Any, list[tuple[float, float]]] = {}
     for (sender, receiver), found in sheet.found.items():
         groups.setdefault(found, []).append((xs[place[receiver]], ys[place[sender]]))
-    inset = cell - _whole(max(1 / DPI, 0.05 * cell))
+    inset = cell - whole(max(1 / DPI, 0.05 * cell))
     own = [(xs[i], ys[i]) for domain, i in place.items() if (domain, domain) not in sheet.found]
     c.squares(own, inset, "#f4f4f4")
     h = inset / 2
@@ -372,16 +228,7 @@ def _cells(c: Canvas, sheet: Sheet, xs: list[float], ys: list[float], cell: floa
         xy = groups.get(found, [])
         c.squares(xy, inset, look.fill, RULE if look.fill == "#ffffff" else None)
         c.marks(xy, cell, look)
-    _corners(c, [(xs[place[b]], ys[place[a]]) for a, b in sorted(sheet.surprises)], inset)
-
-
-def _corners(c: Canvas, xy: Sequence[tuple[float, float]], side: float) -> None:
-    """A black, white-edged triangle in the upper right corner of a cell: seen on every colour."""
-    if not xy:
-        return
-    h, leg = side / 2, side * 0.46
-    path = _stamped(xy, [(h - leg, -h), (h, -h), (h, leg - h)])
-    c.axes.add_artist(PathPatch(path, facecolor="#000000", edgecolor="#ffffff", linewidth=side * 4, zorder=4))
+    c.corners([(xs[place[b]], ys[place[a]]) for a, b in sorted(sheet.surprises)], inset)
 
 
 def _numbers(
@@ -397,7 +244,7 @@ def _numbers(
     both: bool,
 ) -> None:
     """Every server's number at its row and its column, on the far sides too where the matrix is large."""
-    turned = 90 if _extent("00", size) > cell * 0.95 else 0
+    turned = 90 if extent("00", size) > cell * 0.95 else 0
     for member, x, y in zip(g.members, xs, ys, strict=True):
         name = str(member.number)
         c.text(left - 0.05, y, name, size, ha="right", va="center_baseline", color=FAINT)
@@ -450,7 +297,7 @@ class _Panel:
         self.faults: Counter[str] = Counter()
         for row in rows:
             self.faults.update(row["fault"])
-        self.note = _wrapped(looks.SURPRISE, 8.5 * scale, "normal", width - 0.8 * scale)
+        self.note = wrapped(looks.SURPRISE, 8.5 * scale, "normal", width - 0.8 * scale)
         # The causes in plain words too, if the matrix leaves the height for it.
         self.wordy = True
         self.wordy = self._lay(None, 0, 0) <= room
@@ -485,13 +332,13 @@ class _Panel:
             if c:
                 at = (x + swatch / 2, y)
                 c.squares([at], swatch, "#ffffff", RULE)
-                _corners(c, [at], swatch)
+                c.corners([at], swatch)
                 for i, line in enumerate(self.note):
                     c.text(x + swatch * 1.45, y + i * 0.16 * k, line, 8.5 * k, va="center_baseline")
                 n = f"{len(self.sheet.surprises):,}"
                 c.text(x + self.width, y, n, 8.5 * k, ha="right", va="center_baseline", weight="bold")
             y += (0.28 + 0.16 * (len(self.note) - 1)) * k
-        for line in _wrapped("None here: " + "; ".join(self.absent), 7.5 * k, "normal", self.width) if self.absent else []:
+        for line in wrapped("None here: " + "; ".join(self.absent), 7.5 * k, "normal", self.width) if self.absent else []:
             if c:
                 c.text(x, y, line, 7.5 * k, color=FAINT, va="center_baseline")
             y += 0.16 * k
@@ -503,7 +350,7 @@ class _Panel:
             most = max(count for _, count, _ in self.reasons)
             for name, count, meaning in self.reasons:
                 y = self._count(c, x, y, name, count, count / most)
-                for line in _wrapped(meaning, 7.5 * k, "normal", self.width) if self.wordy and meaning else []:
+                for line in wrapped(meaning, 7.5 * k, "normal", self.width) if self.wordy and meaning else []:
                     if c:
                         c.text(x, y - 0.01 * k, line, 7.5 * k, color=FAINT, va="center_baseline")
                     y += 0.15 * k
@@ -529,32 +376,6 @@ class _Panel:
             c.lines([((x, line), (x + self.width, line))], "#eeeeee", 2.2 * k)
             c.lines([((x, line), (x + self.width * share, line))], "#d55e00", 2.2 * k)
         return y + 0.29 * k if not self.wordy else y + 0.25 * k
-
-
-def _wrapped(text: str, size: float, weight: str, width: float) -> list[str]:
-    """The text in lines of at most ``width`` inches; a single word that is longer keeps its line."""
-    lines: list[str] = []
-    for word in text.split(" "):
-        if lines and _extent(f"{lines[-1]} {word}", size, weight) <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _footer(sheet: Sheet, size: float, width: float) -> list[str]:
-    g, v = sheet.grid, sheet.verdicts
-    versions = [f"{name} {' / '.join(found) or '(version unknown)'}" for name, found in g.versions.items()]
-    facts = [f"scenario {v['scenario']}"] if v.get("scenario") else []
-    facts += [f"run {v['run']}"] if v.get("run") else []
-    facts += [f"started {str(v['started'])[:16].replace('T', ' ')}"] if v.get("started") else []
-    facts += [f"timers: {v['timers']}"] if v.get("timers") else []
-    if g.one_certificate:
-        facts.append(f"certificate of all servers: {g.one_certificate}")
-    policies = {m.policies for m in g.members}
-    if len(policies) == 1 and g.members:
-        facts.append(f"policy of all servers: {g.members[0].policy(sheet.phase, sheet.since)}")
-    return _wrapped("  ·  ".join(versions), size, "normal", width) + _wrapped("  ·  ".join(facts), size, "normal", width)
 
 
 # --- the files --------------------------------------------------------------------------------------------------------

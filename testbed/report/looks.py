@@ -45,6 +45,20 @@ STATES: dict[State, Look] = {
     State.MISSING: Look("not measured", "#ffffff", "#b0b0b0", "disc", 0.10, ".", "38;5;240"),
 }
 
+ORDER: tuple[State, ...] = (
+    State.TLS_EXTERNAL,
+    State.TLS_DIALBACK,
+    State.TLS,
+    State.UNSEEN,
+    State.CLEARTEXT,
+    State.BOUNCED,
+    State.LOST,
+    State.UNSUPPORTED,
+    State.INCONCLUSIVE,
+    State.MISSING,
+)
+"""From what is well to what cannot be said: the order in bars, flows and tables."""
+
 CHANGES: dict[Change, Look] = {
     Change.KEPT: Look("kept: encrypted in both", "#d3e5f1", "#6f93ad", "disc", 0.18, "=", "38;5;110"),
     Change.SECURED: Look("secured: cleartext, then TLS", "#009e73", "#ffffff", "up", 0.46, "^", "38;5;42"),
@@ -55,6 +69,20 @@ CHANGES: dict[Change, Look] = {
     Change.BROKEN_BEFORE_AND_AFTER: Look("broken before and after", "#bdbdbd", "#555555", "cross", 0.32, "x", "38;5;245"),
     Change.CANNOT_SAY: Look("cannot say", "#ffffff", "#555555", "question", 0.60, "?", "38;5;250"),
 }
+
+SERIES: tuple[tuple[str, str], ...] = (
+    ("#d55e00", "#ffffff"),
+    ("#0072b2", "#ffffff"),
+    ("#f0e442", "#3a3500"),
+    ("#009e73", "#ffffff"),
+    ("#cc79a7", "#2b0a1c"),
+    ("#56b4e9", "#08263a"),
+    ("#e69f00", "#2e2000"),
+    ("#4d4d4d", "#ffffff"),
+)
+"""Fill and ink of things that have no look of their own, such as causes, most frequent first; each also gets a letter."""
+OTHER: tuple[str, str] = ("#d9d9d9", "#333333")
+"""All the rest."""
 
 SELF_CHAR = "\\"
 """A server and itself: nothing is sent."""

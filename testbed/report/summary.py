@@ -450,8 +450,9 @@ def _reserve(g: Grid) -> list[str]:
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _json(verdicts: Verdicts) -> str:
+def render_json(verdicts: Verdicts) -> str:
+    """``summary.json``."""
     return json.dumps(summary(verdicts), indent=2, ensure_ascii=False) + "\n"
 
 
-RENDERS = {"summary.json": _json}
+RENDERS = {"summary.json": render_json}

@@ -1,0 +1,372 @@
+"""Bars and distributions: causes by implementation, time until the answer, and what got through in each phase.
+
+Rule: pure functions from the verdicts to the bytes of one picture. A share is always of the pairs that could be judged, and
+the numbers behind it stand beside the bar. Colours come with a mark or a letter, never alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.report import looks, words
+from testbed.report.canvas import FAINT, INK, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on
+from testbed.report.grid import KINDS, Address, Grid, Kind, State, Verdicts, grid
+from testbed.report.looks import ORDER
+from testbed.report.summary import causes
+
+SIZE = 8.5
+LABEL_WIDTH = 36
+"""Characters after which the middle of an implementation's name is left out."""
+SIDES = ("as sender", "as receiver")
+DELIVERED = (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN)
+GRIDLINE = "#e4e4e4"
+
+
+def _phase(g: Grid, phase: str | None) -> str:
+    """The phase asked for, or the last. ValueError if the verdicts have no such phase, or none at all."""
+    if phase is None and g.phases:
+        return g.phases[-1]
+    if phase not in g.phases:
+        raise ValueError(f"no phase '{phase}'; there are: {', '.join(g.phases)}")
+    return phase
+
+
+def _of(g: Grid, exchange: str | None) -> str:
+    return f" ({exchange})" if exchange and len(g.exchanges) > 1 else ""
+
+
+def _implementations(g: Grid) -> list[str]:
+    return list(dict.fromkeys(member.implementation for member in g.members))
+
+
+def _names(names: Sequence[str]) -> tuple[list[str], float]:
+    """What stands before the rows, and its width in inches."""
+    shown = [words.shorten(name, LABEL_WIDTH) for name in names]
+    return shown, max((extent(name, SIZE) for name in shown), default=0.0)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a bar."""
+
+    count: int
+    entry: Entry
+
+    @property
+    def fill(self) -> str:
+        """Its colour."""
+        return self.entry.look.fill if self.entry.look else self.entry.fill
+
+
+def _bar(c: Canvas, x: float, y: float, width: float, height: float, whole: float, pieces: Sequence[Piece]) -> float:
+    """Parts side by side, ``whole`` pairs being ``width`` inches; each has its mark or letter and its number where they fit."""
+    for piece in pieces:
+        if not piece.count:
+            continue
+        long = width * piece.count / whole
+        # A white seam keeps neighbours apart where their colours would not.
+        c.box(x, y - height / 2, long, height, piece.fill, RULE if piece.fill == "#ffffff" else "#ffffff")
+        look, letter, number = piece.entry.look, piece.entry.letter, f"{piece.count:,}"
+        ink = on(look) if look else piece.entry.ink
+        size = min(7.5, height * 72 * 0.62)
+        mark, text = height * 0.9, extent(number, size)
+        room = long - 0.08
+        if mark + text <= room:
+            start = x + (long - mark - text) / 2
+            if look:
+                c.marks([(start + mark / 2 - 0.02, y)], height * 0.85, look)
+            else:
+                c.text(start + mark / 2 - 0.02, y, letter, size, ha="center", va="center_baseline", color=ink, weight="bold")
+            c.text(start + mark, y, number, size, va="center_baseline", color=ink, zorder=5)
+        elif look and height * 0.6 <= room + 0.06:
+            c.marks([(x + long / 2, y)], height * 0.7, look)
+        elif letter and extent(letter, size, "bold") <= room + 0.05:
+            c.text(x + long / 2, y, letter, size, ha="center", va="center_baseline", color=ink, weight="bold")
+        x += long
+    return x
+
+
+def _scale(c: Canvas, x: float, width: float, top: float, bottom: float, most: float) -> None:
+    """Vertical lines with percentages below, from none to ``most``."""
+    step = next((s for s in (0.01, 0.02, 0.05, 0.10, 0.20) if most / s <= 5.001), 0.25)
+    ticks = [i * step for i in range(int(most / step + 1.001))]
+    c.lines([((x + width * t / most, top), (x + width * t / most, bottom)) for t in ticks], GRIDLINE, 0.8, under=True)
+    for t in ticks:
+        c.text(x + width * t / most, bottom + 0.14, f"{100 * t:.0f}%", 7.5, ha="center", color=FAINT)
+
+
+# --- causes by implementation -----------------------------------------------------------------------------------------
+
+
+def render_causes(verdicts: Verdicts, phase: str | None, exchange: str | None, fmt: Format) -> bytes:
+    """Stacked bars: why pairs failed in a phase (the last unless named), by implementation as sender and as receiver."""
+    g = grid(verdicts)
+    name = _phase(g, phase)
+    return draw(lambda: _causes(g, verdicts, name, exchange), fmt)
+
+
+def _causes(g: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Canvas:
+    rows = causes(g, phase, exchange)
+    entries: dict[str | None, Entry] = {}
+    for place, row in enumerate(rows):
+        if place < len(looks.SERIES):
+            fill, ink = looks.SERIES[place]
+            text = f"{row['cause'] or words.UNKNOWN} ({row['count']:,}): {row['words']}"
+            entries[row["cause"]] = Entry(None, text, fill, ink, chr(ord("A") + place))
+    rest = [row for row in rows if row["cause"] not in entries]
+    other = Entry(None, f"{words.count(len(rest), 'other cause')} ({sum(r['count'] for r in rest):,})", *looks.OTHER, "…")
+    implementation = {m.domain: m.implementation for m in g.members}
+    names = _implementations(g)
+    judged: list[Counter[str]] = [Counter(), Counter()]
+    failed: list[dict[str, Counter[str | None]]] = [{n: Counter() for n in names} for _ in SIDES]
+    for address, found in g.states(phase, exchange):
+        if KINDS[found] is Kind.UNKNOWN:
+            continue
+        for side in (0, 1):
+            who = implementation[address[side]]
+            judged[side][who] += 1
+            if KINDS[found] is Kind.BROKEN:
+                failed[side][who][(g.cell(phase, address) or {}).get("cause")] += 1
+
+    shown, left = _names(names)
+    panel, bar, pitch = 3.5, 0.24, 0.34
+    totals = [{n: f"{failed[side][n].total():,} of {judged[side][n]:,}" for n in names} for side in (0, 1)]
+    tail = max((extent(t, SIZE) for side in totals for t in side.values()), default=0.0) + 0.08
+    xs = (MARGIN + left + 0.10, MARGIN + left + 0.10 + panel + tail + 0.25)
+    width = xs[1] + panel + tail + MARGIN
+    most = max((failed[s][n].total() / judged[s][n] for s in (0, 1) for n in names if judged[s][n]), default=0.0)
+    most = max(0.05, math.ceil(most * 20) / 20)
+    every = sum(row["count"] for row in rows)
+    what = f"why {words.count(every, 'ordered pair')} did not get through" if every else "no ordered pair failed"
+    what = f"Phase “{phase}”: {what}{_of(g, exchange)}"
+    page = Page(g, verdicts, what, width)
+    top = page.head + 0.45
+    bottom = top + pitch * len(names)
+    key = Key([*entries.values(), *([other] if rest else [])], width - 2 * MARGIN)
+    c = page.canvas(bottom + 0.62 + key.height)
+    for side, x in enumerate(xs):
+        c.text(x, top - 0.18, SIDES[side], 10, weight="bold")
+        _scale(c, x, panel, top, bottom, most)
+        for row_, name in enumerate(names):
+            y = top + pitch * (row_ + 0.5)
+            if side == 0:
+                c.text(x - 0.10, y, shown[row_], SIZE, ha="right", va="center_baseline")
+            pieces = [Piece(failed[side][name][cause], entry) for cause, entry in entries.items()]
+            pieces.append(Piece(sum(n for cause, n in failed[side][name].items() if cause not in entries), other))
+            end = _bar(c, x, y, panel, bar, most * max(1, judged[side][name]), pieces)
+            c.text(end + 0.06, y, totals[side][name], SIZE, va="center_baseline", color=FAINT)
+    note = "Share of the pairs that could be judged. A failed pair stands once on the left and once on the right"
+    c.text(MARGIN, bottom + 0.42, note, 7.5, color=FAINT)
+    key.draw(c, MARGIN, bottom + 0.55)
+    return c
+
+
+# --- time until the answer --------------------------------------------------------------------------------------------
+
+
+def render_times(verdicts: Verdicts, phase: str | None, exchange: str | None, fmt: Format) -> bytes:
+    """How long until the receipt or the bounce, per outcome, on a logarithmic axis; of one phase or of all."""
+    g = grid(verdicts)
+    phases = g.phases if phase is None else (_phase(g, phase),)
+    return draw(lambda: _times(g, verdicts, phases, exchange), fmt)
+
+
+LEAST = 0.001
+"""Seconds: the record has no finer time; what was faster is drawn here."""
+PER_DECADE = 12
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of all does not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _seconds(t: float) -> str:
+    return f"{t * 1000:.0f} ms" if t < 0.0995 else f"{t:.2f} s" if t < 0.995 else f"{t:.1f} s" if t < 99.5 else f"{t:,.0f} s"
+
+
+def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | None) -> Canvas:
+    found: dict[State, list[float]] = {}
+    silent: Counter[State] = Counter()
+    for phase in phases:
+        for address, s in g.states(phase, exchange):
+            if KINDS[s] is Kind.UNKNOWN:
+                continue
+            seconds = (g.cell(phase, address) or {}).get("seconds")
+            if seconds is None:
+                silent[s] += 1
+            else:
+                found.setdefault(s, []).append(max(LEAST, float(seconds)))
+    shown = [s for s in ORDER if s in found or silent[s]]
+    every = [t for times in found.values() for t in times]
+    low, high = math.floor(math.log10(min(every, default=0.1))), math.ceil(math.log10(max(every, default=10.0)) + 1e-9)
+    high = max(high, low + 1)
+    names = [looks.STATES[s].label.split(":")[0] for s in shown]
+    left = max((extent(n, SIZE) for n in names), default=0.0) + 0.30
+    plot, pitch = 5.4, 0.74
+    heads = ("answers", "median", "95% within")
+    cells = [
+        (f"{len(t):,}", _seconds(_quantile(t, 0.5)), _seconds(_quantile(t, 0.95))) if (t := sorted(found.get(s, []))) else None
+        for s in shown
+    ]
+    wide = [max([extent(h, 7.5), *(extent(row[i], SIZE) for row in cells if row)]) + 0.22 for i, h in enumerate(heads)]
+    x = MARGIN + left + 0.08
+    width = x + plot + sum(wide) + MARGIN
+    where = f"phase “{phases[0]}”" if len(phases) == 1 else "all phases"
+    page = Page(g, verdicts, f"Time from the writing to the receipt or the bounce, {where}{_of(g, exchange)}", width)
+    top = page.head + 0.34
+    bottom = top + pitch * max(1, len(shown))
+    c = page.canvas(bottom + 0.62)
+
+    def at(t: float) -> float:
+        return x + plot * (math.log10(t) - low) / (high - low)
+
+    decades = range(low, high + 1)
+    c.lines([((at(10**d), top), (at(10**d), bottom)) for d in decades], "#cfcfcf", 0.8, under=True)
+    between = [at(m * 10.0**d) for d in decades[:-1] for m in range(2, 10)]
+    c.lines([((t, top), (t, bottom)) for t in between], "#f0f0f0", 0.6, under=True)
+    for d in decades:
+        floor = "≤ " if 10**d == LEAST else ""
+        c.text(at(10**d), bottom + 0.16, f"{floor}{10**d:g} s", 7.5, ha="center", color=FAINT)
+    c.text(x, bottom + 0.38, "Height: share of that outcome's answers; line: median. The axis is logarithmic.", 7.5, color=FAINT)
+    ends = [x + plot + sum(wide[: i + 1]) for i in range(len(heads))]
+    for head, end in zip(heads, ends, strict=True):
+        c.text(end, top - 0.08, head, 7.5, ha="right", color=FAINT)
+    for row, s in enumerate(shown):
+        base = top + pitch * (row + 1) - 0.10
+        look = looks.STATES[s]
+        c.squares([(MARGIN + 0.10, base - 0.18)], 0.19, look.fill, RULE if look.fill == "#ffffff" else None)
+        c.marks([(MARGIN + 0.10, base - 0.18)], 0.19, look)
+        c.text(MARGIN + 0.28, base - 0.18, names[row], SIZE, va="center_baseline")
+        c.lines([((x, base), (x + plot, base))], RULE, 0.8)
+        times = sorted(found.get(s, []))
+        _histogram(c, times, at, low, high, base, pitch - 0.26, look)
+        if times:
+            middle = at(_quantile(times, 0.5))
+            c.lines([((middle, base - pitch + 0.20), (middle, base + 0.04))], INK, 1.4)
+            for text, end in zip(cells[row] or (), ends, strict=True):
+                c.text(end, base - 0.18, text, SIZE, ha="right", va="center_baseline")
+        if silent[s]:
+            text = f"{silent[s]:,} without any answer: no time to draw"
+            c.text(x + 0.08, base - 0.18, text, SIZE, va="center_baseline", color=FAINT)
+    return c
+
+
+def _histogram(
+    c: Canvas,
+    times: Sequence[float],
+    at: Callable[[float], float],
+    low: int,
+    high: int,
+    base: float,
+    height: float,
+    look: looks.Look,
+) -> None:
+    """Bars of equal width on the logarithmic axis, the highest as high as there is room."""
+    bins = Counter(min(int((math.log10(t) - low) * PER_DECADE), (high - low) * PER_DECADE - 1) for t in times)
+    if not bins:
+        return
+    unit = height / max(bins.values())
+    step = at(10 ** (low + 1 / PER_DECADE)) - at(10**low)
+    edge = RULE if look.fill == "#ffffff" else INK
+    for place, n in bins.items():
+        # One answer among thousands still shows.
+        tall = max(n * unit, 0.02)
+        c.box(at(10.0**low) + place * step, base - tall, step, tall, look.fill, edge)
+
+
+# --- what got through -------------------------------------------------------------------------------------------------
+
+
+def render_reachability(verdicts: Verdicts, exchange: str | None, fmt: Format) -> bytes:
+    """What share of the ordered pairs got through in each phase, over what; of all, and by implementation."""
+    g = grid(verdicts)
+    if not g.phases:
+        raise ValueError("there is no phase to draw")
+    return draw(lambda: _reachability(g, verdicts, exchange), fmt)
+
+
+def _pieces(found: Mapping[State, int]) -> list[Piece]:
+    return [Piece(found[s], Entry(looks.STATES[s], "")) for s in ORDER if KINDS[s] is not Kind.UNKNOWN and found[s]]
+
+
+def _told(found: Mapping[State, int]) -> tuple[int, int]:
+    good = sum(n for s, n in found.items() if KINDS[s] in DELIVERED)
+    return good, good + sum(n for s, n in found.items() if KINDS[s] is Kind.BROKEN)
+
+
+def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
+    implementation = {m.domain: m.implementation for m in g.members}
+    names = _implementations(g)
+    phases = list(g.phases)
+    every: dict[str, Counter[State]] = {p: Counter() for p in phases}
+    parts: dict[tuple[int, str, str], Counter[State]] = {}
+    for phase in phases:
+        for address, s in g.states(phase, exchange):
+            every[phase][s] += 1
+            _count(parts, address, implementation, phase, s)
+    # Beyond a few phases the rows of an implementation would be a wall: then only where it began and where it ended.
+    few = phases if len(phases) <= 3 else [phases[0], phases[-1]]
+
+    shown, left = _names(names)
+    short = {p: words.shorten(p, 18) for p in phases}
+    one = len(phases) == 1
+    tags = max((extent(p, SIZE) for p in short.values()), default=0.0) if not one else 0.0
+    x = MARGIN + left + 0.12 + tags + 0.08
+    panel = 3.3
+    labels = {k: "{:,} of {:,}".format(*_told(v)) for k, v in parts.items()} | {
+        ("", p): "{:,} of {:,}".format(*_told(v)) for p, v in every.items()
+    }
+    tail = max((extent(t, SIZE) for t in labels.values()), default=0.0) + 0.08
+    xs = (x, x + panel + tail + 0.20)
+    whole = xs[1] + panel - x
+    width = xs[1] + panel + tail + MARGIN
+    thin, thick = 0.20, 0.34
+    group = thin * len(few) + 0.14
+    page = Page(g, verdicts, f"Which share of the ordered pairs got through, and over what{_of(g, exchange)}", width)
+    seen = [s for s in ORDER if KINDS[s] is not Kind.UNKNOWN and any(found[s] for found in every.values())]
+    key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in seen], width - 2 * MARGIN)
+    first = page.head + 0.48
+    first_end = first + thick * len(phases)
+    second = first_end + 0.78
+    second_end = second + group * len(names)
+    unknown = sum(n for found in every.values() for s, n in found.items() if KINDS[s] is Kind.UNKNOWN)
+    c = page.canvas(second_end + 0.62 + key.height)
+
+    c.text(MARGIN, first - 0.14, "All pairs", 10, weight="bold")
+    _scale(c, x, whole, first, first_end, 1.0)
+    for row, phase in enumerate(phases):
+        y = first + thick * (row + 0.5)
+        c.text(x - 0.10, y, short[phase], SIZE, ha="right", va="center_baseline")
+        _bar(c, x, y, whole, thick * 0.74, max(1, _told(every[phase])[1]), _pieces(every[phase]))
+        c.text(x + whole + 0.06, y, labels["", phase], SIZE, va="center_baseline", color=FAINT)
+    for side, start in enumerate(xs):
+        c.text(start, second - 0.14, SIDES[side], 10, weight="bold")
+        _scale(c, start, panel, second, second_end, 1.0)
+        for place, name in enumerate(names):
+            y = second + group * place + 0.07
+            if side == 0:
+                c.text(MARGIN + left, y + thin * len(few) / 2, shown[place], SIZE, ha="right", va="center_baseline")
+            for row, phase in enumerate(few):
+                middle = y + thin * (row + 0.5)
+                found = parts.get((side, name, phase), Counter())
+                if side == 0 and not one:
+                    c.text(start - 0.08, middle, short[phase], 7.5, ha="right", va="center_baseline", color=FAINT)
+                _bar(c, start, middle, panel, thin * 0.82, max(1, _told(found)[1]), _pieces(found))
+                told = labels.get((side, name, phase), "0 of 0")
+                c.text(start + panel + 0.06, middle, told, 7.5, va="center_baseline", color=FAINT)
+    note = "Share of the pairs that could be judged; beside the bars: how many got through of how many"
+    if unknown:
+        note += f". {words.count(unknown, 'result')} could not be judged"
+    c.text(MARGIN, second_end + 0.42, note, 7.5, color=FAINT)
+    key.draw(c, MARGIN, second_end + 0.55)
+    return c
+
+
+def _count(parts: dict[Any, Counter[State]], address: Address, implementation: Mapping[str, str], phase: str, s: State) -> None:
+    for side in (0, 1):
+        parts.setdefault((side, implementation[address[side]], phase), Counter())[s] += 1

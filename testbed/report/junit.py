@@ -1,0 +1,173 @@
+"""The cells as test cases, for programs that read JUnit's XML: a red test is what a person has to look at.
+
+Rule: a surprise fails, whatever the outcome; what the testbed cannot say is an error; what cannot be set so is skipped; all
+else passes, an expected bounce as well. So nothing is red if and only if the exit status is 0. The form is the narrower of
+the two that are in use (Apache Ant's, and the one of Jenkins' xUnit plugin): each file is valid by both.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.model import Outcome
+from testbed.report import words
+from testbed.report.grid import KINDS, Kind, State, Verdicts, grid, state
+
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 section 2.2 has no place for, not even escaped."""
+MEASURED = (Outcome.DELIVERED.value, Outcome.BOUNCED.value, Outcome.LOST.value)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test case: where it stands, what came of it, and the text below it."""
+
+    classname: str
+    name: str
+    seconds: float
+    result: str | None = None
+    """``failure``, ``error``, ``skipped``, or None if it passed."""
+    kind: str = ""
+    message: str = ""
+    text: str = ""
+
+
+def render(verdicts: Verdicts) -> bytes:
+    """``junit.xml``: a suite per phase, and one that says whether the run as a whole can be relied on."""
+    root = ET.Element("testsuites")
+    for number, (name, cases) in enumerate(_suites(verdicts)):
+        _suite(root, number, name, cases, verdicts)
+    ET.indent(root)
+    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written + b"\n"
+
+
+def _suites(verdicts: Verdicts) -> Iterator[tuple[str, list[Case]]]:
+    g = grid(verdicts)
+    yield "run", [_run(verdicts)]
+    for phase in g.phases:
+        controls = [_control(c) for c in verdicts.get("controls") or () if c["phase"] == phase]
+        yield phase, [*controls, *(_cell(cell, verdicts) for cell in verdicts["cells"] if cell["phase"] == phase)]
+
+
+def _run(verdicts: Verdicts) -> Case:
+    reason = None
+    if not verdicts.get("complete", False):
+        reason = "the run was cut short: its record has no closing line"
+    elif not any(cell["outcome"] in MEASURED for cell in verdicts["cells"]):
+        reason = "nothing was measured"
+    return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")
+
+
+def _control(control: Mapping[str, Any]) -> Case:
+    reason = control.get("reason") or "no reason was recorded"
+    failed = None if control["ok"] else "error"
+    message = f"a pair that must always work did not, so nothing near it can be relied on: {reason}" if failed else ""
+    return Case(f"{control['phase']}.control", f"control pair, {control['when']}", 0.0, failed, "testbed", message)
+
+
+def _cell(cell: Mapping[str, Any], verdicts: Verdicts) -> Case:
+    result = _result(cell)
+    # A dot would end the package: the receiver's have to be something that no domain has.
+    where = f"{cell['phase']}.{cell['receiver'].replace('.', '_')}"
+    name = f"{cell['sender']} → {cell['receiver']}: {cell['exchange']}"
+    seconds = max(0.0, float(cell.get("seconds") or 0.0))
+    if result is None:
+        return Case(where, name, seconds)
+    expected = cell.get("expected") or {}
+    messages = {
+        "failure": f"expected {_amount(expected.get('outcome'), expected.get('encryption'), expected.get('cause'))}, "
+        f"got {_amount(cell['outcome'], (cell.get('channel') or {}).get('encryption'), cell.get('cause'))}",
+        "error": f"the testbed cannot say: {cell.get('explanation') or words.cause(cell.get('cause'))}",
+        "skipped": str(cell.get("explanation") or words.cause(cell.get("cause"))),
+    }
+    kind = "surprise" if result == "failure" else str(cell.get("cause") or cell["outcome"])
+    return Case(where, name, seconds, result, kind, messages[result], "\n".join(_text(cell, verdicts)))
+
+
+def _result(cell: Mapping[str, Any]) -> str | None:
+    if cell.get("surprise"):
+        return "failure"
+    found = state(cell)
+    if found is State.UNSUPPORTED or cell.get("cause") == "image-unavailable":
+        return "skipped"
+    # A delivery over nobody knows what might be the very cleartext that was forbidden.
+    return "error" if KINDS[found] in (Kind.UNKNOWN, Kind.UNSEEN) else None
+
+
+def _amount(outcome: Any, encryption: Any, cause: Any) -> str:
+    return f"{outcome or '?'}" + (f" ({cause or encryption})" if cause or encryption else "")
+
+
+def _text(cell: Mapping[str, Any], verdicts: Verdicts) -> Iterator[str]:
+    expected, channel = cell.get("expected") or {}, cell.get("channel") or {}
+    yield str(cell.get("explanation") or "no explanation was recorded")
+    yield ""
+    facts = {
+        "outcome": cell["outcome"],
+        "cause": cell.get("cause"),
+        "fault": words.FAULTS.get(cell.get("fault") or ""),
+        "channel": ", ".join(str(v) for k, v in channel.items() if v is not None and not isinstance(v, bool)),
+        "expected": _amount(expected.get("outcome"), expected.get("encryption"), expected.get("cause")),
+        "because": expected.get("because"),
+        "confirmed": {True: "a second attempt agreed", False: "measured once only"}.get(cell.get("confirmed")),  # type: ignore[arg-type]
+        "flaky": ", ".join(cell.get("flaky") or ()),
+    }
+    facts |= {key: ", ".join(f"{k} {v}" for k, v in (cell.get(key) or {}).items() if k != "by") for key in CIRCUMSTANCES}
+    yield from (f"{key.replace('_', ' ')}: {value}" for key, value in facts.items() if value)
+    yield "evidence, in the run's folder:"
+    yield from (f"  {where}" for where in cell.get("evidence") or ("none",))
+    yield f"its story: testbed explain {verdicts['run']} {cell['sender']} {cell['receiver']}"
+
+
+CIRCUMSTANCES = ("history_dependent", "interference")
+
+
+def _suite(root: ET.Element, number: int, name: str, cases: list[Case], verdicts: Verdicts) -> None:
+    started = str(verdicts.get("started") or "")[:19]
+    counts = Counter(case.result for case in cases)
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        name=_token(name),
+        package=_token(str(verdicts["scenario"])),
+        id=str(number),
+        hostname="localhost",
+        timestamp=started if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", started) else "1970-01-01T00:00:00",
+        tests=str(len(cases)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+        time=f"{sum(c.seconds for c in cases):.3f}",
+    )
+    properties = ET.SubElement(suite, "properties")
+    for key in ("run", "scenario", "title", "timers"):
+        ET.SubElement(properties, "property", name=key, value=_clean(str(verdicts.get(key) or "")))
+    for case in cases:
+        element = ET.SubElement(
+            suite, "testcase", classname=_token(case.classname), name=_token(case.name), time=f"{case.seconds:.3f}"
+        )
+        if case.result:
+            found = ET.SubElement(element, case.result, message=_clean(case.message))
+            if case.result != "skipped":  # Ant's form has no kinds of skipping
+                found.set("type", _clean(case.kind))
+            found.text = _clean(case.text) or None
+    ET.SubElement(suite, "system-out")
+    ET.SubElement(suite, "system-err")
+
+
+def _clean(text: str) -> str:
+    return ILLEGAL.sub("\ufffd", text)
+
+
+def _token(text: str) -> str:
+    """One line without double spaces, as names must be; never empty."""
+    return " ".join(_clean(text).split()) or "unnamed"
+
+
+RENDERS: dict[str, Callable[[Verdicts], bytes]] = {"junit.xml": render}

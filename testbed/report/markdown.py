@@ -1,0 +1,232 @@
+"""The result on one page of GitHub-flavoured Markdown, for the page of a CI job or a comment: what is wrong comes first.
+
+Rule: a pure function from the verdicts to text of at most 60,000 bytes (a comment takes 65,536), whatever the size of the
+run: what does not fit is counted, and the table of all cells is named. Names out of a scenario stand in code spans, and
+nothing in any text is markup, a mention or a link.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from testbed.report import words
+from testbed.report.grid import KINDS, Address, Grid, Kind, State, Verdicts, grid, state
+from testbed.report.looks import ORDER, STATES
+from testbed.report.summary import Change, causes, changes, paragraph
+from testbed.verdict.judge import exit_status
+
+LIMIT = 60_000
+"""Bytes."""
+MOST = (30, 12, 4, 1)
+"""Rows of a table, tried in turn until the page fits."""
+LONGEST = 400
+"""Characters of an explanation or a remedy."""
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing, and halves of pairs."""
+SPAN = re.compile("(`[^`\n]+`)")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$])")
+
+
+def render(verdicts: Verdicts) -> str:
+    """``summary.md``. KeyError if the verdicts lack a key of schema 1."""
+    g, page = grid(verdicts), ""
+    for most in MOST:
+        page = "\n".join(_page(verdicts, g, most)) + "\n"
+        if len(page.encode()) <= LIMIT:
+            return page
+    # Only hundreds of phases or of kilobyte-long names come to this.
+    cut = page.encode()[: LIMIT - 100].decode(errors="ignore").rpartition("\n")[0]
+    return f"{cut}\n\nThe rest does not fit here.\n"
+
+
+def _page(verdicts: Verdicts, g: Grid, most: int) -> Iterator[str]:
+    yield f"## {text(verdicts.get('title') or verdicts.get('scenario') or 'Federation')}"
+    yield ""
+    yield f"**{_result(verdicts)}**"
+    yield ""
+    yield text(paragraph(verdicts), 2000)
+    yield from _surprises(verdicts, g, most)
+    yield from _cannot_say(verdicts, most)
+    yield from _counts(g, most)
+    if len(g.phases) > 1:
+        yield from _newly_broken(g, most)
+    yield from _causes(g, most)
+    yield ""
+    versions = (f"{code(name)} {text(' / '.join(found), 80) or '(version unknown)'}" for name, found in g.versions.items())
+    facts = (f"{key} {code(verdicts[key])}" for key in ("run", "scenario", "timers") if verdicts.get(key))
+    yield f"Measured: {'; '.join([*_some(list(versions), most), *facts])}. Every cell stands in `cells.csv`."
+
+
+def _result(verdicts: Verdicts) -> str:
+    found = sum(bool(c.get("surprise")) for c in verdicts["cells"])
+    surprises = f"{words.count(found, 'result')} not as expected"
+    if exit_status(dict(verdicts)) == 3:
+        return "The testbed could not tell everything" + (f"; {surprises}." if found else ".")
+    return f"{surprises[0].upper()}{surprises[1:]}." if found else "Everything as expected."
+
+
+def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Iterator[str]:
+    found = [cell for phase in g.phases for cell in verdicts["cells"] if cell["phase"] == phase and cell.get("surprise")]
+    if not found:
+        return
+    yield from _title(f"Not as expected: {words.count(len(found), 'result')}")
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for cell in found:
+        expected = cell.get("expected") or {}
+        got = _outcome(cell["outcome"], cell.get("cause") or (cell.get("channel") or {}).get("encryption"))
+        ought = _outcome(expected.get("outcome"), expected.get("cause") or expected.get("encryption"))
+        why = text(cell.get("explanation"), LONGEST) + f"; expected because: {text(expected.get('because'), LONGEST)}"
+        doubt = "" if cell.get("confirmed", True) else "; measured once only"
+        rows.setdefault((code(cell["sender"]), code(cell["receiver"]), got, ought, why + doubt), []).append(cell["phase"])
+    listed = [(*row, ", ".join(_some([code(p) for p in phases], most))) for row, phases in rows.items()]
+    yield from _table(("sender", "receiver", "came out", "expected", "why", "in phase"), listed[:most])
+    yield from _more(len(listed) - most, "pair")
+
+
+def _cannot_say(verdicts: Verdicts, most: int) -> Iterator[str]:
+    failed = [c for c in verdicts.get("controls") or () if not c["ok"]]
+    unknown = Counter(
+        str(c.get("explanation") or words.cause(c.get("cause"))) for c in verdicts["cells"] if c["outcome"] == "inconclusive"
+    )
+    unseen = sum(state(c) is State.UNSEEN for c in verdicts["cells"])
+    rows = [("1", f"control pair, {text(c['when'])} of {code(c['phase'])}: {text(c.get('reason'), LONGEST)}") for c in failed]
+    rows += [(f"{n:,}", text(reason, LONGEST)) for reason, n in unknown.most_common()]
+    rows += [(f"{unseen:,}", "delivered, but the wire does not show over what")] if unseen else []
+    rows += [] if verdicts.get("complete", False) else [("", "the run was cut short")]
+    if not rows:
+        return
+    yield from _title("What the testbed cannot say")
+    yield from _table(("results", "why"), rows[:most])
+    yield from _more(len(rows) - most, "reason")
+
+
+def _counts(g: Grid, most: int) -> Iterator[str]:
+    counts = {phase: Counter(s for _, s in g.states(phase)) for phase in g.phases}
+    shown = [s for s in ORDER if any(found[s] for found in counts.values())]
+    rows = []
+    for phase in g.phases if len(g.phases) <= 2 * most else (*g.phases[:most], *g.phases[-most:]):
+        found = counts[phase]
+        good = sum(n for s, n in found.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
+        judged = good + sum(n for s, n in found.items() if KINDS[s] is Kind.BROKEN)
+        surprises = sum(bool((g.cell(phase, a) or {}).get("surprise")) for a in g.addresses)
+        share = words.percent(good, judged) if judged else ""
+        rows.append((code(phase), f"{good:,} of {judged:,}", share, *(f"{found[s]:,}" for s in shown), f"{surprises:,}"))
+    yield from _title("Counts")
+    heads = [STATES[s].label.split(":")[0] for s in shown]
+    yield from _table(("phase", "got through", "share", *heads, "surprises"), rows, numbers=True)
+    yield from _more(len(g.phases) - 2 * most, "phase")
+
+
+def _newly_broken(g: Grid, most: int) -> Iterator[str]:
+    first, last = g.phases[0], g.phases[-1]
+    broken = [a for a, change in changes(g, first, last).items() if change is Change.NEWLY_BROKEN]
+    yield from _title(f"Newly broken from {code(first)} to {code(last)}: {words.count(len(broken), 'pair')}")
+    if not broken:
+        yield "Nothing that had worked stopped working."
+        return
+    groups: dict[tuple[str | None, str | None, str], list[Address]] = {}
+    for address in broken:
+        cell = g.cell(last, address) or {}
+        groups.setdefault((cell.get("cause"), cell.get("fault"), str(cell.get("explanation") or "")), []).append(address)
+    listed = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
+    rows = [
+        (f"{len(at):,}", code(cause or words.UNKNOWN), words.FAULTS.get(fault or "", "unknown"), text(why, LONGEST))
+        for (cause, fault, why), at in listed[:most]
+    ]
+    yield from _table(("pairs", "cause", "whose setting would mend it", "what happened, and the remedy"), rows)
+    yield from _more(len(listed) - most, "reason")
+    yield ""
+    yield f"<details><summary>{'The pairs' if len(broken) <= 2 * most else f'{2 * most} of the pairs'}</summary>"
+    yield ""
+    exchange = ("exchange",) if len(g.exchanges) > 1 else ()
+    pairs = []
+    for address in broken[: 2 * most]:
+        cell = g.cell(last, address) or {}
+        which = address if exchange else address[:2]
+        pairs.append((*(code(part) for part in which), code(cell.get("cause") or words.UNKNOWN), text(cell["outcome"])))
+    yield from _table(("sender", "receiver", *exchange, "cause", "outcome"), pairs)
+    yield from _more(len(broken) - 2 * most, "pair")
+    yield ""
+    yield "</details>"
+
+
+def _causes(g: Grid, most: int) -> Iterator[str]:
+    phases = g.phases if len(g.phases) <= 6 else (g.phases[0], g.phases[-1])
+    counts: dict[str | None, dict[str, int]] = {}
+    for phase in phases:
+        for row in causes(g, phase):
+            counts.setdefault(row["cause"], {})[phase] = row["count"]
+    if not counts:
+        return
+    yield from _title("Why pairs failed")
+    listed = sorted(counts.items(), key=lambda item: (-sum(item[1].values()), item[0] or ""))
+    rows = [
+        (code(cause or words.UNKNOWN), text(words.cause(cause)), *(f"{found.get(p, 0):,}" for p in phases))
+        for cause, found in listed[:most]
+    ]
+    yield from _table(("cause", "because", *(code(p) for p in phases)), rows)
+    yield from _more(len(listed) - most, "cause")
+
+
+# --- markup -----------------------------------------------------------------------------------------------------------
+
+
+def _line(value: Any) -> str:
+    """On one line, and without what no page may hold."""
+    return UNFIT.sub("\ufffd", " ".join(str("" if value is None else value).split()))
+
+
+def code(value: Any) -> str:
+    """A code span that holds the value whatever is in it, in a table too; a dash if there is none."""
+    shown = _line(value).replace("|", "\\|")
+    if not shown:
+        return "-"
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def text(value: Any, longest: int = 200) -> str:
+    """Plain text: what would be markup is escaped, but for whole code spans; cut at the end if need be."""
+    shown = _line(value)
+    if len(shown) > longest:
+        shown = shown[: longest - 1] + "…"
+    parts = SPAN.split(shown)
+    return "".join(code(part[1:-1]) if SPAN.fullmatch(part) and part[1:-1].strip() else _escaped(part) for part in parts)
+
+
+def _escaped(part: str) -> str:
+    part = SPECIAL.sub(r"\\\1", part.replace("&", "&amp;"))
+    # GitHub makes mentions and links of these, escaped or not.
+    part = re.sub(r"#(?=\d)", "&#35;", part)
+    return part.replace("@", "&#64;").replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
+
+
+def _outcome(outcome: Any, detail: Any) -> str:
+    return text(outcome or "?") + (f" ({code(detail)})" if detail else "")
+
+
+def _title(title: str) -> Iterator[str]:
+    yield from ("", f"### {title}", "")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "".join(" --: |" if numbers and i else " --- |" for i in range(len(head)))
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _more(n: int, noun: str) -> Iterator[str]:
+    if n > 0:
+        yield from ("", f"… and {words.number(n)} more {words.plural(n, noun)}: see `cells.csv`.")
+
+
+def _some(items: list[str], most: int) -> list[str]:
+    return items if len(items) <= most else [*items[:most], f"{len(items) - most:,} more"]
+
+
+RENDERS: Mapping[str, Callable[[Verdicts], str]] = {"summary.md": render}

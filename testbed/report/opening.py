@@ -1,0 +1,338 @@
+"""The opening of the page: the run in plain words, for a reader who knows no XMPP; what would mend most; what makes it doubtful.
+
+Rule: pure functions of the verdicts; sentences end here, markup begins elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.model import Outcome
+from testbed.report import words
+from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, Verdicts, grid, state
+from testbed.report.summary import Change, causes, changes
+
+_REMEDY = re.compile(r"; (?:remedy )?(?=at the (?:sender|receiver), |to mend it: |either side can mend it: )")
+_ROLE = re.compile(r"at the (?:sender|receiver), |to mend it: |either side can mend it: ")
+
+
+def parted(cell: Mapping[str, Any]) -> tuple[str, str]:
+    """A cell's explanation as what happened, and the remedy (``at the receiver, …: do this``); that is empty if there is none."""
+    what, *remedy = _REMEDY.split(str(cell.get("explanation") or ""), maxsplit=1)
+    return what, "".join(remedy)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One sentence or two of the opening, with its heading."""
+
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What somebody reads who reads nothing else."""
+
+    headline: str
+    paragraph: str
+    points: tuple[Point, ...]
+    alarms: tuple[str, ...]
+    """What makes the rest doubtful. Said first."""
+
+
+def opening(verdicts: Verdicts) -> Opening:
+    """The run in plain words, for a reader who knows no XMPP."""
+    g = grid(verdicts)
+    alarms = tuple(_alarms(g, verdicts))
+    if not g.members or not g.phases or not g.addresses:
+        return Opening("Nothing was measured", "The run has no pair of servers to try.", (), alarms)
+    first, last = g.phases[0], g.phases[-1]
+    found = changes(g, first, last) if len(g.phases) > 1 else {}
+    if found:
+        broken = [a for a, change in found.items() if change is Change.NEWLY_BROKEN]
+    else:
+        broken = [a for a, s in g.states(last) if KINDS[s] is Kind.BROKEN]
+    sentences = [_tried(g), _through(g, first), *([_moved(g), _through(g, last), _compared(g, found)] if found else [])]
+    points = [*_mine(g, found), *_why(g, last, broken, "broke" if found else "failed"), *_mend(g, last, broken), *_doubts(g)]
+    return Opening(_headline(g, found, broken), " ".join(filter(None, sentences)), tuple(points), alarms)
+
+
+def _noun(g: Grid) -> str:
+    return "pair" if len(g.exchanges) == 1 else "attempt"
+
+
+def _judged(g: Grid, phase: str) -> tuple[int, int, int]:
+    """Delivered, judged, in cleartext."""
+    states = Counter(found for _, found in g.states(phase))
+    kinds: Counter[Kind] = Counter()
+    for found, n in states.items():
+        kinds[KINDS[found]] += n
+    delivered = kinds[Kind.TLS] + kinds[Kind.CLEARTEXT] + kinds[Kind.UNSEEN]
+    return delivered, delivered + kinds[Kind.BROKEN], states[State.CLEARTEXT]
+
+
+def _headline(g: Grid, found: Mapping[Any, Change], broken: list[Any]) -> str:
+    noun, last = _noun(g), g.phases[-1]
+    delivered, judged, _ = _judged(g, last)
+    if not found:
+        if delivered == judged:
+            whole = "" if judged == len(g.addresses) else " that could be judged"
+            return (
+                f"All {words.count(judged, noun)} of servers{whole} can talk"
+                if judged
+                else f"No {noun} of servers could be judged"
+            )
+        return (
+            f"{delivered:,} of {words.count(judged, noun)} of servers can talk" if delivered else f"No {noun} of servers can talk"
+        )
+    worked = _judged(g, g.phases[0])[0]
+    if all(change is Change.CANNOT_SAY for change in found.values()):
+        return "The phases cannot be compared: the testbed cannot say"
+    if not broken:
+        unsure = Change.CANNOT_SAY in found.values()
+        return "Nothing that worked is known to have stopped working" if unsure else "Nothing that worked stopped working"
+    if worked == 1:
+        return f"The one {noun} that could talk stops talking"
+    which = f"All {worked:,} {noun}s" if len(broken) == worked else f"{len(broken):,} of the {worked:,} {noun}s"
+    return f"{which} that could talk {'stops' if len(broken) == 1 else 'stop'} talking"
+
+
+def _tried(g: Grid) -> str:
+    software = {m.implementation.split("@")[0] for m in g.members}
+    releases = {m.implementation for m in g.members}
+    pairs = len({address[:2] for address in g.addresses})
+    what = "one chat message" if g.exchanges == ("message",) else f"{words.listing(g.exchanges)}"
+    kinds = words.count(len(software), "server program") + (
+        f" in {len(releases)} releases" if len(releases) > len(software) else ""
+    )
+    phases = "" if len(g.phases) == 1 else f", once in each of {len(g.phases)} phases"
+    return (
+        f"{words.count(len(g.members), 'chat server')} ({kinds}, set in different ways) wrote to one another: "
+        f"{what} from each to each, so {words.count(pairs, 'ordered pair')}{phases}."
+    )
+
+
+def _through(g: Grid, phase: str) -> str:
+    delivered, judged, clear = _judged(g, phase)
+    if not judged:
+        return f"In '{phase}' no {_noun(g)} could be judged."
+    text = f"In '{phase}' {words.share(delivered, judged, _noun(g))} got through"
+    if clear and delivered:
+        text += f", {'all' if clear == delivered else format(clear, ',')} of them readable by anyone on the way (in cleartext)"
+    return text + "."
+
+
+def _moved(g: Grid) -> str:
+    moves: Counter[tuple[str, str]] = Counter()
+    for m in g.members:
+        if m.policies[0] != m.policies[-1]:
+            moves["setting", m.policy(-1)] += 1
+        if m.certificates[0] != m.certificates[-1]:
+            moves["certificate", m.certificate(-1)] += 1
+    if not moves:
+        return "No server's settings differ between the first phase and the last."
+    parts = []
+    for (what, move), n in moves.most_common(4):
+        before, _, after = move.partition(ARROW)
+        verb = "went" if what == "setting" else "changed its certificate" if n == 1 else "changed their certificates"
+        parts.append(f"{words.count(n, 'server')} {verb} from '{before}' to '{after}'")
+    rest = len(moves) - len(parts)
+    if rest:
+        parts.append(f"there were {words.count(rest, 'other kind')} of change".replace("were 1", "was 1"))
+    return words.listing(parts)[0].upper() + words.listing(parts)[1:] + "; the others stayed as they were."
+
+
+def _compared(g: Grid, found: Mapping[Any, Change]) -> str:
+    n = Counter(found.values())
+    parts = []
+    for change, one, many in (
+        (Change.NEWLY_BROKEN, "is newly broken", "are newly broken"),
+        (Change.BROKEN_BEFORE_AND_AFTER, "was broken already", "were broken already"),
+        (Change.RESTORED, "is mended", "are mended"),
+        (Change.SECURED, "is newly encrypted", "are newly encrypted"),
+        (Change.STILL_IN_CLEARTEXT, "is still in cleartext", "are still in cleartext"),
+        (Change.WEAKENED, "fell back to cleartext", "fell back to cleartext"),
+        (Change.CANNOT_SAY, "cannot be compared", "cannot be compared"),
+    ):
+        if n[change]:
+            parts.append(f"{n[change]:,} {one if n[change] == 1 else many}")
+    return f"Compared with '{g.phases[0]}', {words.listing(parts)}." if parts else "No pair fared otherwise than before."
+
+
+def _mine(g: Grid, found: Mapping[Address, Change]) -> list[Point]:
+    """How the user's own servers fared."""
+    own = {m.domain for m in g.members if m.mine}
+    last = g.phases[-1]
+    kinds = Counter(KINDS[s] for a, s in g.states(last) if own & set(a[:2]))
+    if not kinds:
+        return []
+    delivered = kinds[Kind.TLS] + kinds[Kind.CLEARTEXT] + kinds[Kind.UNSEEN]
+    shared = words.share(delivered, delivered + kinds[Kind.BROKEN], _noun(g))
+    text = f"In '{last}' {shared} with {'it' if len(own) == 1 else 'them'} got through"
+    if broke := sum(change is Change.NEWLY_BROKEN for a, change in found.items() if own & set(a[:2])):
+        text += f"; {broke:,} {'is' if broke == 1 else 'are'} newly broken"
+    return [Point(f"Your {words.count(len(own), 'server') if len(own) > 1 else 'server'}", text + ".")]
+
+
+def _why(g: Grid, phase: str, broken: list[Any], verb: str) -> list[Point]:
+    if not broken:
+        return []
+    rows = causes(g, phase, only=broken)
+    shown = [f"{row['words']} ({row['count']:,})" for row in rows[:3]]
+    if rest := sum(row["count"] for row in rows[3:]):
+        shown.append(f"other reasons ({rest:,})")
+    text = "; ".join(shown)
+    return [Point(f"Why they {verb}", text[0].upper() + text[1:] + ".")]
+
+
+def _mend(g: Grid, phase: str, broken: list[Any]) -> list[Point]:
+    if not broken:
+        return []
+    wanted = {(phase, *address) for address in broken}
+    groups = sorted(((len(wanted & set(m.cells)), m) for m in mends(g)), key=lambda pair: -pair[0])
+    groups = [(n, m) for n, m in groups if n]
+    if not groups:
+        return [
+            Point(
+                "What would mend most",
+                "No single side's setting: in each case both are within their rights, or the reason is not known.",
+            )
+        ]
+    n, best = groups[0]
+    domains = {d for p, a, b, x in best.cells if (p, a, b, x) in wanted for d in (a, b) if d in best.domains}
+    who = words.count(len(domains), "server")
+    setting = f"set to '{best.label}'" if best.attribute == "policy" else f"with the certificate '{best.label}'"
+    text = f"Changing the {who} {setting} takes away the reason for {words.share(n, len(broken))}"
+    if best.remedies:
+        text += f". For example, {best.remedies[0]}"
+    if len(groups) > 1:
+        n2, second = groups[1]
+        text += f". Next: those {'set to' if second.attribute == 'policy' else 'with the certificate'} '{second.label}' ({n2:,})"
+    if rest := len(broken) - sum(n for n, _ in groups):
+        text += f". {rest:,} more {'is' if rest == 1 else 'are'} nobody's to mend alone"
+    return [Point("What would mend most", text.rstrip(".") + ".")]
+
+
+def _doubts(g: Grid) -> list[Point]:
+    recorded = [cell for phase in g.phases for cell in g.cells[phase].values()]
+    counts = (
+        (sum(bool(c.get("surprise")) for c in recorded), "came out other than the standards lead one to expect"),
+        (sum(bool(c.get("history_dependent")) for c in recorded), "depend on whether the two had talked before"),
+        (sum(bool(c.get("interference")) for c in recorded), "were disturbed by third parties"),
+        (sum(c["outcome"] == Outcome.UNSUPPORTED.value for c in recorded), "could not be had: a server lacks the setting"),
+    )
+    parts = [f"{n:,} {text}" for n, text in counts if n]
+    return [Point("Note", f"Of {words.count(len(recorded), 'result')}, {words.listing(parts)}.")] if parts else []
+
+
+def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
+    if not verdicts.get("complete", False):
+        missing = sum(s is State.MISSING for phase in g.phases for _, s in g.states(phase))
+        gone = f" {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing." if missing else ""
+        yield f"The run was cut short: its record has no closing line.{gone} This is not the whole picture."
+    for control in verdicts.get("controls") or []:
+        if not control.get("ok"):
+            reason = f": {control['reason']}" if control.get("reason") else ""
+            yield (
+                f"A control failed ({control.get('when')} in '{control.get('phase')}'): "
+                f"a pair that must always work did not{reason}. Do not trust this phase."
+            )
+    inconclusive = [c for p in g.phases for c in g.cells[p].values() if state(c) is State.INCONCLUSIVE]
+    if inconclusive:
+        n = len(inconclusive)
+        why = Counter(words.cause(c.get("cause")) for c in inconclusive).most_common(1)[0][0]
+        mostly = "because" if n == 1 else "mostly because"
+        yield (
+            f"In {words.count(n, 'case')} the testbed itself cannot say what happened ({mostly} {why}). "
+            f"{'It counts' if n == 1 else 'They count'} neither as a success nor as a failure."
+        )
+    unseen = sum(s is State.UNSEEN for p in g.phases for _, s in g.states(p))
+    if unseen:
+        arrived = f"{words.count(unseen, 'message')} arrived over a channel that the capture did not show"
+        yield f"{arrived}: nothing is said of encryption there."
+
+
+# --- what would mend most -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Mend:
+    """Failures that one kind of change would mend: of servers with this policy, or with this certificate."""
+
+    attribute: str
+    label: str
+    cells: list[tuple[str, str, str, str]]
+    """Phase and address."""
+    domains: list[str]
+    remedies: list[str]
+
+    def to_json(self, places: Mapping[str, int]) -> dict[str, Any]:
+        """For the page: servers as their places."""
+        return {
+            "attribute": self.attribute,
+            "label": self.label,
+            "servers": sorted(places[d] for d in self.domains if d in places),
+            "remedies": self.remedies,
+        }
+
+
+def mends(g: Grid) -> list[Mend]:
+    """Groups of failures by what the party at fault is set to, the largest first; each failure is in at most one group."""
+    place = {name: n for n, name in enumerate(g.phases)}
+    member_of = {member.domain: member for member in g.members}
+    found: dict[tuple[str, str], Mend] = {}
+    remedies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for phase in g.phases:
+        for address, cell in g.cells[phase].items():
+            if KINDS[state(cell)] is not Kind.BROKEN:
+                continue
+            at_fault = {"sender": [address[0]], "receiver": [address[1]], "both": list(address[:2])}.get(
+                cell.get("fault") or "", []
+            )
+            members = [member_of[d] for d in at_fault if d in member_of]
+            if not members:
+                continue
+            attribute = "certificate" if str(cell.get("cause") or "").startswith("certificate-") else "policy"
+            settings = [(m.certificates if attribute == "certificate" else m.policies)[place[phase]] for m in members]
+            key = (attribute, " and ".join(dict.fromkeys(settings)))
+            group = found.setdefault(key, Mend(*key, [], [], []))
+            group.cells.append((phase, *address))
+            group.domains += [m.domain for m in members if m.domain not in group.domains]
+            if remedy := parted(cell)[1]:
+                remedies[key].update(part.strip(" ;—") for part in _ROLE.split(remedy) if part.strip())
+    for key, group in found.items():
+        group.remedies = [text for text, _ in remedies[key].most_common()]
+    return sorted(found.values(), key=lambda group: -len(group.cells))
+
+
+# --- settings ------------------------------------------------------------------------------------------
+
+
+def meaning(dimensions: Mapping[str, Any]) -> str:
+    """A policy's dimensions in plain words; those that demand nothing are left out."""
+    encryption = {
+        "none": "no encryption at all",
+        "offered": "encrypts if the other side can",
+        "required": "demands encryption",
+    }
+    parts = [encryption[dimensions["encryption"]]] if dimensions.get("encryption") in encryption else []
+    proofs = list(dimensions.get("authentication") or [])
+    if proofs == ["dialback"]:
+        parts.append("asks back through DNS who is calling (dialback)")
+    elif proofs == ["external"]:
+        parts.append("demands a certificate that verifies")
+    elif proofs:
+        parts.append("takes a certificate that verifies, else asks back through DNS (dialback)")
+    for key, text in (("tls_min", "TLS {} or newer"), ("tls_max", "TLS {} or older")):
+        if dimensions.get(key):
+            parts.append(text.format(dimensions[key]))
+    if dimensions.get("forward_secrecy") == "required":
+        parts.append("demands forward secrecy")
+    known = {"encryption", "authentication", "tls_min", "tls_max", "forward_secrecy"}
+    parts += [f"{k.replace('_', ' ')}: {v}" for k, v in dimensions.items() if k not in known and v is not None]
+    return "; ".join(parts)
