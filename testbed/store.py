@@ -99,9 +99,14 @@ def find(run: str, results: Path = DEFAULT_RESULTS) -> Path:
     for candidate in (Path(run), results / run):
         if (candidate / "manifest.json").is_file():
             return candidate.resolve()
-    there = sorted((p.parent.name for p in results.glob("*/manifest.json") if not p.parent.is_symlink()), reverse=True)
+    there = runs(results)
     hint = "`testbed run SCENARIO` makes one" if not there else "a run is named by its id, its path, or `latest`"
     raise InputError(f"no run `{run}`", file=str(results), value=run, allowed=tuple(there[:12]), hint=hint)
+
+
+def runs(results: Path = DEFAULT_RESULTS) -> list[str]:
+    """The ids of the runs in a folder, in reverse order of their names."""
+    return sorted((p.parent.name for p in results.glob("*/manifest.json") if not p.parent.is_symlink()), reverse=True)
 
 
 def load(path: Path) -> Record:

@@ -1,0 +1,209 @@
+"""What a comparison knows of one run: its cells by id, what its servers are and how each was set, in which words to say it.
+
+Rule: pure functions on verdicts; the only file here that knows their keys for servers, phases and channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from testbed.model import Outcome
+from testbed.report.grid import State, state
+
+Cell = Mapping[str, Any]
+CANNOT_SAY = {State.UNSEEN, State.INCONCLUSIVE, State.MISSING}
+"""As in the exit status of a run: a delivery over a channel that the wire did not show says nothing about encryption."""
+FAILED = {State.BOUNCED, State.LOST}
+UNAVAILABLE = "image-unavailable"
+UNSTABLE = "unstable"
+"""The cause of a cell whose attempts disagreed: a finding about the pair, neither a failure nor a pass."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One side of a comparison: verdicts, and what the run's manifest adds where there is one."""
+
+    verdicts: Mapping[str, Any]
+    seed: int | None = None
+    revision: str | None = None
+    """Of the testbed that measured."""
+    kept: bool = False
+    """The verdicts were judged earlier and kept, perhaps by other rules than today's."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return str(self.verdicts["run"])
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """Every cell of the record, by its id."""
+        return {c["id"]: c for c in self.verdicts["cells"]}
+
+    @cached_property
+    def servers(self) -> dict[str, Mapping[str, Any]]:
+        """By domain."""
+        return {s["domain"]: s for s in self.verdicts["servers"]}
+
+    @cached_property
+    def settings(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+        """By phase and domain."""
+        return {p["name"]: p.get("settings") or {} for p in self.verdicts["phases"]}
+
+    @property
+    def sound(self) -> bool:
+        """Whether the run came to its end and its control pairs got through."""
+        return bool(self.verdicts.get("complete")) and all(c["ok"] for c in self.verdicts.get("controls", []))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What ran, by `name@release`."""
+        return {software(s): s["version"] for s in self.verdicts["servers"] if s.get("version")}
+
+    def to_json(self) -> dict[str, Any]:
+        """What a reader wants to know of a side."""
+        v = self.verdicts
+        return {
+            "run": self.run,
+            "scenario": v["scenario"],
+            "started": v.get("started"),
+            "timers": v.get("timers"),
+            "isolated": v.get("isolated"),
+            "complete": bool(v.get("complete")),
+            "controls_failed": [c for c in v.get("controls", []) if not c["ok"]],
+            "kept": self.kept,
+            "seed": self.seed,
+            "revision": self.revision,
+            "versions": self.versions,
+        }
+
+
+def subject(verdicts: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> Subject:
+    """A side of a comparison, of the verdicts and, where the whole run is there, of its manifest."""
+    known = manifest or {}
+    return Subject(verdicts, known.get("seed"), known.get("revision"))
+
+
+def software(server: Mapping[str, Any]) -> str:
+    """``name@release``"""
+    return f"{server['implementation']}@{server['release']}"
+
+
+def cannot_say(cell: Cell | None) -> bool:
+    """Whether nothing follows from the cell, for or against its servers."""
+    return state(cell) in CANNOT_SAY and not (cell and unstable(cell))
+
+
+def unstable(cell: Cell) -> bool:
+    """Whether its attempts disagreed under the same conditions."""
+    return cell["outcome"] == Outcome.INCONCLUSIVE.value and cell.get("cause") == UNSTABLE
+
+
+def passes(cell: Cell) -> bool:
+    """Whether the cell came out as expected, and the testbed can say so."""
+    return not cell["surprise"] and not cannot_say(cell) and cell["outcome"] != Outcome.UNSUPPORTED.value
+
+
+def describe(cell: Cell | None) -> str:
+    """``delivered over TLSv1.3, external``, ``bounced: dialback-failed``"""
+    if cell is None:
+        return "not in the run"
+    if unstable(cell):
+        return UNSTABLE
+    if cell["outcome"] != Outcome.DELIVERED.value:
+        return f"{cell['outcome']}: {cell['cause']}" if cell.get("cause") else str(cell["outcome"])
+    channel = cell.get("channel") or {}
+    found = state(cell)
+    if found is State.CLEARTEXT:
+        over = "in cleartext"
+    elif found is State.UNSEEN:
+        return "delivered, channel not seen"
+    else:
+        over = f"over {channel.get('tls_version') or 'TLS'}"
+    return f"delivered {over}, {channel.get('authentication') or 'proof of identity not seen'}"
+
+
+def doubts(cell: Cell | None) -> list[str]:
+    """What the record itself says against taking this cell at its word."""
+    if cell is None:
+        return []
+    found = []
+    if cell.get("flaky"):
+        found.append("attempts of one kind disagreed: " + ", ".join(str(o) for o in cell["flaky"]))
+    if both := cell.get("history_dependent"):
+        found.append(f"depends on what was sent before: cold {both.get('cold')}, warm {both.get('warm')}")
+    if cell.get("interference"):
+        found.append("disturbed by third parties in the mesh")
+    if cell["surprise"] and cell.get("confirmed") is False:
+        found.append("not confirmed by a second measurement")
+    return found
+
+
+def brief(cell: Cell | None) -> dict[str, Any] | None:
+    """The cell as a comparison shows it."""
+    if cell is None:
+        return None
+    return {
+        "outcome": cell["outcome"],
+        "cause": cell.get("cause"),
+        "channel": cell.get("channel"),
+        "expected": (cell.get("expected") or {}).get("outcome"),
+        "surprise": bool(cell["surprise"]),
+        "text": describe(cell),
+        "doubts": doubts(cell),
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact in which the two sides are not the same subject."""
+
+    what: str
+    a: Any
+    b: Any
+    domains: tuple[str, ...] = field(default=())
+    """Whom it concerns, where not all."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the document of a diff."""
+        return {"what": self.what, "a": self.a, "b": self.b} | ({"domains": list(self.domains)} if self.domains else {})
+
+
+def differences(a: Subject, b: Subject) -> list[Difference]:
+    """In what the two runs differ besides their results: a diff of different timers is a diff of different subjects."""
+    one, two = a.to_json(), b.to_json()
+    found = [Difference(k, one[k], two[k]) for k in ("scenario", "timers", "isolated", "kept") if one[k] != two[k]]
+    found += [
+        Difference(name, one[k], two[k])
+        for k, name in (("seed", "seed"), ("revision", "testbed"))
+        if one[k] is not None and two[k] is not None and one[k] != two[k]
+    ]
+    for name in sorted(a.versions.keys() & b.versions.keys()):
+        if a.versions[name] != b.versions[name]:
+            found.append(Difference(f"version of {name}", a.versions[name], b.versions[name]))
+    found += _settings(a, b)
+    for what, left, right in (("servers", a.servers, b.servers), ("phases", a.settings, b.settings)):
+        only_a, only_b = [n for n in left if n not in right], [n for n in right if n not in left]
+        if only_a or only_b:
+            found.append(Difference(f"{what} that only one side has", only_a, only_b))
+    return found
+
+
+def _settings(a: Subject, b: Subject) -> list[Difference]:
+    """Servers of one domain that are other software, or set otherwise in a phase of the same name; alike ones as one."""
+    found: dict[tuple[str, Any, Any], list[str]] = {}
+    for domain in a.servers:
+        if domain not in b.servers:
+            continue
+        names = software(a.servers[domain]), software(b.servers[domain])
+        if names[0] != names[1]:
+            found.setdefault(("software", *names), []).append(domain)
+        for phase in a.settings:
+            left, right = a.settings[phase].get(domain), b.settings.get(phase, {}).get(domain)
+            for key in ("policy", "certificate"):
+                if left and right and left.get(key) != right.get(key):
+                    found.setdefault((f"{key} in phase '{phase}'", left.get(key), right.get(key)), []).append(domain)
+    return [Difference(*key, tuple(domains)) for key, domains in found.items()]

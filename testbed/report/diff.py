@@ -1,0 +1,390 @@
+"""A comparison as a person reads it: terminal text, Markdown, and one small page, all from one sheet of sections.
+
+Rule: drawn from the JSON document of `testbed diff --json` alone, by pure functions; which kind of change is good or bad is
+already said there. Colour only repeats what the marks say.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.report import looks, words
+from testbed.report.grid import ARROW, State
+from testbed.report.summary import Change
+
+Document = Mapping[str, Any]
+"""What ``testbed diff --json`` gives, of two runs or of a run and its known failures."""
+
+MOST_ROWS, FEW_ROWS = 20, 6
+"""Cells that a terminal shows of one change, and of one that is no reason to worry; the other forms show them all."""
+
+MARKS = {"worse": "!", "unknown": "?", "other": "~", "better": "+", "known": "="}
+TONES = {"worse": "worse", "unknown": "could not tell", "other": "changed", "better": "better", "known": "known"}
+SGR = {
+    "worse": looks.STATES[State.BOUNCED].sgr,
+    "unknown": looks.STATES[State.INCONCLUSIVE].sgr,
+    "other": looks.STATES[State.CLEARTEXT].sgr,
+    "better": looks.CHANGES[Change.SECURED].sgr,
+    "known": looks.STATES[State.UNSUPPORTED].sgr,
+}
+FILLS = {
+    "worse": looks.STATES[State.BOUNCED].fill,
+    "unknown": looks.CHANGES[Change.WEAKENED].fill,
+    "other": looks.STATES[State.CLEARTEXT].fill,
+    "better": looks.CHANGES[Change.SECURED].fill,
+    "known": looks.CHANGES[Change.BROKEN_BEFORE_AND_AFTER].fill,
+}
+
+TITLES: dict[tuple[str, str], str] = {
+    ("newly-failing", "worse"): "Newly failing",
+    ("newly-failing", "better"): "No longer delivered, as it ought to be",
+    ("newly-unstable", "worse"): "Newly unstable: attempts under the same conditions disagree",
+    ("newly-unstable", "better"): "Newly unstable, where it always went wrong",
+    ("no-longer-unstable", "worse"): "Unstable once, and always wrong now",
+    ("no-longer-unstable", "better"): "No longer unstable",
+    ("fails-otherwise", "worse"): "Fails otherwise",
+    ("fails-otherwise", "better"): "Fails otherwise",
+    ("changed-cause", "worse"): "Fails for another cause",
+    ("changed-cause", "other"): "Fails for another cause",
+    ("changed-cause", "better"): "Fails for another cause",
+    ("changed-channel", "worse"): "Weaker channel",
+    ("changed-channel", "other"): "Another channel",
+    ("changed-channel", "better"): "Stronger channel",
+    ("newly-surprising", "worse"): "Newly surprising: the same result, and another expectation",
+    ("no-longer-surprising", "better"): "No longer surprising: the same result, and another expectation",
+    ("newly-passing", "worse"): "Newly delivered, where it ought not to be",
+    ("newly-passing", "better"): "Newly passing",
+    ("could-not-tell", "unknown"): "Could not tell",
+    ("missing", "unknown"): "Missing: only A has them",
+    ("new", "worse"): "New, and surprising: only B has them",
+    ("new", "other"): "New: only B has them",
+    ("new", "unknown"): "New, and could not tell",
+    ("newly-unsupported", "unknown"): "No longer supported: a server cannot be set so any more",
+    ("newly-supported", "worse"): "Newly supported, and surprising",
+    ("newly-supported", "other"): "Newly supported",
+}
+"""Kind and direction to the heading; every pair that a diff can contain."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell."""
+
+    phase: str
+    sender: str
+    receiver: str
+    exchange: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells to which the same happened."""
+
+    head: str
+    notes: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One kind of change."""
+
+    title: str
+    tone: str
+    groups: tuple[Group, ...]
+
+    @property
+    def count(self) -> int:
+        """How many cells, or entries where it speaks of those."""
+        return sum(len(g.rows) for g in self.groups) or len(self.groups)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All that is said, in the order in which it is said."""
+
+    title: str
+    sides: tuple[tuple[str, str], ...]
+    differences: tuple[str, ...]
+    sections: tuple[Section, ...]
+    verdict: str
+    tone: str
+    counts: tuple[tuple[str, int, str], ...] = field(default=())
+    """Words, number, tone."""
+
+
+def sheet(doc: Document) -> Sheet:
+    """What is to be said of a comparison. KeyError if a key of its schema is absent."""
+    return _of_baseline(doc) if doc["compared"] == "baseline" else _of_runs(doc)
+
+
+# --- two runs ---------------------------------------------------------------------------------------------------------
+
+
+def _of_runs(doc: Document) -> Sheet:
+    sections: dict[tuple[str, str], dict[tuple[str, tuple[str, ...]], list[Row]]] = {}
+    for change in doc["changes"]:
+        notes = _notes(change)
+        groups = sections.setdefault((change["kind"], change["direction"]), {})
+        groups.setdefault((_what(change), notes), []).append(_row(change))
+    ranked = sorted(sections.items(), key=lambda s: list(MARKS).index(s[0][1]))
+    counts = doc["counts"]
+    return Sheet(
+        title=f"{doc['a']['run']}{ARROW}{doc['b']['run']}",
+        sides=(("A", _side(doc["a"])), ("B", _side(doc["b"]))),
+        differences=tuple(map(_difference, doc["differences"])),
+        sections=tuple(
+            Section(TITLES[kind, direction], direction, tuple(Group(*key, tuple(rows)) for key, rows in groups.items()))
+            for (kind, direction), groups in ranked
+        ),
+        verdict=_verdict(doc),
+        tone={0: "better", 1: "worse", 3: "unknown"}[doc["status"]],
+        counts=(*((TONES[d], counts[d], d) for d in ("worse", "unknown", "other", "better")), ("the same", counts["same"], "")),
+    )
+
+
+def _verdict(doc: Document) -> str:
+    counts = doc["counts"]
+    if doc["status"] == 1:
+        return f"{words.count(counts['worse'], 'cell')} changed for the worse."
+    cut = [side["run"] for side in (doc["a"], doc["b"]) if not side["complete"]]
+    if doc["status"] == 3:
+        why = [f"{words.count(counts['unknown'], 'cell')} of which a side cannot tell"] if counts["unknown"] else []
+        why += [f"{run} was cut short" for run in cut]
+        why += [f"a control pair of {s['run']} did not get through" for s in (doc["a"], doc["b"]) if s["controls_failed"]]
+        return "Nothing is known to have changed for the worse, but the testbed could not tell all: " + "; ".join(why) + "."
+    if not any(counts[d] for d in ("better", "other", "unknown")):
+        return f"Nothing changed in {words.count(counts['same'], 'cell')}."
+    return "Nothing changed for the worse."
+
+
+def _what(change: Mapping[str, Any]) -> str:
+    a, b = change["a"], change["b"]
+    if a is None or b is None:
+        return str((a or b)["text"])
+    if not change["channel"] or "encryption" in change["channel"]:
+        return f"{a['text']}{ARROW}{b['text']}"
+    facts = [
+        f"{k.replace('_', ' ').replace('tls', 'TLS')} {_fact(one)}{ARROW}{_fact(two)}"
+        for k, (one, two) in change["channel"].items()
+    ]
+    return "delivered; " + ", ".join(facts)
+
+
+def _fact(value: Any) -> str:
+    return {True: "yes", False: "no", None: "not seen"}[value] if value in (True, False, None) else str(value)
+
+
+def _notes(change: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if change["surprise"] == "newly":
+        notes.append(f"now a surprise: expected {change['b']['expected']}")
+    elif change["surprise"]:
+        notes.append("no longer a surprise")
+    elif (change["b"] or change["a"])["surprise"]:
+        still = "still a surprise" if change["a"] and change["b"] else "a surprise"
+        notes.append(f"{still}: expected {(change['b'] or change['a'])['expected']}")
+    for name, side in (("A", change["a"]), ("B", change["b"])):
+        notes += [f"{name}: {doubt}" for doubt in (side or {}).get("doubts", ())]
+    return tuple(notes)
+
+
+def _row(cell: Mapping[str, Any]) -> Row:
+    return Row(cell["phase"], cell["sender"], cell["receiver"], cell["exchange"])
+
+
+def _side(side: Mapping[str, Any]) -> str:
+    started = f", {str(side['started'])[:16].replace('T', ' ')}" if side.get("started") else ""
+    cut = "" if side["complete"] else ", cut short"
+    return f"{side['run']} (scenario {side['scenario']}, timers {side['timers']}{started}{cut})"
+
+
+def _difference(d: Mapping[str, Any]) -> str:
+    if isinstance(d["a"], list):
+        parts = [f"{side}: {', '.join(map(str, d[key]))}" for side, key in (("A", "a"), ("B", "b")) if d[key]]
+        return f"{d['what']}: {'; '.join(parts)}"
+    whom = d.get("domains", [])
+    of = f" of {whom[0]}" if len(whom) == 1 else f" of {len(whom)} servers" if whom else ""
+    named = {
+        "isolated": {True: "every pair alone", False: "in the mesh"},
+        "kept": {True: "earlier, by the rules of then", False: "now"},
+    }.get(d["what"], {})
+    what = {"isolated": "measured", "kept": "judged", "testbed": "testbed (its revision)"}.get(d["what"], d["what"])
+    return f"{what}{of}: {named.get(d['a'], d['a'])}{ARROW}{named.get(d['b'], d['b'])}"
+
+
+# --- a run and its known failures -------------------------------------------------------------------------------------
+
+
+NOUNS = {
+    "unknown": ("unknown failure", "unknown failures"),
+    "changed": ("known cell that fails otherwise", "known cells that fail otherwise"),
+    "expired": ("expired entry", "expired entries"),
+    "passing": ("known failure that is as expected now", "known failures that are as expected now"),
+}
+"""What makes a run differ from its baseline, by key of the document."""
+
+
+def _of_baseline(doc: Document) -> Sheet:
+    known = sum(len(e["cells"]) for e in doc["known"])
+    remedy = "take the entry out, or set `may_pass: true` if it comes and goes"
+    parts: dict[str, tuple[str, str, tuple[Group, ...]]] = {
+        "unknown": ("Unknown failures: no entry speaks of them", "worse", _alike(doc["unknown"], _surprise)),
+        "changed": ("Known cells that fail otherwise", "worse", _alike(doc["changed"], _otherwise)),
+        "expired": ("Expired entries: they accept nothing", "worse", _entries(doc["expired"])),
+        "passing": (
+            f"Known failures that are as expected now: {remedy}",
+            "worse" if doc["strict"] else "other",
+            _entries(doc["passing"]),
+        ),
+        "undecided": ("Could not tell", "unknown", _alike(doc["undecided"], lambda c: str(c["text"]))),
+        "unmatched": ("Entries that match no cell of this run", "other", _entries(doc["unmatched"])),
+        "known": (f"Known failures in {words.count(known, 'cell')}", "known", _entries(doc["known"], rows=False)),
+    }
+    sections = {key: Section(*part) for key, part in parts.items() if part[2]}
+    if doc["status"] == 1:
+        said = [
+            words.count(len(doc[key]) if key == "expired" else section.count, *NOUNS[key])
+            for key, section in sections.items()
+            if section.tone == "worse"
+        ]
+        verdict = f"Not as the baseline says: {words.listing(said)}."
+    elif doc["status"] == 3:
+        verdict = "No failure beyond the known ones was seen, but the testbed could not tell all."
+    else:
+        verdict = "No failure beyond the known ones." if known else "No failure, and none is known."
+    a = doc["a"]
+    origin = f", accepted from {words.listing(a['runs'])}" if a["runs"] else ""
+    return Sheet(
+        title=f"{doc['b']['run']} against {a['file']}",
+        sides=(("A", f"{a['file']} ({words.count(a['entries'], 'entry', 'entries')}{origin})"), ("B", _side(doc["b"]))),
+        differences=tuple(map(_difference, doc["differences"])),
+        sections=tuple(sections.values()),
+        verdict=verdict,
+        tone={0: "better", 1: "worse", 3: "unknown"}[doc["status"]],
+    )
+
+
+def _alike(cells: Iterable[Mapping[str, Any]], head: Callable[[Mapping[str, Any]], str]) -> tuple[Group, ...]:
+    """Cells of which the same is to be said, together."""
+    groups: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
+    for cell in cells:
+        groups.setdefault((head(cell), tuple(cell["doubts"])), []).append(_row(cell))
+    return tuple(Group(*key, tuple(rows)) for key, rows in groups.items())
+
+
+def _surprise(cell: Mapping[str, Any]) -> str:
+    return f"{cell['text']}; expected {cell['expected']}"
+
+
+def _otherwise(cell: Mapping[str, Any]) -> str:
+    return f"{_surprise(cell)}; {_place(cell['entry'])} accepts {cell['entry']['failure']}"
+
+
+def _entries(entries: Iterable[Mapping[str, Any]], *, rows: bool = True) -> tuple[Group, ...]:
+    return tuple(Group(_entry(e), _words(e), tuple(map(_row, e.get("cells", ()))) if rows else ()) for e in entries)
+
+
+def _place(entry: Mapping[str, Any]) -> str:
+    return f"{entry['file']}:{entry['line']}"
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    until = f", until {entry['expires']}" if entry["expires"] else ""
+    return f"{_place(entry)}: {_where(entry['where'])}: {entry['failure']}{until}"
+
+
+def _words(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(entry[k]) for k in ("reason", "link") if entry[k])
+
+
+def _where(where: Mapping[str, Any]) -> str:
+    """A selector in one line: ``before: name@release encrypted → any``"""
+
+    def text(value: Any) -> str:
+        return "|".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    sides = [", ".join(map(text, (where.get(side) or {}).values())) or "any" for side in ("sender", "receiver")]
+    own = " ".join(text(where[k]) for k in ("phase", "exchange") if k in where)
+    return (f"{own}: " if own else "") + ARROW.join(sides)
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def render_text(doc: Document, *, colour: bool, width: int) -> str:
+    """For a terminal; the verdict stands last, where it stays on the screen. ``colour`` adds colour sequences."""
+
+    def paint(text: str, tone: str) -> str:
+        return f"\x1b[{SGR[tone]}m{text}\x1b[0m" if colour and tone else text
+
+    wrap = functools.partial(textwrap.wrap, width=width, break_on_hyphens=False, break_long_words=False)
+    s = sheet(doc)
+    out = [f"{name}  {text}" for name, text in s.sides]
+    if s.differences:
+        out += ["", paint("Not the same subject on both sides:", "other")]
+        out += [line for d in s.differences for line in wrap(d, initial_indent="  ", subsequent_indent="    ")]
+    exchanges = len({row.exchange for section in s.sections for g in section.groups for row in g.rows}) > 1
+    for section in s.sections:
+        out += ["", paint(f"{MARKS[section.tone]} {section.title} ({section.count:,})", section.tone)]
+        for g in section.groups:
+            lines = wrap(g.head, initial_indent="  ", subsequent_indent="    ")
+            lines += [x for n in g.notes for x in wrap(n, initial_indent="    ", subsequent_indent="    ")]
+            out += lines + _table(g.rows, exchanges, MOST_ROWS if section.tone in ("worse", "unknown") else FEW_ROWS)
+    if s.counts:
+        out += ["", " · ".join(paint(f"{n:,} {what}", tone if n else "") for what, n, tone in s.counts)]
+    out += ["", paint(s.verdict, s.tone)]
+    return "\n".join(out) + "\n"
+
+
+def _table(rows: tuple[Row, ...], exchanges: bool, most: int) -> list[str]:
+    shown = rows[:most]
+    if not shown:
+        return []
+    phase, sender = max(len(r.phase) for r in shown), max(len(r.sender) for r in shown)
+    lines = [
+        f"      {r.phase:<{phase}}  {r.sender:<{sender}}{ARROW}{r.receiver}" + (f"  {r.exchange}" if exchanges else "")
+        for r in shown
+    ]
+    return lines + ([f"      … and {len(rows) - most:,} more"] if len(rows) > most else [])
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def render_markdown(doc: Document) -> str:
+    """For a comment at a change: the verdict first, long lists folded."""
+    s = sheet(doc)
+    out = [f"### {_md(s.title)}", "", f"**{_md(s.verdict)}**", ""]
+    if s.counts:
+        out += [" · ".join(f"{n:,} {what}" for what, n, _ in s.counts), ""]
+    out += [f"- {name}: {_md(text)}" for name, text in s.sides]
+    if s.differences:
+        out += ["", "Not the same subject on both sides:", "", *(f"- {_md(d)}" for d in s.differences)]
+    for section in s.sections:
+        out += ["", f"#### {_md(section.title)} ({section.count:,})", ""]
+        for g in section.groups:
+            head = f"{_md(g.head)}" + "".join(f"<br>{_md(n)}" for n in g.notes)
+            rows = [f"| {_md(r.phase)} | {_md(r.sender)} | {_md(r.receiver)} | {_md(r.exchange)} |" for r in g.rows]
+            if not rows:
+                out.append(f"- {head}")
+                continue
+            table = ["", "| phase | sender | receiver | exchange |", "| --- | --- | --- | --- |", *rows, ""]
+            if len(rows) > MOST_ROWS:
+                out += [f"<details><summary>{head} ({len(rows):,})</summary>", *table, "</details>", ""]
+            else:
+                out += [head, *table]
+    lines = [line for line, after in zip(out, [*out[1:], ""], strict=True) if line or after]  # one empty line is enough
+    return "\n".join(lines) + "\n"
+
+
+def _md(text: str) -> str:
+    escaped = html.escape(text, quote=False)
+    for char in "\\`*_|[]":
+        escaped = escaped.replace(char, "\\" + char)
+    return escaped
