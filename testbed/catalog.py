@@ -9,8 +9,8 @@ import functools
 import hashlib
 import re
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.model import CAUSES, Implementation, InputError, Policy, Server, Settings
-from testbed.policy import DIMENSIONS, Side, changed, cipher_string, tls_range, value_of
+from testbed.policy import DIMENSIONS, PRESETS, Side, changed, cipher_string, tls_range, value_of
 from testbed.yamlfile import Document, did_you_mean
 
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "images"
@@ -91,9 +91,14 @@ class ImageFile(_Strict):
     dialback_over_verified: bool = Field(
         False, description="with authentication `external`, dialback is still taken from a peer whose certificate verified"
     )
-    verifies: list[Literal["chain", "name"]] = Field(
+    verifies: list[Literal["chain", "name", "purpose"]] = Field(
         ["chain", "name"],
-        description="what is looked at where a certificate must verify; RFC 6120 §13.7.2 demands both",
+        description="what is looked at where a certificate must verify; RFC 6120 §13.7.2 demands chain and name",
+    )
+    crosstalk: dict[str, list[str]] = Field(
+        {},
+        description="dimension -> values under which streams of one process disturb each other: what such a server does with a "
+        "peer in a mesh is not what it does with that peer alone, so its pairs are measured alone as well",
     )
     features: dict[str, dict[str, FeatureNote | list[FeatureNote]]] = {}
     quirks: list[Quirk] = []
@@ -128,13 +133,39 @@ class LogsFile(_Strict):
     reasons: list[LogReason] = []
 
 
+OWN_DOMAIN = "TESTBED_DOMAIN"
+"""Stands for the server's domain in a configuration that a user gave."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A release that a user gave: software, a configuration, or both; for the rest it is like a release of the folder."""
+
+    like: str
+    """The release whose templates and features hold."""
+    source: tuple[str, ...] = ()
+    """The options that gave it, as they were written."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """File in /etc/testbed -> text that takes its template's place. With any, the policy is the user's own."""
+    unknown: str | None = None
+    """Why nothing can be expected of a server with these files; None if what it does was found out."""
+
+
 @dataclass(frozen=True)
 class Image:
-    """One implementation's folder, read and checked."""
+    """One implementation's folder, read and checked, and the releases of it that a user gave."""
 
     folder: Path
     spec: ImageFile
     logs: LogsFile
+    given: Mapping[str, Given] = field(default_factory=dict)
+    outside: bool = False
+    """The user's own folder, not one of ``images/``."""
+
+    def with_given(self, release: str, given: Given) -> Image:
+        """The same with one release more (or with what was found out about it)."""
+        releases = {**self.spec.releases, release: self.spec.releases[given.like]}
+        return replace(self, spec=self.spec.model_copy(update={"releases": releases}), given={**self.given, release: given})
 
     @property
     def name(self) -> str:
@@ -143,6 +174,10 @@ class Image:
 
     def notes(self, policy: Policy, release: str) -> Iterator[tuple[str, str, FeatureNote]]:
         """What image.yaml says of the values of ``policy`` on a release: dimension, value, note."""
+        if given := self.given.get(release):
+            if given.files:
+                return  # of a user's own configuration image.yaml says nothing
+            release = given.like
         values = {d.name: value_of(policy, d.name) for d in DIMENSIONS}
         for dimension, value in values.items():
             entry = self.spec.features.get(dimension, {}).get(value or "")
@@ -163,13 +198,21 @@ class Image:
         changes = {dimension: note.acts_as for dimension, _, note in self.notes(policy, release) if note.acts_as}
         return changed(policy, changes) if changes else policy
 
+    def crosstalks(self, policy: Policy) -> bool:
+        """Whether streams of a server with ``policy`` disturb each other."""
+        return any(value_of(policy, dimension) in values for dimension, values in self.spec.crosstalk.items())
+
     def digest(self) -> str:
         """Changes when any file of the folder does: an image is rebuilt when its label differs."""
         return folder_digest(self.folder)
 
     def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool) -> dict[str, bytes]:
         """The files of ``/etc/testbed`` that come from templates. Raises InputError if a template is wrong."""
-        policy, release = settings.policy, server.implementation.release
+        given = self.given.get(server.implementation.release)
+        own = given.files if given else {}
+        # what a user's own configuration lacks of several files is rendered as for a server that demands nothing
+        policy = PRESETS["opportunistic"] if own else settings.policy
+        release = given.like if given else server.implementation.release
         low, high = tls_range(policy)
         variables: dict[str, Any] = {
             "domain": server.domain,
@@ -188,6 +231,8 @@ class Image:
         environment = _environment(self.folder)
         files = {"openssl.cnf": openssl_config(low if policy.tls_min else None, high if high != "1.3" else None)}
         for template, target in self.spec.config.items():
+            if target in own:
+                continue
             try:
                 files[target] = environment.get_template(template).render(variables).encode()
             except jinja2.TemplateError as error:
@@ -196,7 +241,7 @@ class Image:
                 lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
                 line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
                 raise InputError(f"template error: {error}", file=place, line=line) from None
-        return files
+        return files | {target: text.replace(OWN_DOMAIN, server.domain).encode() for target, text in own.items()}
 
 
 @functools.cache
@@ -237,6 +282,24 @@ class Catalog:
         """The folder of an implementation; KeyError if there is none."""
         return self.images[implementation.name]
 
+    def given(self, implementation: Implementation) -> Given | None:
+        """What a user gave for this release; None for one of the folder's own."""
+        return self.images[implementation.name].given.get(implementation.release)
+
+    def mine(self, implementation: Implementation) -> bool:
+        """Whether the user gave the release or the whole folder."""
+        return self.images[implementation.name].outside or self.given(implementation) is not None
+
+    def unknown(self, implementation: Implementation) -> str | None:
+        """Why nothing can be expected of a server of this release; None where something can."""
+        given = self.given(implementation)
+        return given.unknown if given else None
+
+    def with_given(self, implementation: Implementation, given: Given) -> Catalog:
+        """The same with a release that a user gave."""
+        image = self.images[implementation.name].with_given(implementation.release, given)
+        return Catalog({**self.images, implementation.name: image})
+
     def resolve(self, text: str) -> list[Implementation]:
         """The Implementations that ``text`` names.
 
@@ -270,8 +333,11 @@ class Catalog:
         )
 
 
-def load(root: Path = DEFAULT_ROOT) -> Catalog:
-    """Read every implementation under ``root``. Raises InputError for a folder that lacks a file or says something wrong."""
+def load(root: Path = DEFAULT_ROOT, *, extra: Sequence[Path] = ()) -> Catalog:
+    """Read every implementation under ``root``, and the folders of ``extra``, which are a user's own.
+
+    Raises InputError for a folder that lacks a file or says something wrong, and where two have one name.
+    """
     if not root.is_dir():
         raise InputError("no such folder of images", file=str(root))
     images = {}
@@ -282,6 +348,17 @@ def load(root: Path = DEFAULT_ROOT) -> Catalog:
         raise InputError(
             "no implementation in this folder", file=str(root), hint="each implementation is a folder with an image.yaml"
         )
+    for folder in (f.resolve() for f in extra):
+        if not folder.is_dir():
+            raise InputError("no such folder", file=str(folder), hint="--server takes a folder like those of images/")
+        if folder.name in images:
+            raise InputError(
+                f"there is an implementation `{folder.name}` already, in {images[folder.name].folder}",
+                file=str(folder),
+                value=folder.name,
+                hint="give the folder, and `implementation:` in its image.yaml, another name",
+            )
+        images[folder.name] = replace(load_image(folder), outside=True)
     return Catalog(images)
 
 

@@ -22,6 +22,7 @@ KEY_BITS = 2048
 
 XMPP_ADDR = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5")
 """id-on-xmppAddr, RFC 6120 §13.7.1.4."""
+PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Profile:
     """Not before and not after, in days from the moment of issue."""
     xmpp_addr: bool = False
     """Also id-on-xmppAddr (RFC 6120 §13.7.1.4), which public authorities do not issue, and which one server crashes on."""
+    purposes: tuple[str, ...] = ("server", "client")
+    """The extended key usage (RFC 5280 §4.2.1.12). Both: a server is a TLS client when it initiates a stream (XEP-0178 §3)."""
 
 
 PROFILES: dict[str, Profile] = {
@@ -54,8 +57,22 @@ PROFILES: dict[str, Profile] = {
             "ca",
             days=(-120, -30),
         ),
+        Profile(
+            "not-yet-valid",
+            "issued by the trusted CA, valid from thirty days hence",
+            "certificate-not-yet-valid",
+            "ca",
+            days=(30, 120),
+        ),
         Profile("wrong-host", "issued by the trusted CA for another domain", "certificate-wrong-host", "ca", names="other"),
         Profile("untrusted-ca", "issued by a CA that nobody trusts, which it sends along", "certificate-untrusted", "other"),
+        Profile(
+            "server-only",
+            "as `ca`, without the client purpose, as public authorities issue it from 2026: defective where its server initiates",
+            "certificate-purpose",
+            "ca",
+            purposes=("server",),
+        ),
     )
 }
 
@@ -140,10 +157,7 @@ class Pki:
             .add_extension(x509.SubjectAlternativeName(_names(name, profile.xmpp_addr)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
-            # both purposes: a server is a TLS client too when it initiates a stream (XEP-0178 §3)
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-            )
+            .add_extension(x509.ExtendedKeyUsage([PURPOSES[p] for p in profile.purposes]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
         if authority:

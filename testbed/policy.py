@@ -72,6 +72,9 @@ PRESET_MEANING: dict[str, str] = {
     "authenticated": "TLS and a certificate that verifies; no fallback",
 }
 
+OWN = Policy("own", Encryption.OFFERED, Authentication.EITHER)
+"""The policy of a configuration that a user gave: no rung of the ladder. Its dimensions say nothing until they were found out."""
+
 
 def make_policy(preset: str, changes: dict[str, str]) -> Policy:
     """The preset with some dimensions changed, named after what differs from it.
@@ -154,6 +157,14 @@ def cipher_string(policy: Policy) -> str | None:
 
 # --- expectations -----------------------------------------------------------------------------------------------------
 
+CLIENT_ONLY = ("certificate-purpose",)
+"""Defects of a certificate that count only where its holder is the TLS client, that is, where it initiates the stream."""
+
+
+def defect_as(role: str, defect: str | None) -> str | None:
+    """A certificate's defect, as far as it is one in the role of TLS ``client`` or ``server``."""
+    return None if role == "server" and defect in CLIENT_ONLY else defect
+
 
 @dataclass(frozen=True)
 class Side:
@@ -161,7 +172,7 @@ class Side:
 
     policy: Policy
     certificate_defect: str | None
-    """The cause that a strict peer would name (`certificate-expired`), or None for a certificate that verifies."""
+    """The cause that a strict peer would name (`certificate-expired`), or None for a certificate that verifies in both roles."""
     mechanisms: tuple[str, ...]
     """What the software has at all."""
     dialback_over_verified: bool
@@ -177,9 +188,15 @@ class Side:
         """True if this side speaks dialback with a peer whose certificate is beyond reproach."""
         return "dialback" in self.mechanisms and (not self.demands_certificate or self.dialback_over_verified)
 
-    def takes_dialback(self, peer: Side) -> bool:
-        """True if this side speaks dialback with ``peer`` on an encrypted stream between the two."""
-        return self.has_dialback and not (self.demands_certificate and peer.certificate_defect)
+    @property
+    def defect_as_client(self) -> str | None:
+        """What a strict receiver finds wrong with the certificate of this side as the initiator."""
+        return defect_as("client", self.certificate_defect)
+
+    @property
+    def defect_as_server(self) -> str | None:
+        """What a strict initiator finds wrong with the certificate of this side as the receiver."""
+        return defect_as("server", self.certificate_defect)
 
     @property
     def speaks_external(self) -> bool:
@@ -204,7 +221,13 @@ def _no_tls(a: Side, b: Side) -> bool:
 
 
 def _dialback(a: Side, b: Side) -> bool:
-    return a.takes_dialback(b) and b.takes_dialback(a)
+    refused = (a.demands_certificate and b.defect_as_server) or (b.demands_certificate and a.defect_as_client)
+    return a.has_dialback and b.has_dialback and not refused
+
+
+def _nothing_in_common(a: Side, b: Side) -> str:
+    """The exact word: the sender's dialback is not taken, or the receiver offers nothing that the sender has."""
+    return "dialback-refused" if a.has_dialback and not b.has_dialback else "no-authentication-mechanism"
 
 
 def _no_common_version(a: Side, b: Side) -> bool:
@@ -246,7 +269,7 @@ RULES: tuple[Rule, ...] = (
         _no_tls,
         Outcome.BOUNCED,
         None,
-        "no-authentication-mechanism",
+        _nothing_in_common,
         "RFC 6120 §13.7.1, XEP-0178 §3: EXTERNAL needs a certificate, hence TLS; without dialback nothing is left",
     ),
     Rule(
@@ -267,10 +290,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "the sender demands a certificate that verifies, and the receiver's does not",
-        lambda a, b: a.demands_certificate and b.certificate_defect is not None,
+        lambda a, b: a.demands_certificate and b.defect_as_server is not None,
         Outcome.BOUNCED,
         "tls",
-        lambda _, b: b.certificate_defect or "",
+        lambda _, b: b.defect_as_server or "",
         "RFC 6120 §13.7.2: the initiating entity must validate; RFC 7590 §3.4; RFC 9525 §6",
     ),
     Rule(
@@ -278,20 +301,20 @@ RULES: tuple[Rule, ...] = (
         lambda a, b: not (a.has_dialback and b.has_dialback) and not (a.speaks_external and b.speaks_external),
         Outcome.BOUNCED,
         "tls",
-        "no-authentication-mechanism",
+        _nothing_in_common,
         "RFC 6120 §6.3.3: a mechanism that both support is needed; one side takes no dialback (XEP-0220), one has no EXTERNAL",
     ),
     Rule(
         "the receiver demands a certificate that verifies, and the sender's does not",
-        lambda a, b: b.demands_certificate and a.certificate_defect is not None,
+        lambda a, b: b.demands_certificate and a.defect_as_client is not None,
         Outcome.BOUNCED,
         "tls",
-        lambda a, _: a.certificate_defect or "",
-        "RFC 6120 §13.7.2; XEP-0178 §3: the receiving entity refuses; RFC 7590 §3.4",
+        lambda a, _: a.defect_as_client or "",
+        "RFC 6120 §13.7.2; XEP-0178 §3: the receiving entity refuses; RFC 7590 §3.4; RFC 5280 §4.2.1.12 for the purpose",
     ),
     Rule(
         "both speak EXTERNAL and the sender's certificate verifies",
-        lambda a, b: a.speaks_external and b.speaks_external and a.certificate_defect is None,
+        lambda a, b: a.speaks_external and b.speaks_external and a.defect_as_client is None,
         Outcome.DELIVERED,
         "tls",
         None,
@@ -310,7 +333,7 @@ RULES: tuple[Rule, ...] = (
         lambda *_: True,
         Outcome.BOUNCED,
         "tls",
-        "no-authentication-mechanism",
+        _nothing_in_common,
         "RFC 6120 §6.3.3: a mechanism that both support is needed; XEP-0220 is refused or missing on one side",
     ),
 )

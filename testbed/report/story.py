@@ -58,8 +58,8 @@ def _phase(record: Record, verdicts: dict[str, Any], cell: dict[str, Any]) -> It
     yield f"  verdict  {cell['outcome']}" + (f" over {channel}" if channel else "")
     if cell["cause"]:
         source = cell.get("cause_from", "")
-        fault = cell["fault"] or "nobody: both are within their policy"
-        yield f"  cause    {cell['cause']} (named by: {source}); would have to change: {fault}"
+        fault = f"; would have to change: {cell['fault']}" if cell["fault"] else ""
+        yield f"  cause    {cell['cause']} (named by: {source}){fault}"
     yield f"  because  {cell['explanation']}"
     surprise = "  ← A SURPRISE" if cell["surprise"] else ""
     yield f"  expected {cell['expected']['outcome']}: {cell['expected']['because']}{surprise}"

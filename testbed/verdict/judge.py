@@ -1,15 +1,15 @@
 """Goes through every planned cell and says outcome, channel, cause, fault, expectation. Pure.
 
-Where a pair was measured alone as well, that attempt decides: the mesh is an instrument, and a pair's own answer is the truth.
+What a cell means, and which of its attempts decides, stands in `weigh`; the cause of a failure is found by `rules`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 from testbed.model import (
-    CAUSES,
     SCHEMA,
     Cell,
     Channel,
@@ -22,12 +22,20 @@ from testbed.model import (
 from testbed.policy import Side, expect, policy_of
 from testbed.store import Record, planned_cells
 from testbed.verdict.evidence import Attempt, Evidence, Numbered
+from testbed.verdict.explain import explain
 from testbed.verdict.rules import Case, cause_of, fault_of
+from testbed.verdict.weigh import Weighed, weigh
 
 SLACK = 0.05
 """Seconds by which client and capture may differ: both read one clock, at different ends of their queues."""
 AFTERMATH = 0.25
-"""Seconds after the sender was told within which a log may still say why: buffers are written late on a loaded machine."""
+"""Seconds after the sender was told within which a stream may still begin that belongs to the cell."""
+WRITTEN_LATE = 2.0
+"""Seconds after the sender was told within which a log may still say why: lines are stamped late on a loaded machine."""
+LONGEST = 30.0
+"""Seconds after which an attempt without an answer no longer counts as going on."""
+MOST_PARTIES = 3
+"""Third parties that are named for one cell."""
 SHOWN_SETTINGS = ("policy", "certificate", "dimensions", "unsupported")
 
 
@@ -43,12 +51,19 @@ def judge(record: Record) -> dict[str, Any]:
         "title": manifest["title"],
         "started": manifest["started"],
         "timers": manifest["timers"],
+        "seed": manifest.get("seed"),
+        "revision": manifest.get("revision"),
+        "machine": manifest.get("machine"),
         "isolated": manifest["isolated"],
         "complete": record.complete,
         "servers": [court.server(s) for s in manifest["servers"]],
         "phases": [
             {"name": p["name"], "settings": {d: {k: s[k] for k in SHOWN_SETTINGS} for d, s in p["settings"].items()}}
             for p in manifest["phases"]
+        ],
+        "controls": [
+            {"phase": o.phase, "when": o.data["when"], "ok": o.data["ok"], "reason": o.data.get("reason")}
+            for _, o in court.evidence.controls
         ],
         "storms": [{"phase": p, "epoch": e, **s} for (p, e), storms in court.evidence.storms.items() for s in storms],
         "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == "timing"), {}),
@@ -59,13 +74,21 @@ def judge(record: Record) -> dict[str, Any]:
 def exit_status(verdicts: dict[str, Any]) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
-    It could not tell where a cell is inconclusive, or delivered over a channel that the wire did not show. An image that cannot
-    be had is said, but sinks no run.
+    It could not tell where the control pair did not get through, a cell is inconclusive, or delivered over a channel that the
+    wire did not show. An image that cannot be had is said, but sinks no run.
     """
     cells = verdicts["cells"]
-    cannot = [c for c in cells if c["outcome"] == "inconclusive" and c["cause"] != "image-unavailable"]
+    # What differs from attempt to attempt under the same conditions is the servers' own: a surprise, no failure to tell.
+    cannot = [c for c in cells if c["outcome"] == "inconclusive" and c["cause"] not in ("image-unavailable", "unstable")]
     unseen = [c for c in cells if c["outcome"] == "delivered" and c["channel"]["encryption"] is None]
-    if not verdicts["complete"] or cannot or unseen or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells):
+    failed = [c for c in verdicts.get("controls", []) if not c["ok"]]
+    if (
+        not verdicts["complete"]
+        or failed
+        or cannot
+        or unseen
+        or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells)
+    ):
         return 3
     return 1 if any(c["surprise"] for c in cells) else 0
 
@@ -87,13 +110,16 @@ class Court:
     def server(self, planned: dict[str, Any]) -> dict[str, Any]:
         """A server as JSON, with the version that its running package stated."""
         shown = {k: planned[k] for k in ("domain", "implementation", "release", "title", "index", "unavailable")}
-        return shown | {"version": self.evidence.versions.get((planned["implementation"], planned["release"]))}
+        shown["version"] = self.evidence.versions.get((planned["implementation"], planned["release"]))
+        return shown | ({"mine": True} if planned.get("mine") else {})
 
     def expectation(self, cell: Cell) -> Expectation:
-        """What ought to happen."""
+        """What ought to happen; `inconclusive` where a side's configuration is the user's own and not known well enough."""
         sides = []
         for domain in (cell.sender, cell.receiver):
             settings, server = self.settings[cell.phase][domain], self.servers[domain]
+            if unknown := settings.get("unknown"):
+                return Expectation(Outcome.INCONCLUSIVE, f"of {domain} nothing can be expected: {unknown}")
             policy = policy_of(settings["policy"], settings["effective"])
             sides.append(Side(policy, settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"]))
         return expect(sides[0], sides[1])
@@ -107,13 +133,21 @@ class Court:
         if not attempts:
             word, text = self.why_not_measured(cell)
             return self.cannot_say(cell, expected, word, text)
-        # Alone before mesh. A pair is measured alone because the mesh's answer was doubted: if that attempt says nothing, nothing
-        # is known, and the doubted answer does not count instead.
-        deciding = sorted(attempts, key=lambda a: a.epoch != "mesh")[-1]
-        if reason := self.testbed_failed(deciding, cell):
+        weighed = weigh(attempts, lambda a: None if self.testbed_failed(a, cell) else outcome_of(a))
+        deciding, outcome = weighed.deciding, weighed.outcome
+        if outcome is None:
+            if weighed.flaky:
+                self.extra[cell.id]["flaky"] = list(weighed.flaky)
+                text = f"attempts under the same conditions came out differently: {', '.join(weighed.flaky)}"
+                return replace(
+                    self.cannot_say(cell, expected, "unstable", text, len(attempts)),
+                    fault=None,
+                    surprise=True,
+                    evidence=self.references(cell, deciding),
+                )
+            reason = self.testbed_failed(deciding, cell) or "nothing was seen"
             return self.cannot_say(cell, expected, "testbed", reason, len(attempts))
-        self.note_disagreement(cell, attempts, deciding)
-        outcome = outcome_of(deciding)
+        self.note_circumstances(cell, weighed)
         channel, cause, fault = Channel(), None, None
         if outcome is Outcome.DELIVERED:
             channel = self.channel(cell, deciding)
@@ -123,8 +157,9 @@ class Court:
             fault = fault_of(cause, case)
         ended = deciding.received or deciding.bounced
         surprise = not agrees(outcome, channel, expected)
-        if surprise:
-            self.extra[cell.id]["confirmed"] = deciding.epoch != "mesh"
+        doubted = (cell.phase, frozenset((cell.sender, cell.receiver))) in self.evidence.unconfirmed
+        if surprise or doubted or outcome is not Outcome.DELIVERED:
+            self.extra[cell.id]["confirmed"] = weighed.alone if surprise or doubted else weighed.agreeing > 1
         return Verdict(
             cell=cell,
             outcome=outcome,
@@ -188,17 +223,37 @@ class Court:
             return f"nothing came, and the client at {' and '.join(dead)} was not proven alive afterwards"
         return None
 
-    def note_disagreement(self, cell: Cell, attempts: list[Attempt], deciding: Attempt) -> None:
-        """The mesh saw something else than the pair alone: third parties, and so said."""
-        mesh = next((a for a in attempts if a.epoch == "mesh"), None)
-        if mesh is None or mesh is deciding:
-            return
-        seen = None if self.testbed_failed(mesh, cell) else outcome_of(mesh)
-        if seen is not outcome_of(deciding):
+    def note_circumstances(self, cell: Cell, weighed: Weighed) -> None:
+        """That the outcome depends on the order, or that third parties made another one of it in the mesh."""
+        if weighed.history:
+            self.extra[cell.id]["history_dependent"] = weighed.history
+        if weighed.disturbed and weighed.mesh and weighed.outcome:
             self.extra[cell.id]["interference"] = {
-                "mesh": seen.value if seen else "inconclusive",
-                "alone": outcome_of(deciding).value,
+                "mesh": weighed.mesh.value,
+                "alone": weighed.outcome.value,
+                "by": self.third_parties(cell, weighed.disturbed),
             }
+
+    def third_parties(self, cell: Cell, attempt: Attempt) -> list[dict[str, str]]:
+        """Whose broken streams with one of the two were open while the mesh's attempt went on; storms first."""
+        ends = {cell.sender, cell.receiver}
+        found = {
+            (s["sender"], s["receiver"]): "connection attempts without a pause, cut by the gate"
+            for s in self.evidence.storms.get((cell.phase, attempt.epoch), [])
+            if len(ends & {s["sender"], s["receiver"]}) == 1
+        }
+        end = min(attempt.end, attempt.started + LONGEST)
+        for o in self.evidence.others(cell, attempt.epoch, attempt.started - SLACK, end + SLACK):
+            if o.data.get("alerts"):
+                why = f"a TLS alert at that time: {', '.join(a.partition(':')[2] for a in o.data['alerts'])}"
+            elif o.data.get("offered_versions") and not o.data.get("server_hello"):
+                why = "a TLS handshake that ended at the ClientHello at that time"
+            elif o.data.get("server_hello") and o.data.get("reset_by"):
+                why = "a TLS stream that was reset at that time"
+            else:
+                continue
+            found.setdefault((o.data["sender"], o.data["receiver"]), why)
+        return [{"sender": a, "receiver": b, "because": why} for (a, b), why in list(found.items())[:MOST_PARTIES]]
 
     # --- channel ---
 
@@ -256,10 +311,11 @@ class Court:
     def case(self, cell: Cell, attempt: Attempt) -> Case:
         """The evidence of a failed cell, for the rules."""
         e, epoch = self.evidence, attempt.epoch
-        # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of.
-        latest = attempt.end + AFTERMATH
+        # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of. What a log
+        # says of this direction is another matter: it is written late, and a retry fails for the same cause.
+        soon, late = attempt.end + AFTERMATH, attempt.end + WRITTEN_LATE
 
-        def until(found: list[Numbered]) -> list[Observation]:
+        def until(found: list[Numbered], latest: float = soon) -> list[Observation]:
             return [o for _, o in found if o.time <= latest]
 
         return Case(
@@ -267,18 +323,16 @@ class Court:
             receiver=self.settings[cell.phase][cell.receiver],
             streams=until(e.streams(cell, epoch)),
             back=until(e.streams(cell, epoch, back=True)),
-            sender_log=until(e.said(cell, epoch, by=cell.sender, direction="out")),
-            receiver_log=until(e.said(cell, epoch, by=cell.receiver, direction="in")),
+            sender_log=until(e.said(cell, epoch, by=cell.sender, direction="out"), late),
+            receiver_log=until(e.said(cell, epoch, by=cell.receiver, direction="in"), late),
             back_log=until(
                 e.said(cell, epoch, by=cell.receiver, direction="out") + e.said(cell, epoch, by=cell.sender, direction="in")
             ),
             error=attempt.error,
-            mechanisms=(tuple(self.servers[cell.sender]["mechanisms"]), tuple(self.servers[cell.receiver]["mechanisms"])),
             verifies=tuple(tuple(self.servers[d].get("verifies", ("chain", "name"))) for d in (cell.sender, cell.receiver)),
-            dialback_over_verified=(
-                self.servers[cell.sender]["dialback_over_verified"],
-                self.servers[cell.receiver]["dialback_over_verified"],
-            ),
+            began=attempt.started,
+            ended=attempt.end,
+            dissected=self.record.complete or (cell.phase, epoch) in e.dissected,
         )
 
     def explain(self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None) -> str:
@@ -291,13 +345,8 @@ class Court:
                 channel.authentication or "", ""
             )
             return f"delivered {over}{proven}"
-        told = "the sender was told" if outcome is Outcome.BOUNCED else "nobody was told"
-        what = CAUSES.get(cause or "unknown", cause or "")
-        role, domain = ("receiver", cell.receiver) if fault is Fault.RECEIVER else ("sender", cell.sender)
-        server = self.servers[domain]
-        remedies = self.record.manifest.get("remedies", {}).get(server["implementation"], [])
-        remedy = next((r["text"] for r in remedies if r["cause"] == cause and r["as"] == role), None)
-        return f"{what} ({told})" + (f"; remedy at the {role}, {server['title']}: {remedy}" if remedy else "")
+        remedies = self.record.manifest.get("remedies", {})
+        return explain(outcome, cause, fault, self.servers[cell.sender], self.servers[cell.receiver], remedies)
 
 
 def outcome_of(attempt: Attempt) -> Outcome:
@@ -309,6 +358,8 @@ def outcome_of(attempt: Attempt) -> Outcome:
 
 def agrees(outcome: Outcome, channel: Channel, expected: Expectation) -> bool:
     """Whether a cell is as expected; a delivery also in its encryption, where the wire showed it."""
+    if expected.outcome is Outcome.INCONCLUSIVE:
+        return True  # where nothing can be expected, nothing is a surprise
     if outcome is not expected.outcome:
         return False
     if outcome is Outcome.DELIVERED and channel.encryption and expected.encryption:

@@ -1,7 +1,8 @@
 """Cuts a golden recording out of a real run: the manifest and the observations of a few pairs, unchanged but for repetitions.
 
-    python tests/golden/cut.py RUN tests/golden/NAME SENDER,RECEIVER ...
+    python tests/golden/cut.py [--clients-only] RUN tests/golden/NAME SENDER,RECEIVER ...
 
+With --clients-only everything that wire and logs saw is left out as well: a failure that nothing explains any more.
 What verdicts do not depend on (the machine, image ids, command line, remedies of other causes) is left out, so that a recording
 stays small enough to be read. A pair is taken with both of its directions' observations, since dialback needs both.
 """
@@ -17,7 +18,8 @@ from typing import Any
 
 LEFT_OUT = ("argv", "machine", "images", "revision")
 SAME = 2
-KINDS = ("attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm")
+ABSENT = ("server-failed", "login-failed", "disconnected")
+KINDS = (*ABSENT, "attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm")
 
 
 def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[tuple[str, str]]) -> bool:
@@ -32,25 +34,33 @@ def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[t
         return (data["implementation"], data["release"]) in releases
     if record["kind"] == "run-complete":
         return True
+    if record["kind"] in ABSENT:
+        return any(data["domain"] in pair for pair in pairs)
     return frozenset((data.get("sender") or data.get("server"), data.get("receiver") or data.get("peer"))) in pairs
 
 
 def thinned(lines: Iterable[str]) -> Iterator[str]:
-    """Of what a server says again and again of one peer (a reconnecting one hundreds of times), the first few."""
-    seen: Counter[tuple[Any, ...]] = Counter()
-    for line in lines:
+    """Of what a server says again and again of one peer (a reconnecting one hundreds of times), the first and the last few."""
+
+    def key(line: str) -> tuple[Any, ...] | None:
         record = json.loads(line)
+        if record["source"] not in ("log", "wire"):
+            return None
         data = record.get("data", {})
-        if record["source"] in ("log", "wire"):
-            ends = [data.get(k) for k in ("server", "peer", "sender", "receiver", "direction", "cause", "server_hello")]
-            key = (record.get("phase"), record.get("epoch"), record["kind"], *ends)
-            seen[key] += 1
-            if seen[key] > SAME:
-                continue
-        yield line
+        ends = [data.get(k) for k in ("server", "peer", "sender", "receiver", "direction", "cause", "server_hello")]
+        return (record.get("phase"), record.get("epoch"), record["kind"], *ends)
+
+    all_lines = list(lines)
+    keys = [key(line) for line in all_lines]
+    left, seen = Counter(keys), Counter[tuple[Any, ...] | None]()
+    for line, name in zip(all_lines, keys, strict=True):
+        left[name] -= 1
+        seen[name] += 1
+        if name is None or seen[name] <= SAME or left[name] < SAME:
+            yield line
 
 
-def cut(run: Path, target: Path, wanted: list[tuple[str, str]]) -> None:
+def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only: bool = False) -> None:
     """Write manifest and observations of the ordered pairs ``wanted`` (sender, receiver) to ``target``."""
     manifest = json.loads((run / "manifest.json").read_text())
     domains = {d for pair in wanted for d in pair}
@@ -68,10 +78,14 @@ def cut(run: Path, target: Path, wanted: list[tuple[str, str]]) -> None:
     pairs = {frozenset(p) for p in wanted}
     lines = (run / "observations.jsonl").read_text().splitlines()
     kept = thinned(line for line in lines if concerns(json.loads(line), pairs, releases))
+    if clients_only:
+        kept = (line for line in kept if json.loads(line)["source"] not in ("wire", "log"))
     target.mkdir(parents=True, exist_ok=True)
     (target / "observations.jsonl").write_text("".join(f"{line}\n" for line in kept))
     (target / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":
-    cut(Path(sys.argv[1]), Path(sys.argv[2]), [(a, b) for a, _, b in (p.partition(",") for p in sys.argv[3:])])
+    arguments = [a for a in sys.argv[1:] if a != "--clients-only"]
+    pairs = [(a, b) for a, _, b in (p.partition(",") for p in arguments[2:])]
+    cut(Path(arguments[0]), Path(arguments[1]), pairs, clients_only="--clients-only" in sys.argv)

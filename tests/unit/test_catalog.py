@@ -12,6 +12,7 @@ from testbed import catalog as catalogs
 from testbed import serverlog
 from testbed.catalog import Catalog, Image, openssl_config
 from testbed.model import TLS_VERSIONS, Implementation, InputError, Policy, Server, Settings
+from testbed.pki import PROFILES
 from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
 
 CATALOG = catalogs.load()
@@ -157,3 +158,17 @@ def test_an_image_is_rebuilt_when_what_is_built_changes_and_not_otherwise(tmp_pa
     assert catalogs.folder_digest(folder) == before
     (folder / "Dockerfile").write_text("FROM scratch\n")
     assert catalogs.folder_digest(folder) != before
+
+
+@pytest.mark.parametrize("name", CATALOG.images)
+def test_a_remedy_sets_what_the_server_can_be_set_to(name: str) -> None:
+    """That it mends what it names is seen in tests/engine/test_remedies.py."""
+    image = CATALOG.images[name]
+    listed = [(r.cause, r.as_, *sorted(r.set or {})) for r in image.spec.remedies]
+    assert len(listed) == len(set(listed)), "two remedies that set the same, for one cause and role"
+    for remedy in image.spec.remedies:
+        mends = dict(remedy.set or {})
+        assert mends.pop("certificate", "ca") in PROFILES
+        policy = make_policy("encrypted", mends)
+        assert all(image.unsupported(policy, release) is None for release in image.spec.releases), remedy
+        assert not remedy.text.endswith("."), "the text stands within a sentence"

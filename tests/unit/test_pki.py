@@ -62,6 +62,8 @@ def test_the_profiles_and_their_defects() -> None:
         "expired": "certificate-expired",
         "wrong-host": "certificate-wrong-host",
         "untrusted-ca": "certificate-untrusted",
+        "not-yet-valid": "certificate-not-yet-valid",
+        "server-only": "certificate-purpose",
     }
 
 
@@ -101,20 +103,37 @@ def test_self_signed_is_signed_by_its_own_key(issued: dict[str, Issued]) -> None
     assert names.get_values_for_type(x509.DNSName) == [DOMAIN]
 
 
-@pytest.mark.parametrize("name", ["ca", "xmpp-addr"])
-def test_a_good_certificate_is_good_for_the_initiating_side_too(name: str, issued: dict[str, Issued]) -> None:
-    """XEP-0178 §3: the initiating server presents its certificate as a TLS client."""
+def test_not_yet_valid_is_wrong_in_its_time_alone(issued: dict[str, Issued]) -> None:
+    assert verifies(issued["not-yet-valid"])
+    assert verifies(issued["not-yet-valid"], when=NOW + dt.timedelta(days=60)) is None
+
+
+def test_server_only_is_good_where_its_server_receives(issued: dict[str, Issued]) -> None:
+    assert verifies(issued["server-only"]) is None
+    with pytest.raises(VerificationError):
+        as_client(issued["server-only"])
+
+
+def as_client(issued: Issued) -> ClientVerifier:
+    """A verifier of TLS clients that has accepted the certificate; raises VerificationError."""
 
     def any_names(_: Policy, certificate: x509.Certificate, value: x509.ExtensionType | None) -> None:
         assert certificate
         assert isinstance(value, x509.SubjectAlternativeName)
 
-    builder = PolicyBuilder().store(Store(x509.load_pem_x509_certificates(issued[name].ca))).time(NOW)
+    builder = PolicyBuilder().store(Store(x509.load_pem_x509_certificates(issued.ca))).time(NOW)
     end = ExtensionPolicy.webpki_defaults_ee().require_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, any_names)
     verifier: ClientVerifier = builder.extension_policies(
         ee_policy=end, ca_policy=ExtensionPolicy.webpki_defaults_ca()
     ).build_client_verifier()
-    assert verifier.verify(leaf(issued[name]), []).chain
+    assert verifier.verify(leaf(issued), []).chain
+    return verifier
+
+
+@pytest.mark.parametrize("name", ["ca", "xmpp-addr"])
+def test_a_good_certificate_is_good_for_the_initiating_side_too(name: str, issued: dict[str, Issued]) -> None:
+    """XEP-0178 §3: the initiating server presents its certificate as a TLS client."""
+    assert as_client(issued[name])
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -125,7 +144,8 @@ def test_key_usage_allows_both_roles_and_both_kinds_of_key_exchange(name: str, i
     assert usage.key_encipherment  # static RSA encrypts: servers without forward secrecy
     assert not usage.key_cert_sign
     purposes = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert set(purposes) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    client = set() if name == "server-only" else {ExtendedKeyUsageOID.CLIENT_AUTH}
+    assert set(purposes) == {ExtendedKeyUsageOID.SERVER_AUTH} | client
     assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 

@@ -191,7 +191,7 @@ def test_the_table_is_total_and_consistent() -> None:
             assert expected.encryption in ("tls", "cleartext")
         if Encryption.REQUIRED in (a.policy.encryption, b.policy.encryption):
             assert expected.encryption != "cleartext", "who requires encryption never gets cleartext"
-        if (a.demands_certificate and b.certificate_defect) or (b.demands_certificate and a.certificate_defect):
+        if (a.demands_certificate and b.defect_as_server) or (b.demands_certificate and a.defect_as_client):
             assert expected.outcome is Outcome.BOUNCED, "who demands a certificate never accepts a bad one"
 
 
@@ -251,10 +251,17 @@ ROWS = [
     ),
     # software without EXTERNAL: dialback over TLS (XEP-0220), which a strict peer may not take
     (side("encrypted", None, ("dialback",)), side("encrypted"), "delivered", "tls", None),
-    (side("encrypted", None, ("dialback",)), side("authenticated"), "bounced", "tls", "no-authentication-mechanism"),
+    (side("encrypted", None, ("dialback",)), side("authenticated"), "bounced", "tls", "dialback-refused"),
+    (side("authenticated"), side("encrypted", None, ("dialback",)), "bounced", "tls", "no-authentication-mechanism"),
     (side("encrypted", None, ("dialback",)), side("authenticated", over_verified=True), "delivered", "tls", None),
     # software without dialback
-    (side("cleartext"), side("opportunistic", None, ("external",)), "bounced", None, "no-authentication-mechanism"),
+    (side("cleartext"), side("opportunistic", None, ("external",)), "bounced", None, "dialback-refused"),
+    # RFC 5280 §4.2.1.12: without the client purpose a certificate is good where its server receives, not where it initiates
+    (side("encrypted", "certificate-purpose"), side("authenticated"), "bounced", "tls", "certificate-purpose"),
+    (side("authenticated"), side("encrypted", "certificate-purpose"), "delivered", "tls", None),
+    (side("authenticated", "certificate-purpose"), side("encrypted"), "bounced", "tls", "no-authentication-mechanism"),
+    (side("encrypted"), side("authenticated", "certificate-purpose"), "delivered", "tls", None),
+    (side("encrypted", "certificate-purpose"), side("authenticated", None, BOTH, True), "bounced", "tls", "certificate-purpose"),
     (side("encrypted", "certificate-expired", ("external",)), side("encrypted"), "bounced", "tls", "no-authentication-mechanism"),
     # RFC 8446 §4.2.1, RFC 5246 §7.4.1.3
     (side("encrypted", tls_max="1.2"), side("encrypted", tls_min="1.3"), "bounced", None, "no-common-tls-version"),
