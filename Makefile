@@ -8,7 +8,7 @@ JOBS ?= auto
 # One server image may need a suite that left the mirror; never the engine's own choice of colours.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup mesh test test-unit lint schema lock bench clean distclean
+.PHONY: help setup mesh browser test test-unit lint schema lock bench clean distclean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,12 +30,18 @@ setup: $(STAMP)  ## the Python environment, with pinned dependencies
 mesh: setup  ## the main job: engine, images, the default scenario (SCENARIO=…), report
 	@$(TESTBED) run $(or $(SCENARIO),scenarios/manifesto-2014.yaml); s=$$?; [ $$s = 1 ] && exit 0; exit $$s
 
-test: setup  ## every test, real containers included (sets up all that it needs)
+browser:  ## Chromium and its driver, for the tests of report.html (where they are not there, those tests are skipped)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -yqq --no-install-recommends chromium chromium-driver >/dev/null; \
+	  else false; fi; } || echo "no Chromium here: the tests of report.html are skipped (install chromium and chromium-driver)"
+
+test: setup browser  ## every test, real containers included (sets up all that it needs)
 	@$(TESTBED) images build --for scenarios/smoke.yaml
 	@$(VENV)/bin/pytest -n $(JOBS) --dist loadfile
 
 test-unit: setup  ## the tests that need no engine
-	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine"
+	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine and not browser"
 
 lint: setup  ## ruff, mypy --strict, and the published schemas are current
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -46,7 +52,7 @@ schema: setup  ## write the JSON Schemas and the generated tables of docs/
 	@$(TESTBED) schema --write
 
 lock:  ## resolve the pinned dependencies anew (needs uv)
-	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev -q -o requirements.lock pyproject.toml
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --extra parquet -q -o requirements.lock pyproject.toml
 
 clean:  ## containers, networks and the private engine of the testbed; keeps results/ and the images
 	@if [ -x $(TESTBED) ]; then $(TESTBED) clean; fi

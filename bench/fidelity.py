@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import io
 import json
 import random
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -54,7 +54,7 @@ def mixed(size: int, seed: int, folder: Path) -> Path:
 def measure(plan: Plan, known: catalog.Catalog, results: Path, *, isolated: bool = False) -> dict[str, dict[str, Any]]:
     """One run; cell id -> cell of verdicts.json."""
     began = time.monotonic()
-    with contextlib.suppress(typer.Exit), contextlib.redirect_stdout(sys.stderr):
+    with contextlib.suppress(typer.Exit), contextlib.redirect_stdout(io.StringIO()):
         cli.measure(plan, known, results, True, manner=run.Manner(isolated=isolated), as_json=False)
     verdicts = json.loads((results / "latest" / "derived" / "verdicts.json").read_text())
     counts = Counter(c["outcome"] for c in verdicts["cells"])

@@ -25,8 +25,12 @@ from typing import Any
 
 FOLDER = Path("/opt/testbed")
 PORT = 5269
-CLEAR_PEER, TLS_PEER = "clear.peer.example", "tls.peer.example"
-"""The agent's own domains: one that has no TLS at all, one that offers STARTTLS with a good certificate."""
+CLEAR_PEER, TLS_PEER, BAD_PEER = "clear.peer.example", "tls.peer.example", "bad.peer.example"
+"""The agent's own domains: one that has no TLS at all, one that offers STARTTLS with a good certificate, one with a bad one."""
+SHOWN = {TLS_PEER: "ca", BAD_PEER: "self-signed"}
+"""Own domain -> the certificate profile that it shows."""
+RECORD = Path("/tmp/streams.jsonl")
+"""What the receiving half saw, for the other half: one line each time that a server goes one step further."""
 STREAMS = "http://etherx.jabber.org/streams"
 FEATURES = re.compile(rb"<stream:features\b[^>]*/>|</stream:features>")
 HEADER = re.compile(rb"<(?:\w+:)?stream\b[^>]*>")
@@ -206,7 +210,8 @@ def account(address: str, port: int, domain: str, patience: float) -> dict[str, 
                     wire.write(f"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' ")
                     wire.write(f"to='{domain}' version='1.0'>")
                     if not wire.until(FEATURES, 3):
-                        raise OSError("no stream features")
+                        raise OSError(f"no stream features: {wire.seen[-200:].decode(errors='replace')}")
+                    seen["features"] = wire.seen[-1500:].decode(errors="replace")
                     wire.next()
                     wire.write(stanza)
                     seen[name] = bool(wire.until(wanted, 10))
@@ -221,7 +226,67 @@ def account(address: str, port: int, domain: str, patience: float) -> dict[str, 
     return seen
 
 
+def knock(address: str, ports: list[int], patience: float) -> list[int]:
+    """Which of the ports take a connection, waiting for all of them."""
+    deadline = time.monotonic() + patience
+    open_: set[int] = set()
+    while len(open_) < len(ports) and time.monotonic() < deadline:
+        for port in set(ports) - open_:
+            with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+                open_.add(port)
+        time.sleep(0.1)
+    return sorted(open_)
+
+
+def write_to(address: str, port: int, domain: str, peers: list[str], patience: float) -> dict[str, list[str]]:
+    """Let the account of `account` write to peers of ours. Peer -> how far the server came with it, in its order.
+
+    `stream` (in the clear), `tls`, and `result` (it sent its dialback key) with `tls-` before it where that was over TLS.
+    """
+    secret = base64.b64encode(b"\0checker\0secret").decode()
+    stream = f"<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' to='{domain}' version='1.0'>"
+    bind = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"
+    session = "<iq type='set' id='s'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>"
+    steps = (
+        (stream, FEATURES),
+        (f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>", re.compile(rb"<success\b")),
+        (stream, FEATURES),
+        (bind, re.compile(rb"<iq\b[^>]*\btype=['\"]result['\"]")),
+        (session, re.compile(rb"<iq\b[^>]*\btype=['\"](?:result|error)['\"]")),
+    )
+    with socket.create_connection((address, port), 3) as sock:
+        wire = Wire(sock)
+        for text, wanted in steps:
+            wire.next()
+            wire.write(text)
+            if not wire.until(wanted, 5):
+                raise OSError(f"{text[:60]}… was answered with {wire.seen[-200:]!r}")
+        for peer in peers:
+            wire.write(f"<message to='somebody@{peer}' type='chat'><body>hello</body></message>")
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            found = {peer: recorded(domain, peer) for peer in peers}
+            if all(steps and steps[-1].endswith("result") for steps in found.values()):
+                break
+            wire.until(re.compile(rb"(?!)"), 0.2)  # reads what comes, so that the server is not held up
+        return found
+
+
+def recorded(server: str, peer: str) -> list[str]:
+    """How far ``server`` came with a peer of ours."""
+    if not RECORD.exists():
+        return []
+    lines = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    return list(dict.fromkeys(line["step"] for line in lines if line["server"] == server and line["peer"] == peer))
+
+
 # --- the receiving half -----------------------------------------------------------------------------------------------
+
+
+def record(server: str, peer: str, step: str) -> None:
+    """Note a step; one write of one line, so that threads do not mix theirs."""
+    with RECORD.open("a") as out:
+        out.write(json.dumps({"server": server, "peer": peer, "step": step}) + "\n")
 
 
 def serve(sock: socket.socket) -> None:
@@ -231,15 +296,16 @@ def serve(sock: socket.socket) -> None:
         rb"<(?:\w+:)?(?P<stream>stream)\b(?P<attributes>[^>]*)>|<(?:\w+:)?(?P<starttls>starttls)\b[^>]*>"
         rb"|<db:(?P<dialback>result|verify)\b(?P<question>[^>]*)>[^<]*</db:(?:result|verify)>"
     )
-    secure = False
+    secure, own, peer = False, CLEAR_PEER, ""
     while found := wire.until(pattern, 60):
         wire.seen = wire.seen[found.end() :]
         if found["stream"]:
             values = attributes(found["attributes"])
             own, peer = values.get("to", CLEAR_PEER), values.get("from", "")
+            record(peer, own, "tls-stream" if secure else "stream")
             text = header(own, peer) + f" id='{secrets.token_hex(8)}'>"
             if "version" in values:
-                offer = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" if own == TLS_PEER and not secure else ""
+                offer = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" if own in SHOWN and not secure else ""
                 text += f"<stream:features>{offer}<dialback xmlns='urn:xmpp:features:dialback'/></stream:features>"
             wire.write(text)
         elif found["starttls"]:
@@ -248,15 +314,19 @@ def serve(sock: socket.socket) -> None:
             context.minimum_version = VERSIONS["1.0"]
             context.options |= DONT_INSERT_EMPTY_FRAGMENTS
             context.set_ciphers("ALL:@SECLEVEL=0")
-            context.load_cert_chain(FOLDER / "peer-ca.pem")
+            context.load_cert_chain(FOLDER / f"peer-{SHOWN[own]}.pem")
             wire.sock.settimeout(10)
+            record(peer, own, "starttls")
             wire.sock = context.wrap_socket(wire.sock, server_side=True)
             secure = True
+            record(peer, own, "tls")
             wire.next()
         else:
             values = attributes(found["question"])
             identity = f" id='{values['id']}'" if "id" in values else ""
             kind = found["dialback"].decode()
+            if kind == "result":
+                record(values["from"], values["to"], "tls-result" if secure else "result")
             wire.write(f"<db:{kind} from='{values['to']}' to='{values['from']}'{identity} type='valid'/>")
 
 
@@ -289,11 +359,18 @@ def main() -> None:
     if len(sys.argv) < 2:
         listen()
     task = json.loads(sys.argv[1])
-    seen = {}
+    seen: dict[str, Any] = {}
+    if "knock" in task:
+        seen["open"] = knock(task["address"], task["knock"], task["patience"])
     if "account" in task:
         seen["account"] = account(task["address"], task["account"], task["domain"], task["patience"])
     if seen.get("account", {"login": True})["login"]:
-        for name, options in task["probes"].items():
+        if "write_to" in task:
+            try:
+                seen["wrote"] = write_to(task["address"], task["account"], task["domain"], task["write_to"], 8)
+            except OSError as error:
+                seen["wrote_error"] = str(error)
+        for name, options in task.get("probes", {}).items():
             tries = options.pop("tries", [{}])
             for changes in tries:  # the first that is let in ends it
                 seen[name] = probe(task["address"], task["domain"], {**options, **changes})

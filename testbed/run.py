@@ -76,8 +76,11 @@ class Display(Protocol):
     def stage(self, name: str, total: int) -> None:
         """A new stage begins, with so many steps."""
 
-    def advance(self, name: str, steps: int = 1) -> None:
-        """Steps of a stage are done."""
+    def grow(self, name: str) -> None:
+        """A stage, begun or not, has one more step to do."""
+
+    def advance(self, name: str, steps: int = 1, *, failed: bool = False) -> None:
+        """Steps of a stage are done; ``failed``: what was measured did not get through."""
 
     def say(self, text: str) -> None:
         """One line of news."""
@@ -87,7 +90,8 @@ class Silent:
     """A display that shows nothing."""
 
     def stage(self, name: str, total: int) -> None: ...
-    def advance(self, name: str, steps: int = 1) -> None: ...
+    def grow(self, name: str) -> None: ...
+    def advance(self, name: str, steps: int = 1, *, failed: bool = False) -> None: ...
     def say(self, text: str) -> None: ...
 
 
@@ -239,8 +243,8 @@ class Runner:
         self.writer.manifest({**content, "argv": self.argv, **asdict(self.manner)})
         self.timing["certificates"] = time.monotonic() - began
         ipv6 = Path("/proc/sys/net/ipv6").is_dir() and self.plan.ipv6
-        self.mesh = await self.off(lambda: federation.Mesh(self.engine, self.writer.id, len(self.by_domain), ipv6=ipv6))
         try:
+            self.mesh = await self.off(lambda: federation.Mesh(self.engine, self.writer.id, len(self.by_domain), ipv6=ipv6))
             await self.raise_parts()
             self.timing["first-container"] = time.monotonic() - began
             await self.watched(self.measure_all())
@@ -250,7 +254,7 @@ class Runner:
             self.writer.close(Observation(time.time(), Source.ENGINE, CLOSING, data={"observations": self.writer.count}))
         finally:
             self.writer.flush()
-            await self.off(self.mesh.raze)
+            await self.off(lambda: federation.remove(self.engine.client, {federation.RUN_LABEL: self.writer.id}))
             self.threads.shutdown(wait=False)
 
     async def measure_all(self) -> None:
@@ -267,8 +271,9 @@ class Runner:
             await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 gone = next(channel for end, channel in ends.items() if end.done())
+                how = await self.off(lambda: federation.fate(gone.container))
                 raise EngineError(
-                    f"{gone.container.name} ended in the middle of the run (was the engine stopped?): {gone.said()}; "
+                    f"{gone.container.name} {how} in the middle of the run: {gone.said()}; "
                     f"what was measured until then is kept: testbed report {self.writer.path}"
                 )
             await task
@@ -457,6 +462,8 @@ class Runner:
             if [a, b] not in round_.unconfirmed:
                 round_.unconfirmed.append([a, b])
             return
+        if not self.isolated:
+            self.display.grow(f"{round_.phase.name}: confirmed alone")
         round_.alone[a, b] = asyncio.create_task(self.settle(round_, a, b))
 
     async def settle(self, round_: Round, a: str, b: str) -> None:
@@ -467,6 +474,8 @@ class Runner:
             if not orders and not (orders := self.open_questions(round_, a, b)):
                 break
             await self.measure_alone(round_, *orders.pop(0))
+        if not self.isolated:
+            self.display.advance(f"{round_.phase.name}: confirmed alone")
 
     def open_questions(self, round_: Round, a: str, b: str) -> list[tuple[str, str]]:
         """Which direction has to go first, alone, in one more fresh federation.
@@ -726,7 +735,7 @@ class Runner:
             )  # fmt: skip
         epoch.results[cell.id].append(answer.result()["event"] if answer.done() else "silence")
         if shown:
-            self.display.advance(f"{cell.phase}: cells")
+            self.display.advance(f"{cell.phase}: cells", failed=epoch.results[cell.id][-1] != "received")
 
     async def proven_alive(self, epoch: Epoch, cell: Cell, *, until: asyncio.Task[None] | None = None) -> dict[str, bool]:
         """Which clients got a message to themselves back through their own server within `SENTINEL` (or ``until`` is done).

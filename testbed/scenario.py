@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from testbed import exchanges as exchange_kinds
 from testbed.catalog import Catalog
-from testbed.model import Implementation, Phase, Plan, Policy, Server, Settings
+from testbed.model import CONTROL_DOMAINS, Implementation, Phase, Plan, Policy, Server, Settings
 from testbed.pki import PROFILES
 from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
 from testbed.yamlfile import Document, did_you_mean
@@ -147,7 +147,7 @@ class _Reader:
                     hint="leave `domain` away, or name each server by itself",
                 )
             for implementation, policy, certificate in combinations:
-                domain = entry.domain or _domain(implementation, policy, certificate)
+                domain = entry.domain or domain_of(implementation, policy, certificate)
                 if not _is_domain(domain):
                     raise self.document.error(
                         f"`{domain}` is not a usable domain",
@@ -155,6 +155,13 @@ class _Reader:
                         value=domain,
                         hint="a lower-case DNS name under .example, such as a.example"
                         " (resolvers answer .test, .invalid and .localhost themselves)",
+                    )
+                if domain in CONTROL_DOMAINS:
+                    raise self.document.error(
+                        f"the domain `{domain}` is the control pair's",
+                        [*place, "domain"],
+                        value=domain,
+                        hint="any other name under .example will do",
                     )
                 if domain in taken:
                     raise self.document.error(
@@ -300,7 +307,8 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)  # YAML reads an unquoted 1.2 as a number
 
 
-def _domain(implementation: Implementation, policy: Policy, certificate: str) -> str:
+def domain_of(implementation: Implementation, policy: Policy, certificate: str) -> str:
+    """The domain that a server gets to which the scenario gives none."""
     parts = [implementation.name, implementation.release, policy.name] + ([certificate] if certificate != "ca" else [])
     label = re.sub(
         r"[^a-z0-9]+",

@@ -71,8 +71,9 @@ class Channel:
             self._waiting = [w for w in self._waiting if w[1] is not future]
 
     def said(self) -> str:
-        """The end of its standard error."""
-        return self.stderr.decode(errors="replace").strip()[-400:] or "(no error output)"
+        """The last line of its standard error."""
+        lines = self.stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1][-400:] if lines else "(no error output)"
 
     def close(self) -> None:
         """End the agent's standard input, upon which it ends itself."""

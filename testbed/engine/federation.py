@@ -235,6 +235,16 @@ def facts(container: Container, network_name: str) -> dict[str, Any]:
     }
 
 
+def fate(container: Container) -> str:
+    """In words, what became of a container that no longer answers; never raises."""
+    try:
+        container.reload()
+    except ENGINE_ERRORS:
+        return "is gone, or its engine is"
+    state = container.attrs["State"]
+    return "runs, but the connection to it was lost" if state["Running"] else f"ended with status {state.get('ExitCode')}"
+
+
 def halt(containers: list[Container]) -> None:
     """Kill and wait until each has given its address back; their logs stay."""
     for container in containers:

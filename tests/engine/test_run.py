@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from testbed import scenario, store
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Builder, Images
-from testbed.model import CAUSES, Implementation
+from testbed.model import CAUSES, CONTROL_DOMAINS, Implementation
+from testbed.policy import PRESETS
 from testbed.verdict import judge
 from testbed.verdict.judge import exit_status
 
@@ -157,6 +158,19 @@ class TestSmoke:
             if cell["outcome"] == "delivered":
                 assert cell["channel"]["encryption"] == ("cleartext" if with_clear else "tls"), cell["id"]
 
+    def test_the_control_pair_ran_first_and_last(self, smoke: Done) -> None:
+        told = [(c["phase"], c["when"], c["ok"]) for c in smoke.verdicts["controls"]]
+        assert told == [("before", "first", True), ("before", "last", True), ("after", "last", True)]
+        record = store.load(smoke.path)
+        first = next(o.time for o in record.observations if o.kind == "control")
+        assert all(o.time >= first for o in record.observations if o.kind == "attempt" and o.epoch == "mesh")
+
+    def test_every_failure_was_seen_twice(self, smoke: Done) -> None:
+        failed = [c for c in smoke.verdicts["cells"] if c["outcome"] in ("bounced", "lost")]
+        assert failed
+        for cell in failed:
+            assert (cell["confirmed"], cell["attempts"]) == (True, 2), cell["id"]
+
     def test_the_evidence_that_cells_name_exists(self, smoke: Done) -> None:
         for cell in smoke.verdicts["cells"]:
             assert cell["evidence"]
@@ -193,6 +207,47 @@ class TestSmoke:
     def test_no_key_is_kept(self, smoke: Done) -> None:
         for path in smoke.path.rglob("*"):
             assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes(), path
+
+
+@pytest.mark.xdist_group("smoke")
+def test_rerun_measures_each_direction_cold_and_alone(smoke: Done, environment: dict[str, str], tmp_path: Path) -> None:
+    a, b = (s["domain"] for s in smoke.verdicts["servers"] if s["implementation"] != "jabberd2")
+    command = [TESTBED, "rerun", smoke.path, a, b, "--results", tmp_path, "--quiet", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    verdicts = json.loads(done.stdout)
+    assert verdicts["isolated"] is True
+    assert [(c["outcome"], c["attempts"]) for c in verdicts["cells"]] == [("delivered", 2)] * 4
+    attempts = [o for o in store.load(run_of(tmp_path)).observations if o.kind == "attempt" and o.epoch.startswith("alone-")]
+    opened: dict[tuple[str, str], str] = {}
+    for o in sorted(attempts, key=lambda o: o.time):
+        opened.setdefault((o.phase, o.epoch), o.cell.split("/")[1])
+    for phase in ("before", "after"):
+        assert sorted(first for (of, _), first in opened.items() if of == phase) == sorted((a, b))
+
+
+@pytest.mark.xdist_group("control")
+def test_a_control_pair_that_does_not_get_through_makes_the_run_unable_to_tell(
+    root: Path, catalog: catalogs.Catalog, engine: Engine, built: Images, tmp_path: Path
+) -> None:
+    del root
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "name: two\ntitle: Two servers\nservers:\n  - {implementation: prosody@trixie, policy: [opportunistic, encrypted]}\n"
+        "phases: [{name: before}]\n"
+    )
+    writer = store.Writer(tmp_path / "results", "two")
+    runner = runs.Runner(scenario.load(file, catalog), catalog, engine, built, writer, runs.Silent())
+    one, other = runner.controls
+    runner.controls = (replace(one, policy=PRESETS["cleartext"]), replace(other, policy=PRESETS["encrypted"]))
+    runner.by_domain |= {s.domain: s for s in runner.controls}
+    asyncio.run(runner.run())
+    verdicts = judge(store.load(writer.path))
+    assert [(c["when"], c["ok"]) for c in verdicts["controls"]] == [("first", False), ("last", False)]
+    assert all(domain in verdicts["controls"][0]["reason"] for domain in CONTROL_DOMAINS)
+    assert {c["outcome"] for c in verdicts["cells"]} == {"delivered"}
+    assert exit_status(verdicts) == 3
+    assert left(engine, writer.id) == []
 
 
 def start_and_wait(root: Path, environment: dict[str, str], results: Path) -> subprocess.Popen[str]:

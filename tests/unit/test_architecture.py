@@ -32,10 +32,15 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"model", "policy", "catalog", "pki", "zone", "pace", "serverlog", "engine", "driver", "wiretap", "store", "manifest"},
     "check": {"model", "policy", "catalog", "pki", "zone", "engine", "check_agent"},  # of its agent only the domains' names
     "check_agent": set(),
+    "mine": {"model", "policy", "catalog", "scenario", "yamlfile"},
+    "preflight": {"model", "policy", "catalog", "pki", "zone", "serverlog", "engine", "check", "check_agent"},
     "doctor": {"model", "catalog", "scenario", "engine"},
-    "schema": {"model", "policy", "catalog", "pki", "scenario", "exchanges"},
+    "probe": {"model", "policy", "report"},  # of report only the looks and the words
+    # of verdict only the table of causes
+    "schema": {"model", "policy", "catalog", "pki", "scenario", "exchanges", "verdict", "compare", "report"},
     "verdict": {"model", "policy", "store"},
     "report": {"model", "verdict", "store"},
+    "compare": {"model", "store", "yamlfile", "report"},
 }
 """Module -> the modules beside it that it may import."""
 

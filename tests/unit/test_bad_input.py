@@ -485,7 +485,7 @@ def test_no_folder_of_images_and_an_empty_one_are_said(tmp_path: Path) -> None:
 def nowhere(monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> None:
     """An engine that would be an error to ask for; images/ is read once for all."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
-    monkeypatch.setattr("testbed.catalog.load", lambda: catalog)
+    monkeypatch.setattr("testbed.catalog.load", lambda **_: catalog)
     monkeypatch.setenv("COLUMNS", "100")
 
 

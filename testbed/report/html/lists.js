@@ -29,7 +29,8 @@ const LISTS = {
   view: ["All in this view", "Every pair of the matrix above that passes the filter.", () => [...viewed()].map(([cell]) => cell).filter(Boolean)],
 };
 
-const inWords = (text) => restored(text, "the sender", "the receiver");
+// Said of many cells at once the domain only repeats the role.
+const inWords = (text) => restored(text, "the sender", "the receiver").replace(/(the (?:sender|receiver)), \1/g, "$1");
 
 /** Cells with the same story told once: outcome, reason and expectation, then the pairs. What did not arrive comes first. */
 function groupsOf(cells) {

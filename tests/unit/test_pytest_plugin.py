@@ -1,0 +1,369 @@
+"""The pytest face without an engine: what is collected and selected, bad input, and what becomes of each kind of verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed import scenario
+from testbed.catalog import Catalog
+from testbed.compare import baseline, files  # noqa: F401 - loaded before pytester remembers which modules there are
+from testbed.pytest_plugin import Shared, narrow
+
+pytest_plugins = ["pytester"]
+
+SCENARIO = """\
+name: tiny
+title: Three servers
+servers:
+  - {implementation: prosody@trixie, policy: opportunistic, domain: a.example}
+  - {implementation: ejabberd@trixie, policy: {preset: opportunistic, tls_min: "1.2"}, domain: b.example}
+  - {implementation: jabberd2@trixie, policy: cleartext, domain: c.example}
+phases:
+  - name: before
+  - name: test-day
+    where: {policy: "opportunistic*"}
+    set: {policy: encrypted}
+"""
+TLS = {"encryption": "tls", "tls_version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "authentication": "external"}
+FAILED = {"outcome": "bounced", "cause": "dialback-failed", "surprise": True, "fault": "sender", "channel": {}}
+CELL = "before/a.example/b.example/message"
+
+
+@pytest.fixture(autouse=True)
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server project with one scenario and one test of its own; an engine that is not there."""
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\naddopts = ["--strict-markers", "--strict-config"]\n')
+    pytester.mkdir("scenarios").joinpath("x.yaml").write_text(SCENARIO)
+    pytester.mkdir("checks").joinpath("test_own.py").write_text("def test_own(): pass\n")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.delenv("CI", raising=False)
+    return pytester.path
+
+
+def verdicts(path: Path, catalog: Catalog, changes: dict[str, dict[str, Any]] | None = None, **top: Any) -> str:
+    """A verdicts.json in which all is as expected, but for ``changes`` by cell; its name."""
+    plan = scenario.load(path / "scenarios" / "x.yaml", catalog)
+    cells = [
+        {
+            "id": c.id, "phase": c.phase, "sender": c.sender, "receiver": c.receiver, "exchange": c.exchange,
+            "outcome": "delivered", "channel": TLS, "cause": None, "fault": None, "explanation": "delivered over TLSv1.3",
+            "expected": {"outcome": "delivered", "because": "RFC 7590 §3.4", "encryption": "tls", "cause": None},
+            "surprise": False, "seconds": 0.1, "attempts": 1,
+            "evidence": ["observations.jsonl#7", "observations.jsonl#9", "evidence/before/mesh/a.example.log.gz"],
+        } | (changes or {}).get(c.id, {})
+        for c in plan.cells
+    ]  # fmt: skip
+    servers = [
+        {"domain": s.domain, "implementation": s.implementation.name, "release": s.implementation.release, "version": "1.0-1"}
+        for s in plan.servers
+    ]
+    phases = [
+        {"name": p.name, "settings": {d: {"policy": s.policy.name, "certificate": s.certificate} for d, s in p.settings.items()}}
+        for p in plan.phases
+    ]
+    document = {
+        "schema": 1, "run": "tiny-1", "scenario": "tiny", "complete": True, "servers": servers, "phases": phases, "cells": cells,
+        "timers": "short", "isolated": False, "controls": [],
+    } | top  # fmt: skip
+    target = path / "kept.json"
+    target.write_text(json.dumps(document))
+    return target.name
+
+
+def report(pytester: pytest.Pytester, kept: str, *arguments: str) -> pytest.RunResult:
+    return pytester.runpytest("--federation", "scenarios/x.yaml", "--federation-run", kept, "-ra", *arguments)
+
+
+def ids(result: pytest.RunResult) -> list[str]:
+    """What `--collect-only -q` lists, without the folder."""
+    return [line.removeprefix("scenarios/x.yaml::") for line in result.outlines if "::" in line]
+
+
+# --- what is collected ----------------------------------------------------------------------------------------------------
+
+
+def test_cells_become_tests_with_readable_ids_and_nothing_is_started(pytester: pytest.Pytester) -> None:
+    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q")
+    assert found.ret == 0
+    assert ids(found) == [
+        f"{phase}::{a}.example -> {b}.example::message"
+        for phase in ("before", "test-day")
+        for a in "abc"
+        for b in "abc"
+        if a != b
+    ]
+    assert not (pytester.path / "results").exists()
+
+
+def test_without_the_option_nothing_is_collected_nor_loaded(pytester: pytest.Pytester) -> None:
+    code = (
+        "import pytest, sys; pytest.main(['-q']);"
+        "print([m for m in sys.modules if m.split('.')[0] in ('docker', 'matplotlib', 'slixmpp', 'pydantic', 'ruamel')"
+        " or m.startswith('testbed.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['testbed.pytest_plugin']"
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "cells", "own"),
+    [
+        ("", ["--federation", "scenarios/x.yaml"], 12, 0),
+        ("", ["--federation", "scenarios/x.yaml", "checks"], 12, 1),
+        ("", ["--federation", "scenarios/x.yaml", "."], 12, 1),
+        ("", ["--federation", "scenarios/x.yaml", "scenarios/x.yaml::test-day"], 6, 0),
+        ("", ["--federation", "scenarios/x.yaml", "scenarios/x.yaml::before::a.example -> b.example::message"], 1, 0),
+        ('federation = ["scenarios/x.yaml"]', [], 12, 1),
+        ('federation = ["scenarios/x.yaml"]', ["checks"], 0, 1),
+        ('federation = ["scenarios/x.yaml"]', ["scenarios/x.yaml::before"], 6, 0),
+    ],
+)
+def test_which_paths_are_collected(pytester: pytest.Pytester, settings: str, arguments: list[str], cells: int, own: int) -> None:
+    pytester.makepyprojecttoml(f"[tool.pytest.ini_options]\n{settings}\n")
+    listed = ids(pytester.runpytest("--collect-only", "-q", *arguments))
+    assert (sum("->" in line for line in listed), sum("test_own" in line for line in listed)) == (cells, own)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["-k", "test-day and a.example and not c.example"], {"test-day a b", "test-day b a"}),
+        (["-m", "phase_before and not jabberd2"], {"before a b", "before b a"}),
+        (["-m", "phase_test_day and prosody_trixie and cleartext"], {"test-day a c", "test-day c a"}),
+        (["-m", "opportunistic_tls_min_1_2 and jabberd2 and message"], {"before b c", "before c b"}),
+        (["-m", 'encrypted and sender(implementation="jabberd2")'], {"test-day c a", "test-day c b"}),
+        (["-m", 'sender(implementation="prosody@trixie", policy="opportunistic")'], {"before a b", "before a c"}),
+        (["-m", 'phase_before and receiver(domain="a.example")'], {"before b a", "before c a"}),
+        (["-m", 'phase_before and server(policy="cleartext") and sender(certificate="ca") and not prosody'],
+         {"before b c", "before c b"}),
+    ],
+)  # fmt: skip
+def test_cells_are_selected(pytester: pytest.Pytester, arguments: list[str], wanted: set[str]) -> None:
+    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", *arguments)
+    assert {re.sub(r"::| -> |\.example|message", " ", i).strip().replace("  ", " ") for i in ids(found)} == wanted
+
+
+def test_what_is_the_projects_own_is_in_the_plan(pytester: pytest.Pytester) -> None:
+    (pytester.path / "Dockerfile").write_text("FROM scratch\n")
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\nfederation_build = ["prosody=."]\nfederation_instead = true\n')
+    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", "-m", "prosody_mine", "--rootdir=.")
+    assert len(ids(found)) == 8
+    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", "-m", "prosody_trixie")
+    assert ids(found) == []
+
+
+def test_markers_are_listed_and_others_are_still_refused(pytester: pytest.Pytester) -> None:
+    pytester.runpytest("--federation", "scenarios/x.yaml", "--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.phase_test_day:*", "@pytest.mark.sender(domain, implementation, policy, certificate):*"]
+    )
+    (pytester.path / "checks" / "test_own.py").write_text("import pytest\n@pytest.mark.phase_x\ndef test_own(): pass\n")
+    assert pytester.runpytest("--federation", "scenarios/x.yaml", "checks").ret == pytest.ExitCode.INTERRUPTED
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------------
+
+GOOD = ["--federation", "scenarios/x.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--federation", "scenarios/y.yaml"], "scenarios/y.yaml: no such file"),
+        (["--federation", "bad.yaml"], "bad.yaml:2: unknown key `titel`"),
+        ([*GOOD, "--federation-baseline", "known.yaml"], "known.yaml:3: "),
+        ([*GOOD, "--federation-baseline", "other.yaml"], "other.yaml: known failures of the scenario `other`"),
+        ([*GOOD, "--federation-run", "nothing"], "no run `nothing`"),
+        ([*GOOD, "--federation-run", "bad.json"], "bad.json: not verdicts of schema 1"),
+        ([*GOOD, "--federation-timeout", "0"], "federation_timeout is a number of seconds, above 0"),
+        ([*GOOD, "--federation-build", "prosody=nowhere"], "nowhere"),
+        ([*GOOD, "--federation-image", "x=y"], "--image: unknown implementation `x`"),
+        (["--federation-run", "latest"], "--federation-run is of no use without --federation FILE"),
+    ],
+)
+def test_bad_input_is_a_usage_error(pytester: pytest.Pytester, arguments: list[str], said: str) -> None:
+    (pytester.path / "bad.yaml").write_text("name: x\ntitel: X\n")
+    (pytester.path / "known.yaml").write_text("schema: 1\nentries:\n  - {where: {}, outcome: lost, cause: dns, reason: x}\n")
+    (pytester.path / "other.yaml").write_text("schema: 1\nscenario: other\nentries: []\n")
+    (pytester.path / "bad.json").write_text("{}")
+    found = pytester.runpytest(*arguments, "-n2")
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    assert any(line.startswith("ERROR: ") and said in line for line in found.errlines), found.errlines
+    assert "Traceback" not in found.stdout.str() + found.stderr.str()
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_each_kind_of_verdict(pytester: pytest.Pytester, catalog: Catalog, workers: list[str]) -> None:
+    unable = {"outcome": "unsupported", "explanation": "it cannot be set so", "channel": {}}
+    cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": {}}
+    changes = {
+        CELL: FAILED | {"explanation": "give it a certificate", "cause_from": "wire", "confirmed": True,
+                        "interference": {"mesh": "lost", "alone": "bounced"}},
+        "before/a.example/c.example/message": unable,
+        "before/b.example/a.example/message": cannot,
+        "before/b.example/c.example/message": {"channel": {}},
+    }  # fmt: skip
+    found = report(pytester, verdicts(pytester.path, catalog, changes), *workers)
+    found.assert_outcomes(passed=8, failed=1, skipped=1, errors=2)
+    found.stdout.fnmatch_lines(
+        [
+            "*before: a.example -> b.example: message*",
+            "bounced: dialback-failed, expected delivered over TLS",
+            "  sender     a.example: prosody@trixie 1.0-1, policy opportunistic, certificate ca",
+            "  cause      dialback-failed (seen by: wire)",
+            "  because    give it a certificate",
+            "  expected   delivered over TLS: RFC 7590 §3.4",
+            "  disturbed  in the mesh lost, alone bounced: *",
+            "  evidence   tiny-1/observations.jsonl, lines 7, 9",
+            "  evidence   tiny-1/evidence/before/mesh/a.example.log.gz",
+            "  story      testbed explain tiny-1 a.example b.example",
+            "SKIPPED [[]1] scenarios/x.yaml: unsupported: it cannot be set so",
+        ]
+    )
+    found.stdout.fnmatch_lines(["FAILED scenarios/x.yaml::before::a.example -> b.example::message - *bounced: dialback-failed*"])
+    found.stdout.fnmatch_lines(["ERROR scenarios/x.yaml::before::b.example -> a.example::message - *the client was gone*"])
+    text = found.stdout.str()
+    assert "Traceback" not in text
+    assert "pytest_plugin.py" not in text
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ({"complete": False}, "*the run tiny-1 was cut short, so nothing in it can be relied on*"),
+        ({"controls": [{"phase": "before", "when": "last", "ok": False, "reason": "silence"}]},
+         "*the control pair*did not (phase before, last)*silence"),
+    ],
+)  # fmt: skip
+def test_a_run_that_cannot_be_relied_on_fails_all(
+    pytester: pytest.Pytester, catalog: Catalog, top: dict[str, Any], said: str
+) -> None:
+    found = report(pytester, verdicts(pytester.path, catalog, **top))
+    found.assert_outcomes(errors=12)
+    found.stdout.fnmatch_lines([said])
+
+
+def test_a_cell_that_the_run_did_not_measure_is_an_error(pytester: pytest.Pytester, catalog: Catalog) -> None:
+    kept = verdicts(pytester.path, catalog)
+    document = json.loads((pytester.path / kept).read_text())
+    document["cells"] = document["cells"][:6]
+    (pytester.path / kept).write_text(json.dumps(document))
+    found = report(pytester, kept)
+    found.assert_outcomes(passed=6, errors=6)
+    found.stdout.fnmatch_lines(["the run tiny-1 has no such cell: it measured other ones"])
+
+
+def test_properties_for_junit(pytester: pytest.Pytester, catalog: Catalog) -> None:
+    report(pytester, verdicts(pytester.path, catalog, {CELL: FAILED}), "--junitxml=j.xml", "-k", "before and a.example")
+    cases = {c.get("classname"): c for c in ET.parse(pytester.path / "j.xml").iter("testcase")}
+    case = cases["scenarios.x.yaml.before.a.example -> b.example"]
+    said = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert said["cell"] == CELL
+    assert (said["outcome"], said["cause"], said["expected"]) == ("bounced", "dialback-failed", "delivered over TLS")
+    failure = case.find("failure")
+    assert failure is not None
+    assert "testbed explain tiny-1 a.example b.example" in (failure.text or "")
+
+
+ENTRY = """\
+schema: 1
+scenario: tiny
+entries:
+  - where: {phase: before, sender: {domain: a.example}, receiver: {domain: b.example}}
+    outcome: %s
+    cause: %s
+    reason: a bug that is known
+"""
+
+
+UNSTABLE = {"outcome": "inconclusive", "cause": "unstable", "surprise": True, "flaky": ["bounced", "lost"], "channel": {}}
+XFAIL = "XFAIL *known failure, known.yaml:4: a bug that is known*"
+ONE = {"passed": 11, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("cell", "accepted", "more", "counts", "said"),
+    [
+        (FAILED, "bounced: dialback-failed", "", {"passed": 11, "xfailed": 1}, XFAIL),
+        (UNSTABLE, "inconclusive: unstable", "", {"passed": 11, "xfailed": 1}, XFAIL),
+        (
+            FAILED,
+            "bounced: dialback-failed",
+            "expires: 2020-01-31",
+            ONE,
+            "  known as   accepted until 2020-01-31, by known.yaml:4: *",
+        ),
+        (FAILED, "bounced: dns", "", ONE, "  known as   another failure: known.yaml:4 accepts bounced: dns"),
+        ({}, "bounced: dns", "", ONE, "a known failure passes: delivered over TLSv1.3, external, as expected"),
+        ({}, "bounced: dns", "may_pass: true", {"passed": 12}, "*12 passed*"),
+    ],
+)
+def test_known_failures(
+    pytester: pytest.Pytester, catalog: Catalog, cell: dict[str, Any], accepted: str, more: str, counts: dict[str, int], said: str
+) -> None:
+    entry = ENTRY % tuple(accepted.split(": ")) + (f"    {more}\n" if more else "")
+    (pytester.path / "known.yaml").write_text(entry)
+    found = report(pytester, verdicts(pytester.path, catalog, {CELL: cell}), "--federation-baseline", "known.yaml")
+    found.assert_outcomes(**counts)
+    found.stdout.fnmatch_lines([said])
+    assert found.ret == (1 if "failed" in counts else 0)
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------------
+
+
+def test_a_selection_is_narrowed_to_its_servers_phases_and_pairs(pytester: pytest.Pytester, catalog: Catalog) -> None:
+    plan = scenario.load(pytester.path / "scenarios" / "x.yaml", catalog)
+    part = narrow(plan, ["test-day/c.example/b.example/message"])
+    assert [c.id for c in part.cells] == ["test-day/b.example/c.example/message", "test-day/c.example/b.example/message"]
+    assert [(s.domain, s.index) for s in part.servers] == [("b.example", 0), ("c.example", 1)]
+    assert [(p.name, set(p.settings)) for p in part.phases] == [("test-day", {"b.example", "c.example"})]
+    assert narrow(plan, [c.id for c in plan.cells]) == plan
+
+
+def test_of_many_one_measures_and_all_know_the_outcome(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def measure(_: int) -> None:
+        calls.append(1)
+        Shared(tmp_path, 0).write({"run": "x"})
+
+    found: list[dict[str, str]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(Shared(tmp_path, 0).outcome(measure, lambda: None))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [{"run": "x"}] * 4
+    assert calls == [1]
+
+
+def test_a_measurement_whose_process_was_killed_is_an_error_for_all_and_never_begun_again(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from testbed.pytest_plugin import Shared;"
+        f"Shared(Path({str(tmp_path)!r}), 0).outcome(lambda _: os.kill(os.getpid(), signal.SIGKILL), lambda: None)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    for _ in range(2):
+        found = Shared(tmp_path, 0).outcome(lambda _: pytest.fail("begun again"), lambda: None)
+        assert found == {"error": "the process that measured it was ended in the middle; run it again"}
+
+
+def test_workers_that_cannot_meet_say_so(tmp_path: Path) -> None:
+    found = Shared(tmp_path / "gone", 0).outcome(lambda _: None, lambda: None)
+    assert "all must be on this machine" in found["error"]
