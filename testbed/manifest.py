@@ -15,9 +15,9 @@ from typing import Any
 
 from testbed.catalog import Catalog
 from testbed.engine.images import Images
-from testbed.model import Implementation, Phase, Plan, Server, Settings
+from testbed.model import Implementation, Phase, Plan, Policy, Server, Settings
 from testbed.pki import PROFILES, Issued
-from testbed.policy import policy_of
+from testbed.policy import OWN, policy_of
 
 Certificates = Mapping[tuple[str, str], Issued]
 
@@ -25,6 +25,7 @@ Certificates = Mapping[tuple[str, str], Issued]
 def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *, engine: str) -> dict[str, Any]:
     """The content of ``manifest.json``, but for what the caller knows alone (argv, isolated)."""
     names = sorted({s.implementation.name for s in plan.servers})
+    used = {s.implementation for s in plan.servers}
     return {
         "scenario": plan.scenario,
         "title": plan.title,
@@ -42,6 +43,8 @@ def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *,
         },
         "images": images.ids,
         "unavailable": images.unavailable,
+        "mine": [_given(i, catalog, images) for i in sorted(used) if catalog.given(i)],
+        "folders": sorted({str(catalog.image(i).folder) for i in used if catalog.image(i).outside}),
         "servers": [_server(s, catalog, images) for s in plan.servers],
         "phases": [
             {"name": p.name, "settings": {d: _settings(plan.server(d), s, catalog, issued) for d, s in p.settings.items()}}
@@ -69,14 +72,17 @@ def _planned(plan: Plan) -> dict[str, list[str]]:
 def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Plan:
     """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
 
+    def policy(recorded: Mapping[str, Any]) -> Policy:
+        return OWN if recorded.get("unknown") else policy_of(recorded["policy"], recorded["dimensions"])
+
     def settings(recorded: Mapping[str, Any]) -> Settings:
-        return Settings(policy_of(recorded["policy"], recorded["dimensions"]), recorded["certificate"], recorded["unsupported"])
+        return Settings(policy(recorded), recorded["certificate"], recorded["unsupported"])
 
     servers = tuple(
         Server(
             s["domain"],
             Implementation(s["implementation"], s["release"]),
-            policy_of(s["policy"], manifest["phases"][0]["settings"][s["domain"]]["dimensions"]),
+            policy({**manifest["phases"][0]["settings"][s["domain"]], "policy": s["policy"]}),
             s["certificate"],
             s["index"],
         )
@@ -112,19 +118,40 @@ def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:
         "mechanisms": spec.mechanisms,
         "verifies": spec.verifies,
         "dialback_over_verified": spec.dialback_over_verified,
+        "mine": catalog.mine(server.implementation),
+    }
+
+
+def _given(implementation: Implementation, catalog: Catalog, images: Images) -> dict[str, Any]:
+    """A release that the user gave, as `mine.restore` reads it again."""
+    given = catalog.given(implementation)
+    assert given, "only what was given is asked for"
+    return {
+        "implementation": implementation.name,
+        "release": implementation.release,
+        "like": given.like,
+        "source": list(given.source),
+        "files": dict(given.files),
+        "unknown": given.unknown,
+        "image": images.server(implementation),
+        "version": images.version(implementation),
     }
 
 
 def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Certificates) -> dict[str, Any]:
     certificate = issued[server.domain, settings.certificate]
     effective = catalog.image(server.implementation).effective(settings.policy, server.implementation.release)
+    shown, in_effect = settings.policy.dimensions(), effective.dimensions()
+    if unknown := catalog.unknown(server.implementation):
+        shown = in_effect = dict.fromkeys(shown)
     return {
         "policy": settings.policy.name,
         "certificate": settings.certificate,
         "defect": PROFILES[settings.certificate].defect,
-        "dimensions": settings.policy.dimensions(),
-        "effective": effective.dimensions(),
+        "dimensions": shown,
+        "effective": in_effect,
         "unsupported": settings.unsupported,
+        "unknown": unknown,
         "fingerprint": certificate.fingerprint,
         "not_after": certificate.not_after,
     }

@@ -25,7 +25,7 @@ from docker.errors import BuildError, ImageNotFound, NotFound
 
 from testbed.catalog import DEFAULT_ROOT, Catalog, folder_digest
 from testbed.engine.host import ENGINE_ERRORS, Engine, install
-from testbed.model import EngineError, Implementation
+from testbed.model import EngineError, Implementation, InputError
 
 REPOSITORY = "s2s-testbed"
 LABEL = "s2s-testbed.digest"
@@ -33,10 +33,19 @@ PARTS = ("dns", "driver", "wiretap")
 PART_SUITE = "trixie"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 """The engine paints what a build writes to standard error."""
+LAST_LINES = 12
+"""Of a build that fails, how many lines are shown."""
+MOST_LISTED = 20
+"""Of the engine's images, how many are named where one is missing."""
 MAX_AGE = 30 * 86400  # seconds after which an image counts as stale: the distribution has moved on
 
 Progress = Callable[[str, str], None]
 """(image, what happens: building · built · kept · failed: why)"""
+
+
+def tag_of(implementation: Implementation) -> str:
+    """The tag of a server's image, within the testbed's repository."""
+    return f"{implementation.name}:{implementation.release}"
 
 
 @dataclass
@@ -47,14 +56,20 @@ class Images:
     """Tag (`name:release` of a server, `driver` and the like of a part) -> image id."""
     unavailable: dict[str, str] = field(default_factory=dict)
     """Tag -> reason."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Tag -> what a user's own software says of its version, where that is not the package's word."""
 
     def server(self, implementation: Implementation) -> str | None:
         """The image of an implementation, or None if it is unavailable."""
-        return self.ids.get(f"{implementation.name}:{implementation.release}")
+        return self.ids.get(tag_of(implementation))
 
     def reason(self, implementation: Implementation) -> str | None:
         """Why an implementation is unavailable, or None."""
-        return self.unavailable.get(f"{implementation.name}:{implementation.release}")
+        return self.unavailable.get(tag_of(implementation))
+
+    def version(self, implementation: Implementation) -> str | None:
+        """The version of a user's own software; None of all others, which are asked when they run."""
+        return self.versions.get(tag_of(implementation))
 
 
 class Builder:
@@ -83,7 +98,7 @@ class Builder:
             for implementation in wanted:
                 suite = self.catalog.image(implementation).spec.releases[implementation.release].suite
                 folder = self.catalog.image(implementation).folder
-                tag = f"{implementation.name}:{implementation.release}"
+                tag = tag_of(implementation)
                 pending[pool.submit(self._after, bases[suite], folder, tag)] = tag
             for future in concurrent.futures.as_completed(pending):
                 tag = pending[future]
@@ -104,6 +119,56 @@ class Builder:
                 short = tag.removeprefix(f"{REPOSITORY}/")
                 found[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
         return found
+
+    # --- what a user gives ---
+
+    def given(self, reference: str) -> str:
+        """The id of an image that is on the engine already. Raises InputError."""
+        try:
+            return str(self.docker.images.get(reference).id)
+        except (ImageNotFound, NotFound):
+            known = sorted(t for i in self.docker.images.list() for t in i.tags if not t.startswith(f"{REPOSITORY}/"))
+            listing = f"docker --host {self.engine.address} images" if self.engine.private else "docker images"
+            raise InputError(
+                f"no image `{reference}` on this engine",
+                value=reference,
+                allowed=tuple(known[:MOST_LISTED]),
+                hint=f"`{listing}` lists all; nothing is pulled: `docker pull` or `docker load` it there, or give --build",
+            ) from None
+        except ENGINE_ERRORS as error:
+            raise EngineError(f"the image {reference} cannot be looked up: {str(error).splitlines()[0]}") from None
+
+    def build(self, folder: Path, suite: str, tag: str, say: Callable[[str], None]) -> str:
+        """Build a user's own folder, with the testbed's base of ``suite`` as the argument BASE. Returns the image's id.
+
+        The engine's own cache decides what is built anew. Raises EngineError with the last lines of what the build said.
+        """
+        base = self._base(suite)
+        said: list[str] = []
+        try:
+            stream = self.docker.api.build(
+                path=str(folder),
+                tag=f"{REPOSITORY}/{tag}",  # given only when all went well
+                buildargs={"BASE": base},
+                labels={LABEL: "given"},
+                network_mode="host",
+                rm=True,
+                forcerm=True,
+                timeout=1200,
+                decode=True,
+            )
+            for event in stream:
+                lines = [clean for line in str(event.get("stream") or "").splitlines() if (clean := ANSI.sub("", line).strip())]
+                said += lines
+                for line in lines:
+                    if line.startswith("Step "):
+                        say(f"{tag}: {line}")
+                if why := event.get("error"):
+                    last = "\n".join(f"    {line[:200]}" for line in said[-LAST_LINES:])
+                    raise EngineError(f"{folder}: the build failed: {ANSI.sub('', str(why)).strip()}\n  it said last:\n{last}")
+            return str(self.docker.images.get(f"{REPOSITORY}/{tag}").id)
+        except (*ENGINE_ERRORS, OSError) as error:  # OSError: a file of the folder cannot be read
+            raise EngineError(f"{folder}: the build failed: {str(error).splitlines()[0]}") from None
 
     # --- one image ---
 

@@ -105,6 +105,11 @@ class Member:
     mine: bool = False
     """Whether the user brought something of their own for it."""
 
+    @property
+    def label(self) -> str:
+        """``name@release``, and whether it is the user's own where the release does not say so."""
+        return f"{self.implementation} (yours)" if self.mine and "@mine" not in self.implementation else self.implementation
+
     def policy(self, phase: int, since: int = 0) -> str:
         """The policy in a phase, with what it was in the phase ``since`` if that differs: ``opportunistic → encrypted``."""
         return _change(self.policies[since], self.policies[phase])
@@ -157,7 +162,7 @@ class Grid:
         previous: object = None
         for row, member in enumerate(self.members):
             key = (member.implementation, member.policies[0], member.certificates[0])[:depth]
-            label = (member.implementation, member.policy(phase, since), member.certificate(phase, since))[depth - 1]
+            label = (member.label, member.policy(phase, since), member.certificate(phase, since))[depth - 1]
             if spans and key == previous and spans[-1].label == label:
                 spans[-1] = Span(spans[-1].start, row + 1, label)
             else:

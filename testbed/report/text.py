@@ -164,7 +164,7 @@ def _key(g: Grid, width: int, paint: Paint) -> list[str]:
 
     columns: list[tuple[str, list[str]]] = [
         ("No.", [str(m.number) for m in g.members]),
-        ("implementation", [m.implementation for m in g.members]),
+        ("implementation", [m.label for m in g.members]),
         ("policy", [settings(m.policies) for m in g.members]),
         ("certificate", [settings(m.certificates) for m in g.members]),
         ("domain", [m.domain for m in g.members]),

@@ -1,0 +1,360 @@
+"""What a user gives of their own: how it is read, where it stands in a plan, what a record keeps, what the wire says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from testbed import catalog as catalogs
+from testbed import check, manifest, mine, pki, preflight, scenario
+from testbed.catalog import Catalog
+from testbed.check_agent import BAD_PEER, CLEAR_PEER, TLS_PEER
+from testbed.engine.images import Images
+from testbed.model import CONTROL_DOMAINS, Channel, Expectation, Implementation, InputError, Outcome, Plan
+from testbed.policy import OWN, PRESETS
+from testbed.run import control_pair
+from testbed.verdict.judge import agrees
+
+MINE = Implementation("prosody", "mine")
+
+
+@pytest.fixture
+def smoke(root: Path, catalog: Catalog) -> Plan:
+    return scenario.load(root / "scenarios/smoke.yaml", catalog)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "my.cfg.lua"
+    path.write_text('VirtualHost "TESTBED_DOMAIN"\n')
+    return path
+
+
+def placed(plan: Plan, catalog: Catalog, *gifts: tuple[str, str], instead: bool = False) -> mine.Placed:
+    return mine.place(plan, catalog, [mine.read(option, text, catalog) for option, text in gifts], instead=instead)
+
+
+def rows(plan: Plan) -> list[tuple[str, str, list[str]]]:
+    return [(s.domain, str(s.implementation), [p.settings[s.domain].policy.name for p in plan.phases]) for s in plan.servers]
+
+
+# --- where it stands --------------------------------------------------------------------------------------------------
+
+
+def test_a_build_stands_beside_the_packaged_one_and_is_set_as_it_is(smoke: Plan, catalog: Catalog) -> None:
+    found = placed(smoke, catalog, ("image", "prosody=a:1"))
+    assert rows(found.plan)[:3] == rows(smoke)
+    assert rows(found.plan)[3:] == [("prosody-mine-opportunistic.example", "prosody@mine", ["opportunistic", "encrypted"])]
+    assert len(found.plan.cells) == 24
+    assert found.owns == (mine.Own(MINE, image="a:1"),)
+    assert found.catalog.given(MINE) == catalogs.Given("trixie", ("--image prosody=a:1",))
+    assert found.catalog.mine(MINE)
+    assert not found.catalog.mine(Implementation("prosody", "trixie"))
+    assert not catalog.images["prosody"].given  # the catalog that went in is as it was
+
+
+def test_one_server_for_each_way_of_being_set(root: Path, catalog: Catalog) -> None:
+    plan = scenario.load(root / "scenarios/manifesto-2014.yaml", catalog)
+    found = placed(plan, catalog, ("image", "prosody=a:1"))
+    new = [r for r in rows(found.plan) if r[1] == "prosody@mine"]
+    assert [r[2][0] for r in new] == list(PRESETS)
+
+
+def test_where_the_scenario_has_none_of_it_all_its_settings_are_taken(smoke: Plan, catalog: Catalog) -> None:
+    found = placed(smoke, catalog, ("image", "prosody@sid=a:1"))
+    assert [r[2] for r in rows(found.plan)[3:]] == [["opportunistic", "encrypted"], ["cleartext", "cleartext"]]
+    assert found.catalog.given(MINE) == catalogs.Given("sid", ("--image prosody@sid=a:1",))
+
+
+def test_instead_keeps_domain_and_place(smoke: Plan, catalog: Catalog) -> None:
+    found = placed(smoke, catalog, ("image", "prosody=a:1"), instead=True)
+    assert [r[0] for r in rows(found.plan)] == [r[0] for r in rows(smoke)]
+    assert [c.id for c in found.plan.cells] == [c.id for c in smoke.cells]
+    assert rows(found.plan)[0][1] == "prosody@mine"
+    with pytest.raises(InputError, match="could stand in for"):
+        placed(smoke, catalog, ("image", "prosody@sid=a:1"), instead=True)
+
+
+def test_a_configuration_and_a_build_instead(root: Path, catalog: Catalog, config: Path) -> None:
+    """One configuration is one server; the build that follows finds its places taken, and gets new ones."""
+    plan = scenario.load(root / "scenarios/manifesto-2014.yaml", catalog)
+    found = placed(plan, catalog, ("config", f"prosody@trixie={config}"), ("image", "prosody=a:1"), instead=True)
+    new = [(r[1], r[2][0]) for r in rows(found.plan) if r[1].startswith("prosody")]
+    assert new == [("prosody@mine", "own"), *(("prosody@mine-2", preset) for preset in PRESETS)]
+    assert [s.index for s in found.plan.servers] == list(range(len(found.plan.servers)))
+
+
+def test_the_second_of_a_kind_has_a_name_of_its_own(smoke: Plan, catalog: Catalog) -> None:
+    found = placed(smoke, catalog, ("image", "prosody=a:1"), ("image", "prosody=a:2"), ("image", "jabberd2=b"))
+    assert [r[1] for r in rows(found.plan)[3:]] == ["prosody@mine", "prosody@mine-2", "jabberd2@mine"]
+    assert len({s.index for s in found.plan.servers}) == len({s.domain for s in found.plan.servers}) == 6
+
+
+def test_software_and_configuration_of_one_name_are_one_server(smoke: Plan, catalog: Catalog, config: Path) -> None:
+    found = placed(smoke, catalog, ("image", "prosody=a:1"), ("config", f"prosody={config}"))
+    assert rows(found.plan)[3:] == [("prosody-mine-own.example", "prosody@mine", ["own", "own"])]
+    apart = placed(smoke, catalog, ("image", "prosody=a:1"), ("config", f"prosody@trixie={config}"))
+    assert [r[1] for r in rows(apart.plan)[3:]] == ["prosody@mine", "prosody@mine-2"]
+    with pytest.raises(InputError, match="which belong together"):
+        placed(smoke, catalog, ("image", "prosody=a"), ("image", "prosody=b"), ("config", f"prosody={config}"))
+
+
+def test_a_folder_outside_is_placed_unless_the_scenario_names_it(root: Path, smoke: Plan, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(root / "images/prosody", folder)
+    text = (folder / "image.yaml").read_text().replace("implementation: prosody", "implementation: other")
+    text = re.sub(r"  (bullseye|bookworm|sid): \{suite.*\n", "", text)
+    (folder / "image.yaml").write_text(text + "nonsense: 1\n")
+    with pytest.raises(InputError, match=r"other/image\.yaml:\d+: unknown key `nonsense`"):
+        catalogs.load(extra=[folder])
+    (folder / "image.yaml").write_text(text)
+    known = catalogs.load(extra=[folder])
+    assert known.mine(Implementation("other", "trixie"))
+    found = mine.place(smoke, known, [])
+    assert [r[1:] for r in rows(found.plan)[3:]] == [
+        ("other@trixie", ["opportunistic", "encrypted"]),
+        ("other@trixie", ["cleartext", "cleartext"]),
+    ]
+    named = dataclasses.replace(
+        smoke,
+        servers=(*smoke.servers[:2], dataclasses.replace(smoke.servers[2], implementation=Implementation("other", "trixie"))),
+    )
+    assert mine.place(named, known, []).plan == named
+    with pytest.raises(InputError, match="there is an implementation `prosody` already"):
+        catalogs.load(extra=[root / "images/prosody"])
+
+
+def test_no_control_pair_of_something_given(smoke: Plan, catalog: Catalog) -> None:
+    found = placed(smoke, catalog, ("image", "jabberd2=a:1"))
+    images = Images({f"{s.implementation.name}:{s.implementation.release}": "x" for s in found.plan.servers})
+    pair = control_pair(found.plan, found.catalog, images)
+    assert [s.domain for s in pair] == list(CONTROL_DOMAINS)
+    assert {s.implementation.release for s in pair} == {"trixie"}
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("image", "prosody", "takes IMPLEMENTATION=IMAGE"),
+        ("image", "prosody=", "takes IMPLEMENTATION=IMAGE"),
+        ("image", "prosodi=a", "did you mean `prosody`"),
+        ("image", "prosody@buster=a", "unknown implementation `prosody@buster`"),
+        ("build", "prosody=/nowhere", "takes a folder"),
+        ("build", "prosody=.", "has no Dockerfile"),
+        ("config", "prosody=/nowhere", "no such file"),
+        ("config", "ejabberd=words.txt", "cannot be told by its name"),
+        ("config", "ejabberd=bytes.yml", "cannot be read as text"),
+        ("config", "prosody=empty", "an empty folder"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    option: str, text: str, message: str, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("x")
+    Path("bytes.yml").write_bytes(b"\xff\xfe\x00")
+    Path("empty").mkdir()
+    with pytest.raises(InputError, match=re.escape(message)):
+        mine.read(option, text, catalog)
+
+
+def test_a_configuration_of_several_files(catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("hosts: [TESTBED_DOMAIN]")
+    assert set(mine.read("config", f"ejabberd={tmp_path / 'mine.yml'}", catalog).files) == {"ejabberd.yml"}
+    (tmp_path / "s2s.xml").write_text("<s2s/>")
+    assert set(mine.read("config", f"jabberd2={tmp_path / 's2s.xml'}", catalog).files) == {"s2s.xml"}
+    assert set(mine.read("config", f"jabberd2={tmp_path}", catalog).files) == {"s2s.xml", "mine.yml"}
+
+
+# --- what it is, for the rest of the testbed --------------------------------------------------------------------------
+
+
+def test_a_build_is_configured_as_the_release_that_it_is_like(smoke: Plan, catalog: Catalog) -> None:
+    found = placed(smoke, catalog, ("image", "prosody@bullseye=a:1"))
+    image, server = found.catalog.images["prosody"], found.plan.servers[-1]
+    other = dataclasses.replace(server, implementation=Implementation("prosody", "bullseye"))
+    settings = found.plan.phases[0].settings[server.domain]
+    files = [image.render(s, settings, timers="short", ipv6=False) for s in (server, other)]
+    assert files[0] == files[1]
+    for policy in check.policies():
+        assert image.unsupported(policy, "mine") == image.unsupported(policy, "bullseye")
+        assert image.effective(policy, "mine") == image.effective(policy, "bullseye")
+
+
+def test_a_configuration_takes_its_templates_place(smoke: Plan, catalog: Catalog, config: Path) -> None:
+    found = placed(smoke, catalog, ("config", f"prosody={config}"))
+    image, server = found.catalog.images["prosody"], found.plan.servers[-1]
+    files = image.render(server, found.plan.phases[1].settings[server.domain], timers="short", ipv6=False)
+    assert files["prosody.cfg.lua"] == b'VirtualHost "prosody-mine-own.example"\n'
+    assert not list(image.notes(OWN, "mine"))  # image.yaml speaks of the template's settings
+
+
+def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Path) -> None:
+    start = placed(smoke, catalog, ("config", f"prosody={config}"), ("image", "jabberd2=b:1"))
+    images = Images({"prosody:mine": "sha256:1", "jabberd2:mine": "sha256:2"}, versions={"jabberd2:mine": "3.0"})
+    for found in (start, mine.found_out(start, MINE, dataclasses.replace(OWN, tls_min="1.3"), None)):
+        wanted = {(d, s.certificate): None for p in found.plan.phases for d, s in p.settings.items()}
+        issued = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)).issue_all(wanted)
+        kept = manifest.build(found.plan, found.catalog, images, issued, engine="0")
+        again, owns = mine.restore(kept, catalog)
+        assert again.images["prosody"].given == found.catalog.images["prosody"].given
+        assert {(o.implementation, o.image, o.version) for o in owns} == {
+            (MINE, "sha256:1", None),
+            (Implementation("jabberd2", "mine"), "sha256:2", "3.0"),
+        }
+        narrowed = manifest.plan_of(kept, found.plan.pairs)
+        assert rows(narrowed) == rows(found.plan)
+        assert [s.policy.dimensions() for s in narrowed.servers] == [s.policy.dimensions() for s in found.plan.servers]
+        flags = {s["domain"]: s["mine"] for s in kept["servers"]}
+        assert sorted(d for d, m in flags.items() if m) == ["jabberd2-mine-cleartext.example", "prosody-mine-own.example"]
+        shown = kept["phases"][0]["settings"]["prosody-mine-own.example"]
+        assert (shown["unknown"] is None) is (shown["dimensions"]["encryption"] is not None)
+    with pytest.raises(InputError, match="which is not there any more"):
+        mine.restore({**kept, "mine": [{**kept["mine"][0], "like": "buster"}]}, catalog)
+    with pytest.raises(InputError, match="is gone"):
+        mine.folders({"folders": ["/nowhere"]})
+
+
+def test_where_nothing_can_be_expected_nothing_is_a_surprise() -> None:
+    nothing = Expectation(Outcome.INCONCLUSIVE, "nobody knows")
+    assert all(agrees(o, Channel("cleartext"), nothing) for o in (Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST))
+    assert not agrees(Outcome.LOST, Channel(), Expectation(Outcome.DELIVERED, "somebody does"))
+
+
+# --- what the wire says of a configuration ----------------------------------------------------------------------------
+
+
+def seen(**changes: Any) -> dict[str, Any]:
+    """What the prober sees of a server that offers TLS and takes either proof, with changes."""
+    tls = {"tls": {"version": "TLSv1.3", "cipher": "x", "fingerprint": "y"}}
+    return {
+        "clear": {"starttls": True, "dialback": "valid"},
+        "good": tls | {"external": "success"},
+        "nothing": tls | {"dialback": "valid"},
+        "bad": tls | {"external": "failure", "dialback": "valid"},
+        **dict.fromkeys(("1.2", "1.3", "ephemeral", "static"), tls),
+        "wrote": {CLEAR_PEER: ["stream", "result"], TLS_PEER: ["stream", "tls", "tls-result"], BAD_PEER: ["tls", "tls-result"]},
+        **changes,
+    }
+
+
+def wrote(**steps: list[str]) -> dict[str, list[str]]:
+    return {**seen()["wrote"], **{f"{name}.peer.example": found for name, found in steps.items()}}
+
+
+REFUSED = {"starttls": True, "dialback": "error"}
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "offered": ({}, "encryption=offered, authentication=either, forward_secrecy=any"),
+    "required": (
+        {"clear": REFUSED, "wrote": wrote(clear=["stream"])},
+        "encryption=required, authentication=either, forward_secrecy=any",
+    ),
+    "none": (
+        {"clear": {"starttls": False, "dialback": "valid"}, "wrote": wrote(tls=["stream", "result"])},
+        "encryption=none, authentication=dialback, forward_secrecy=any",
+    ),
+    "authenticated": (
+        {"clear": REFUSED, "nothing": {"external": "failure"}, "bad": {}, "wrote": wrote(clear=["stream"], bad=["tls"])},
+        "encryption=required, authentication=external, forward_secrecy=any",
+    ),
+    "dialback alone": ({"good": {"dialback": "valid"}}, "encryption=offered, authentication=dialback, forward_secrecy=any"),
+    "no TLS 1.3, no static suites": (
+        {"1.3": {}, "static": {}},
+        "encryption=offered, authentication=either, tls_max=1.2, forward_secrecy=required",
+    ),
+    "TLS 1.3 only": (
+        {"1.2": {}, "static": {}, "ephemeral": {}},
+        "encryption=offered, authentication=either, tls_min=1.3, forward_secrecy=any",
+    ),
+}
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
+    "strict as receiver alone": ({"clear": REFUSED}, "`required` towards it and `offered` from it"),
+    "never seen to connect": ({"wrote": {CLEAR_PEER: [], TLS_PEER: [], BAD_PEER: []}}, "not seen to connect"),
+    "could not write": ({"wrote_error": "refused"}, "refused"),
+    "minds as the sender alone": ({"wrote": wrote(bad=["tls"])}, "it minds a self-signed one"),
+    "lets nobody in": ({"good": {}}, "a peer with a good certificate was not let in"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_configuration_does_is_named(case: str) -> None:
+    changes, expected = CASES[case]
+    policy, unknown = preflight.judge(seen(**changes))
+    assert unknown is None
+    assert policy
+    assert preflight.told_of(policy) == expected
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_what_has_no_name_is_not_claimed(case: str) -> None:
+    changes, expected = UNKNOWN[case]
+    facts = seen(**changes)
+    if "wrote_error" in changes:
+        facts.pop("wrote")
+    policy, unknown = preflight.judge(facts)
+    assert policy is None
+    assert unknown
+    assert expected.removeprefix("it ") in unknown
+
+
+@pytest.mark.parametrize(
+    ("account", "last"),
+    [
+        ({"registered": True, "login": True, "error": None}, ("login", True)),
+        ({"registered": False, "login": False, "error": "no stream features: <host-unknown xmlns='x'/>"}, ("domain", False)),
+        ({"registered": False, "login": False, "error": "no stream features: "}, ("stream", False)),
+        (
+            {"registered": False, "login": False, "error": "x", "features": "<starttls xmlns='t'><required/></starttls>"},
+            ("clear", False),
+        ),
+        ({"registered": False, "login": False, "error": "registered: <iq><not-allowed/></iq>"}, ("register", False)),
+        ({"registered": True, "login": False, "error": "login: <failure/>"}, ("login", False)),
+    ],
+)
+def test_a_clients_way_in_ends_at_the_first_thing_that_is_missing(account: dict[str, Any], last: tuple[str, bool]) -> None:
+    steps = list(preflight.entered(account))
+    assert steps[-1][:2] == last
+    assert all(true for _, true, _ in steps[:-1])
+
+
+# --- the files for CI -------------------------------------------------------------------------------------------------
+
+
+def test_the_action_hands_every_input_to_the_gate(root: Path) -> None:
+    action = YAML(typ="safe").load(root / ".github/actions/federation-test/action.yml")
+    step = action["runs"]["steps"][0]
+    used = set(re.findall(r"inputs\.(\w+)", str(step["env"])))
+    assert used == set(action["inputs"])
+    gate = (root / "ci/gate.sh").read_text()
+    assert set(step["env"]) == set(re.findall(r"GATE_[A-Z]+", gate))
+    place = re.search(r'\$GITHUB_ACTION_PATH/([^"]+)', step["run"])
+    assert place
+    assert (root / ".github/actions/federation-test" / place.group(1)).resolve() == root / "ci/gate.sh"
+
+
+def test_the_example_workflow_uses_the_action_as_it_is(root: Path) -> None:
+    workflow = YAML(typ="safe").load(root / "ci/example/federation.yml")
+    uses = workflow["jobs"]["federation"]["steps"][-1]
+    action = YAML(typ="safe").load(root / ".github/actions/federation-test/action.yml")
+    assert uses["uses"].partition("@")[0] == "OWNER/REPOSITORY/.github/actions/federation-test"
+    assert set(uses["with"]) <= set(action["inputs"])
+
+
+def test_the_gitlab_job_ends_in_the_gate(root: Path) -> None:
+    template = YAML(typ="safe").load(root / "ci/gitlab.yml")
+    job = template["federation-test"]
+    assert job["script"] == ["sh /opt/s2s-testbed/ci/gate.sh"]
+    assert job["before_script"][-1].endswith(" /opt/s2s-testbed")
+    assert job["artifacts"]["reports"]["junit"] == "$GATE_RESULTS/junit.xml"
+    variables = set(re.findall(r"GATE_[A-Z]+", (root / "ci/gitlab.yml").read_text()))
+    assert variables <= set(re.findall(r"GATE_[A-Z]+", (root / "ci/gate.sh").read_text()))
