@@ -243,6 +243,13 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
                 f"a pair that must always work did not{reason}. Do not trust this phase."
             )
     inconclusive = [c for p in g.phases for c in g.cells[p].values() if state(c) is State.INCONCLUSIVE]
+    if unstable := [c for c in inconclusive if c.get("cause") == "unstable"]:
+        n = len(unstable)
+        yield (
+            f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time, although nothing else changed: "
+            f"counted neither as a success nor as a failure."
+        )
+        inconclusive = [c for c in inconclusive if c not in unstable]
     if inconclusive:
         n = len(inconclusive)
         why = Counter(words.cause(c.get("cause")) for c in inconclusive).most_common(1)[0][0]

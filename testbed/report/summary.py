@@ -438,7 +438,11 @@ def _reserve(g: Grid) -> list[str]:
         sentences.append(f"{words.count(surprises, 'result')} {verb} from what the standards lead one to expect.")
     if n := states[State.UNSUPPORTED]:
         sentences.append(f"{words.count(n, 'result')} {'is' if n == 1 else 'are'} not to be had: a server lacks the setting.")
-    if n := states[State.INCONCLUSIVE]:
+    unstable = sum(cell.get("cause") == "unstable" for phase in g.phases for cell in g.cells[phase].values())
+    if unstable:
+        verb = "was" if unstable == 1 else "were"
+        sentences.append(f"{words.count(unstable, 'result')} {verb} not the same every time, and counted as neither.")
+    if n := states[State.INCONCLUSIVE] - unstable:
         counts = "it counts" if n == 1 else "they count"
         sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say, and {counts} as neither.")
     if n := states[State.UNSEEN]:
