@@ -261,7 +261,10 @@ class Runner:
         """Phase after phase; then wait for what is left of each, and raise what went wrong there."""
         for phase in self.plan.phases:
             await self.measure_phase(phase)
-        await asyncio.gather(*self.background)
+        awaited = 0
+        while left := self.background[awaited:]:  # what is left may start more
+            awaited += len(left)
+            await asyncio.gather(*left)
 
     async def watched(self, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` while both agents live. Raises EngineError when one ends: an engine may be killed at any moment."""
@@ -336,20 +339,16 @@ class Runner:
         if (told := await started)["event"] == "failed":
             raise EngineError(f"the capture cannot be started: {told['reason']}")
         self.display.stage(f"{phase.name}: cells", (4 if self.isolated else 2) * len(pairs) * len(self.plan.exchanges))
-        first = asyncio.create_task(self.control(round_, "first")) if phase is self.plan.phases[0] else None
-        try:
-            if self.isolated:
-                round_.booted.set()
-                if first:
-                    await first
-                for a, b in pairs:
-                    self.confirm(round_, a, b)
-                await asyncio.gather(*round_.alone.values())
-            else:
-                await self.measure_mesh(round_, pairs, first)
-        finally:
-            if first:
-                first.cancel()
+        if self.isolated:
+            round_.booted.set()
+        if phase is self.plan.phases[0]:
+            await self.control(round_, "first")  # on an idle machine: two light servers, a second or two
+        if self.isolated:
+            for a, b in pairs:
+                self.confirm(round_, a, b)
+            await asyncio.gather(*round_.alone.values())
+        else:
+            await self.measure_mesh(round_, pairs)
         self.background.append(asyncio.create_task(self.finish(round_)))
 
     async def control(self, round_: Round, when: str) -> None:
@@ -359,12 +358,13 @@ class Runner:
         """
         if not self.controls:
             return  # no image at all: no cell is measured either
-        async with self.controlling:
-            servers = self.controls
-            addresses = {s.domain: self.mesh.addresses.of(s.index) for s in servers}
-            settings = {s.domain: Settings(s.policy, s.certificate) for s in servers}
-            epoch = Epoch(round_.phase, f"control-{when}", servers, settings, addresses, self.mesh.addresses.dns[0])
-            self.begin(round_, epoch)
+        await self.controlling.acquire()
+        servers = self.controls
+        addresses = {s.domain: self.mesh.addresses.of(s.index) for s in servers}
+        settings = {s.domain: Settings(s.policy, s.certificate) for s in servers}
+        epoch = Epoch(round_.phase, f"control-{when}", servers, settings, addresses, self.mesh.addresses.dns[0])
+        self.begin(round_, epoch)
+        try:
             await asyncio.gather(*(self.start_server(epoch, s) for s in servers))
             if when == "last":
                 await round_.done.wait()
@@ -375,11 +375,19 @@ class Runner:
             self.note(Source.ENGINE, "control", epoch=epoch, when=when, ok=ok, reason=None if ok else said)
             if not ok:
                 self.display.say(f"the control pair, which must get through, does not ({round_.phase.name}, {when}): {said}")
-            await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
-            await self.halt(epoch)
+        finally:
+            self.background.append(asyncio.create_task(self.end_control(epoch)))
+        if when == "last":
+            await asyncio.sleep(CAPTURE_LAG)
 
-    async def measure_mesh(self, round_: Round, pairs: list[tuple[str, str]], first: asyncio.Task[None] | None) -> None:
-        """Every server at once; a pair talks as soon as both are up, and the control pair has."""
+    async def end_control(self, epoch: Epoch) -> None:
+        """Give the control pair's addresses back; nobody waits for that but the next control pair."""
+        await asyncio.sleep(LINGER + 0.1)
+        await self.halt(epoch)
+        self.controlling.release()
+
+    async def measure_mesh(self, round_: Round, pairs: list[tuple[str, str]]) -> None:
+        """Every server at once; a pair talks as soon as both are up."""
         began = time.monotonic()
         name = round_.phase.name
         wanted = {d for pair in pairs for d in pair}
@@ -389,7 +397,7 @@ class Runner:
         self.display.stage(f"{name}: servers", len(epoch.servers))
         self.begin(round_, epoch)
         boots = [asyncio.create_task(self.start_server(epoch, s)) for s in self.boot_order(epoch.servers)]
-        talking = [asyncio.create_task(self.mesh_pair(round_, epoch, a, b, first)) for a, b in pairs]
+        talking = [asyncio.create_task(self.pair(round_, epoch, a, b)) for a, b in pairs]
         try:
             await asyncio.gather(*boots)
             round_.booted.set()
@@ -644,12 +652,6 @@ class Runner:
             self.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
         return {**rendered, **issued}
 
-    async def mesh_pair(self, round_: Round, epoch: Epoch, a: str, b: str, first: asyncio.Task[None] | None) -> None:
-        """A pair in the mesh, once the control pair has been through; what is doubtful afterwards is measured alone."""
-        if first:
-            await asyncio.shield(first)
-        await self.pair(round_, epoch, a, b)
-
     async def pair(self, round_: Round, epoch: Epoch, a: str, b: str) -> None:
         """Both directions of a pair, ``a`` first; the gate is open to it for just as long as it is measured."""
         up = [await asyncio.shield(epoch.online[d]) for d in (a, b)]
@@ -667,7 +669,8 @@ class Runner:
         if again := [c for c in cells if epoch.results[c.id] != ["received"]]:
             # A failure counts when a second attempt has seen it too, in quiet: when no server boots any more, and after the
             # time for which a server may remember the first.
-            await round_.booted.wait()
+            if epoch.name == "mesh":
+                await round_.booted.wait()
             await asyncio.sleep(RECOVERY[self.plan.timers])
             await self.attempt(round_, epoch, (a, b), again, None, shown=False)
         if epoch.name == "mesh" and any(self.doubtful(round_, c) for c in cells):
