@@ -106,9 +106,8 @@ def sample(options: argparse.Namespace, folder: Path) -> None:
 def flicker(options: argparse.Namespace, folder: Path) -> None:
     """One federation, again and again."""
     known = catalog.load()
-    file = (mixed if options.mixed else lambda size, _, folder: uniform(size, folder))(options.size, options.seed, folder)
+    file = mixed(options.size, options.seed, folder) if options.mixed else uniform(options.size, folder)
     seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    plan = scenario.load(file, known, seed=options.seed)
     for number in range(options.repeat):
         plan = scenario.load(file, known, seed=options.seed + number)
         for name, cell in measure(plan, known, folder / "runs").items():

@@ -338,7 +338,7 @@ class Runner:
         )
         if (told := await started)["event"] == "failed":
             raise EngineError(f"the capture cannot be started: {told['reason']}")
-        self.display.stage(f"{phase.name}: cells", (4 if self.isolated else 2) * len(pairs) * len(self.plan.exchanges))
+        self.display.stage(f"{phase.name}: cells", cells)
         if self.isolated:
             round_.booted.set()
         if phase is self.plan.phases[0]:
