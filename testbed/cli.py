@@ -410,26 +410,25 @@ def measure(
     writer = store.Writer(results, plan.scenario)
     with live(quiet) as display:
         runner = runs.Runner(plan, known, engine, built, writer, display, manner=manner, argv=sys.argv[1:])
+        verdicts: dict[str, Any] = {}
         try:
-            asyncio.run(runner.run())
+            asyncio.run(runner.run(lambda: verdicts.update(derive(writer.path, display))))
         except KeyboardInterrupt:
             writer.close(None)
             raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
         except TestbedError:
             writer.close(None)
             raise
-    verdicts = derive(writer.path, quiet)
     raise typer.Exit(finish(writer.path, verdicts, as_json=as_json, accepted=accepted, strict=strict))
 
 
-def derive(path: Path, quiet: bool) -> dict[str, Any]:
-    """Judge a record and write everything under derived/."""
+def derive(path: Path, display: Live) -> dict[str, Any]:
+    """Judge a record and write everything under derived/, the verdicts first."""
+    display.stage("report", 1)
     verdicts = judge(store.load(path))
     store.write_derived(path, [("verdicts.json", json.dumps(verdicts, indent=1).encode() + b"\n")])
-    with live(quiet) as display:
-        display.stage("report", 1)
-        store.write_derived(path, report.render_all(verdicts))
-        display.advance("report")
+    store.write_derived(path, report.render_all(verdicts))
+    display.advance("report")
     return verdicts
 
 
@@ -539,7 +538,8 @@ def report_(
         deliver(formats.render(verdicts, shape), output)
         held = hold(subject(verdicts), accepted, strict=strict) if accepted else None
         raise typer.Exit(int(held["status"]) if held else exit_status(verdicts))
-    verdicts = derive(path, quiet)
+    with live(quiet) as display:
+        verdicts = derive(path, display)
     raise typer.Exit(finish(path, verdicts, as_json=as_json, accepted=accepted, strict=strict))
 
 

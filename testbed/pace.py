@@ -7,6 +7,10 @@ the machine, not a number that was right for another one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import enum
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 PATIENCE = {"short": 25.0, "stock": 200.0}
@@ -15,9 +19,13 @@ SENTINEL = 15.0
 """Seconds within which a client's message to itself must come back, for it to count as alive."""
 BOOT = 240.0
 """Seconds that a server may take from its start to its client's login."""
+PROBE = 0.25
+"""Seconds between two measurements of how strained the machine is."""
+ALIVE = 5.0
+"""Seconds after which it is looked whether a server that boots still runs."""
 PER_SERVER = 6
 """Pairs of one server in flight at once: fairness, and a bound on what one server has to bear."""
-NEGOTIATION = 1.0
+NEGOTIATION = 0.4
 """Seconds for which a cell holds its place among those that negotiate; after that it only waits."""
 ATTEMPTS = 3
 """Connection attempts a second that one pair may make: more is a storm, which the gate cuts and the record keeps."""
@@ -42,12 +50,23 @@ HEAVY = 1.0
 """CPU seconds of a start from which on a boot keeps its place until it is done."""
 
 
+class Rank(enum.IntEnum):
+    """Whose turn is first where several wait for a place: time that only passes should begin to pass early."""
+
+    AGAIN = 0
+    """A second attempt, or a pair that is measured alone."""
+    WAITS = 1
+    """A pair that somebody's timer has to end."""
+    DELIVERS = 2
+
+
 @dataclass
 class Admission:
-    """How many negotiations may go on at once: follows the measured delay of the machine (half a place up, three tenths down).
+    """How many negotiations may go on at once: follows the measured delay of the machine (a tenth up, three tenths down).
 
-    The delay is the time from asking the wiretap's agent for a gate to its answer, a round through two processes that do next to
-    nothing: on an idle machine a few milliseconds; when processors are short, it grows before anything else breaks.
+    The delay is the time from asking the wiretap's agent, for a gate or for nothing, to its answer, a round through two processes
+    that do next to nothing: on an idle machine a few milliseconds; when processors are short, it grows before anything else
+    breaks. No server has more than `PER_SERVER` of them at once.
     """
 
     limit: float = 6.0
@@ -57,7 +76,8 @@ class Admission:
     strained: float = 0.25
     used: int = 0
     delays: list[float] = field(default_factory=list)
-    _waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    _busy: Counter[str] = field(default_factory=Counter)
+    _waiters: dict[Rank, dict[asyncio.Future[None], tuple[str, ...]]] = field(default_factory=lambda: {rank: {} for rank in Rank})
 
     def measured(self, delay: float) -> None:
         """Take a measured delay in seconds into account."""
@@ -65,28 +85,75 @@ class Admission:
         if delay > self.strained:
             self.limit = max(self.lowest, self.limit * 0.7)
         elif delay < self.calm:
-            self.limit = min(self.highest, self.limit + 0.5)
+            self.limit = min(self.highest, self.limit * 1.1)
         self._wake()
 
-    async def __aenter__(self) -> None:
-        while self.used + 1 > self.limit:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(future)
-            try:
-                await future
-            except asyncio.CancelledError:
-                self._wake()  # its place may have been given to it already
-                raise
-        self.used += 1
+    @contextlib.asynccontextmanager
+    async def place(self, *servers: str, rank: Rank = Rank.DELIVERS) -> AsyncIterator[None]:
+        """Have a place for a negotiation of these servers; by rank, then in the order of coming."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[rank][future] = servers
+        self._wake()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if self._waiters[rank].pop(future, None) is None:
+                self._give(servers)  # its place had been given to it already
+            raise
+        try:
+            yield
+        finally:
+            self._give(servers)
 
-    async def __aexit__(self, *_: object) -> None:
+    def _give(self, servers: tuple[str, ...]) -> None:
         self.used -= 1
+        self._busy.subtract(servers)
         self._wake()
 
     def _wake(self) -> None:
-        free = int(self.limit) - self.used
-        while free > 0 and self._waiters:
-            waiter = self._waiters.pop(0)
-            if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
+        for waiters in self._waiters.values():
+            for future, servers in list(waiters.items()) if self.used + 1 <= self.limit else ():
+                if self.used + 1 > self.limit:
+                    return
+                if all(self._busy[s] < PER_SERVER for s in servers):
+                    del waiters[future]
+                    self.used += 1
+                    self._busy.update(servers)
+                    future.set_result(None)
+
+
+@dataclass
+class Slots:
+    """So many at once; of those that wait, the cheapest is next, and of equals the first that came."""
+
+    free: int
+    _waiters: dict[asyncio.Future[None], Callable[[], int]] = field(default_factory=dict)
+
+    @contextlib.asynccontextmanager
+    async def place(self, cost: Callable[[], int]) -> AsyncIterator[None]:
+        """Have a slot; ``cost`` is asked each time that one is to be given away."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[future] = cost
+        self._wake()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if self._waiters.pop(future, None) is None:
+                self._give()
+            raise
+        try:
+            yield
+        finally:
+            self._give()
+
+    def _give(self) -> None:
+        self.free += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        while self.free and self._waiters:
+            costs = {future: cost() for future, cost in self._waiters.items()}
+            cheapest = min(costs, key=costs.__getitem__)
+            del self._waiters[cheapest]
+            self.free -= 1
+            cheapest.set_result(None)

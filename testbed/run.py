@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import gzip
 import hashlib
+import itertools
 import random
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from typing import Any, Protocol
 from testbed import driver, manifest, pki, serverlog, wiretap, zone
 from testbed.catalog import Catalog
 from testbed.engine import federation
+from testbed.engine.berths import Berth, Berths
 from testbed.engine.channel import Channel
 from testbed.engine.federation import Container
 from testbed.engine.host import Engine
@@ -44,6 +47,7 @@ from testbed.model import (
     Source,
 )
 from testbed.pace import (
+    ALIVE,
     ATTEMPTS,
     BOOT,
     CAPTURE_KB,
@@ -55,11 +59,13 @@ from testbed.pace import (
     NEGOTIATION,
     OVERLAP,
     PATIENCE,
-    PER_SERVER,
+    PROBE,
     RECOVERY,
     SENTINEL,
     STARTS,
     Admission,
+    Rank,
+    Slots,
 )
 from testbed.pki import PROFILES
 from testbed.policy import PRESETS, expect
@@ -108,9 +114,10 @@ class Epoch:
     dns: str
     """The name server that these servers ask."""
     containers: dict[str, Container] = field(default_factory=dict)
+    berths: dict[str, Berth] = field(default_factory=dict)
+    """Of a pair that is measured alone: what its servers run in, and others before and after them."""
     macs: dict[str, str] = field(default_factory=dict)
     online: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
-    busy: dict[str, asyncio.Semaphore] = field(default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(PER_SERVER)))
     results: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Cell id -> of each attempt `received` · `error` · `silence` · `unsendable`, or once `not-started`."""
 
@@ -121,6 +128,10 @@ class Epoch:
     def id(self) -> str:
         """Unique within the run."""
         return f"{self.phase.name}:{self.name}"
+
+    def container(self, domain: str) -> Container:
+        """What the server of ``domain`` runs in. KeyError if it was not started."""
+        return self.berths[domain].container if domain in self.berths else self.containers[domain]
 
     def key(self, domain: str) -> str:
         """The name of the client that is logged in at ``domain`` in this epoch."""
@@ -194,8 +205,6 @@ class Runner:
         self.dissectors: dict[str, Dissector] = {}
         self.versions: set[Implementation] = set()
         self.alone_number: dict[str, int] = defaultdict(int)
-        self.name_servers: dict[int, Container] = {}
-        """Of the slots in which pairs are measured alone."""
         self.serial = 1
         self.background: list[asyncio.Task[None]] = []
         self.domains = {s.domain for s in plan.servers}
@@ -223,16 +232,17 @@ class Runner:
 
     # --- the run ---
 
-    async def run(self) -> None:
-        """Measure everything. Raises EngineError if the testbed itself cannot go on; what was recorded until then stays."""
+    async def run(self, after: Callable[[], None] = lambda: None) -> None:
+        """Measure everything; when the record is complete, do ``after`` in a thread, while the containers go.
+
+        Raises EngineError if the testbed itself cannot go on; what was recorded until then stays.
+        """
         began = time.monotonic()
         self.loop = asyncio.get_running_loop()
         self.starting = asyncio.Semaphore(STARTS)
         self.admission = Admission()
         self.controlling = asyncio.Lock()  # its addresses are the same every time
-        self.slots: asyncio.Queue[int] = asyncio.Queue()
-        for slot in range(federation.SLOTS):
-            self.slots.put_nowait(slot)
+        self.slots = Slots(federation.SLOTS)
         authorities = await self.off(lambda: pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)))
         wanted = {(d, s.certificate): None for p in self.plan.phases for d, s in p.settings.items()}
         wanted |= {(s.domain, s.certificate): None for s in self.controls}
@@ -245,6 +255,7 @@ class Runner:
         ipv6 = Path("/proc/sys/net/ipv6").is_dir() and self.plan.ipv6
         try:
             self.mesh = await self.off(lambda: federation.Mesh(self.engine, self.writer.id, len(self.by_domain), ipv6=ipv6))
+            self.berths = Berths(self.mesh, self.mesh.addresses.alone(len(self.by_domain)))
             await self.raise_parts()
             self.timing["first-container"] = time.monotonic() - began
             await self.watched(self.measure_all())
@@ -252,10 +263,12 @@ class Runner:
             seconds: dict[str, Any] = {k.replace("-", "_"): round(v, 3) for k, v in self.timing.items()}
             self.writer.append(Observation(time.time(), Source.ENGINE, "timing", data=seconds))
             self.writer.close(Observation(time.time(), Source.ENGINE, CLOSING, data={"observations": self.writer.count}))
+            then = asyncio.ensure_future(self.off(after))
         finally:
             self.writer.flush()
             await self.off(lambda: federation.remove(self.engine.client, {federation.RUN_LABEL: self.writer.id}))
             self.threads.shutdown(wait=False)
+        await then
 
     async def measure_all(self) -> None:
         """Phase after phase; then wait for what is left of each, and raise what went wrong there."""
@@ -268,20 +281,20 @@ class Runner:
 
     async def watched(self, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` while both agents live. Raises EngineError when one ends: an engine may be killed at any moment."""
-        task = asyncio.ensure_future(work)
+        task, pressure = asyncio.ensure_future(work), asyncio.ensure_future(self.watch_pressure())
         ends = {asyncio.ensure_future(c.closed.wait()): c for c in (self.tap, self.talker)}
         try:
-            await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
+            await asyncio.wait({task, pressure, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and any(end.done() for end in ends):
                 gone = next(channel for end, channel in ends.items() if end.done())
                 how = await self.off(lambda: federation.fate(gone.container))
                 raise EngineError(
                     f"{gone.container.name} {how} in the middle of the run: {gone.said()}; "
                     f"what was measured until then is kept: testbed report {self.writer.path}"
                 )
-            await task
+            await (task if task.done() else pressure)
         finally:
-            for pending in (task, *ends, *self.background):
+            for pending in (task, pressure, *ends, *self.background):
                 pending.cancel()
 
     async def off(self, work: Any) -> Any:
@@ -369,7 +382,7 @@ class Runner:
             if when == "last":
                 await round_.done.wait()
             cells = [Cell(round_.phase.name, a.domain, b.domain, self.plan.exchanges[0]) for a, b in (servers, servers[::-1])]
-            await self.pair(round_, epoch, *(s.domain for s in servers))
+            await self.pair(round_, epoch, servers[0].domain, servers[1].domain)
             ok = all(epoch.results[c.id][:1] == ["received"] for c in cells)
             said = "; ".join(f"{c.sender} → {c.receiver}: {', '.join(epoch.results[c.id])}" for c in cells)
             self.note(Source.ENGINE, "control", epoch=epoch, when=when, ok=ok, reason=None if ok else said)
@@ -397,25 +410,36 @@ class Runner:
         self.display.stage(f"{name}: servers", len(epoch.servers))
         self.begin(round_, epoch)
         boots = [asyncio.create_task(self.start_server(epoch, s)) for s in self.boot_order(epoch.servers)]
-        talking = [asyncio.create_task(self.pair(round_, epoch, a, b)) for a, b in pairs]
+        talking = [asyncio.create_task(self.in_turn(round_, epoch, a, b)) for a, b in pairs]
         try:
             await asyncio.gather(*boots)
             round_.booted.set()
             self.timing[f"{name}-boot"] = time.monotonic() - began
+            apart = [pair for pair in pairs if self.crosstalks(round_.phase, *pair)]
+            soon = len(apart) if self.manner.confirm is None else self.manner.confirm // 2
+            for a, b in apart[:soon]:
+                self.confirm(round_, a, b)
             round_.control = asyncio.create_task(self.control(round_, "last"))
             self.background.append(round_.control)
             await asyncio.gather(*talking)
             self.timing[f"{name}-cells"] = time.monotonic() - began
-            for a, b in pairs:  # behind those that are doubted
-                if self.crosstalks(round_.phase, a, b):
-                    self.confirm(round_, a, b)
+            for a, b in apart[soon:]:  # behind those that are doubted
+                self.confirm(round_, a, b)
         finally:
             for task in (*boots, *talking):
                 task.cancel()
         # The capture's tail has to reach its file while the addresses still are this phase's.
         await asyncio.sleep(max(LINGER + 0.1, CAPTURE_LAG))
-        await self.note_storms(round_)
+        await self.note_storms(epoch)
         await self.halt(epoch)
+
+    async def in_turn(self, round_: Round, epoch: Epoch, a: str, b: str) -> None:
+        """A pair of the mesh; while servers boot, the processors are for them and for the pairs that only wait for timers."""
+        ought = {self.expected(round_.phase, a, b), self.expected(round_.phase, b, a)} == {Outcome.DELIVERED}
+        rank = Rank.DELIVERS if ought and not self.crosstalks(round_.phase, a, b) else Rank.WAITS
+        if rank is Rank.DELIVERS:
+            await round_.booted.wait()
+        await self.pair(round_, epoch, a, b, rank)
 
     async def finish(self, round_: Round) -> None:
         """Wait for the pairs that are measured alone, end the capture, and take in what wire and logs have to say."""
@@ -427,7 +451,6 @@ class Runner:
             self.note(Source.ENGINE, "unconfirmed", phase=name, pairs=round_.unconfirmed)
         if round_.alone:
             await asyncio.sleep(CAPTURE_LAG)
-            await self.note_storms(round_)
         captured = self.tap.expect(lambda e: e["event"] == "captured" and e["name"] == name, 60, "the capture's end")
         self.tap.send(do="stop", name=name)
         if (await captured)["full"]:
@@ -478,10 +501,10 @@ class Runner:
         """A pair alone, until nothing is open: in the mesh ``a`` wrote first, so here ``b`` does; in an isolated run both do."""
         await round_.booted.wait()
         orders = [(a, b), (b, a)] if self.isolated else [(b, a)]
-        for _ in range(MOST_ALONE):
+        for number in range(MOST_ALONE):
             if not orders and not (orders := self.open_questions(round_, a, b)):
                 break
-            await self.measure_alone(round_, *orders.pop(0))
+            await self.measure_alone(round_, *orders.pop(0), again=number > 0)
         if not self.isolated:
             self.display.advance(f"{round_.phase.name}: confirmed alone")
 
@@ -502,41 +525,48 @@ class Runner:
                     break
         return needed
 
-    async def measure_alone(self, round_: Round, a: str, b: str) -> None:
-        """A federation of just the two, started for it: fresh containers, a name server of its own, other addresses."""
-        phase = round_.phase
-        slot = await self.slots.get()
-        self.alone_number[phase.name] += 1
-        name = f"alone-{self.alone_number[phase.name]}"
-        dns, first, second = self.mesh.addresses.alone(len(self.by_domain), slot)
-        servers = (self.by_domain[a], self.by_domain[b])
-        epoch = Epoch(phase, name, servers, phase.settings, {a: first, b: second}, dns[0])
-        self.begin(round_, epoch)
-        try:
-            await self.name_server(slot, dns, epoch)
-            await asyncio.gather(*(self.start_server(epoch, s) for s in servers))
-            await self.pair(round_, epoch, a, b)
-            await asyncio.sleep(LINGER + 0.1)
-        except EngineError as error:
-            self.note(Source.ENGINE, "server-failed", epoch=epoch, domain=a, reason=f"measured alone with {b}: {error}")
-        await self.halt(epoch)
-        self.slots.put_nowait(slot)  # only now: the next pair gets the same addresses
+    async def measure_alone(self, round_: Round, a: str, b: str, *, again: bool) -> None:
+        """A federation of just the two, started for it: new processes on an empty state, and a name server of their own."""
+        phase, servers = round_.phase, (self.by_domain[a], self.by_domain[b])
+        there = {s.domain: image for s in servers if (image := self.images.server(s.implementation))}
+        images = [self.images.ids["dns"], *there.values()]
+        # What may have to be repeated once more goes first: no chain of federations should begin at the end.
+        async with self.slots.place(lambda: -1 if again else self.berths.missing(images)):
+            self.alone_number[phase.name] += 1
+            epoch = Epoch(phase, f"alone-{self.alone_number[phase.name]}", servers, phase.settings, {}, "")
+            taken: list[Berth] = []
+            try:
+                for image in images:
+                    async with self.starting:
+                        taken.append(await self.off(lambda image=image: self.berths.take(image)))
+                epoch.dns = taken[0].address[0]
+                epoch.berths = dict(zip(there, taken[1:], strict=True))
+                epoch.addresses = {domain: berth.address for domain, berth in epoch.berths.items()}
+                self.begin(round_, epoch)
+                await asyncio.gather(self.serve(taken[0], epoch), *(self.start_server(epoch, s) for s in servers))
+                await self.pair(round_, epoch, a, b)
+                await asyncio.sleep(LINGER + 0.1)
+                await self.note_storms(epoch)
+                await self.halt(epoch)
+            except EngineError as error:
+                self.note(Source.ENGINE, "server-failed", epoch=epoch, domain=a, reason=f"measured alone with {b}: {error}")
+                for berth in taken:
+                    await self.off(lambda berth=berth: self.berths.discard(berth))
+                self.ended(epoch)
+            else:
+                for berth in taken:
+                    self.berths.give(berth)
 
-    async def name_server(self, slot: int, address: tuple[str, str | None], epoch: Epoch) -> None:
-        """A slot's own name server, serving this epoch's zone and no other: started once, then given zone after zone."""
+    async def serve(self, berth: Berth, epoch: Epoch) -> None:
+        """A name server for this epoch alone; returns when it answers with this epoch's zone. Raises EngineError."""
         self.serial += 1
-        number = self.serial
+        number, token = self.serial, f"zone-{self.serial}"
         text = zone.render_zone(epoch.addresses, serial=number)
-        if slot in self.name_servers:
-            await self.off(lambda: self.mesh.change_zone(self.name_servers[slot], text))
-        else:
-            image = self.images.ids["dns"]
-            self.name_servers[slot] = await self.off(lambda: self.mesh.start_dns(image, text, address, f"dns-{slot}"))
-        token = f"zone-{number}"
         loaded = self.talker.expect(
-            lambda e: e["event"] == "serial" and e["token"] == token, 30, f"zone {number} at {address[0]}"
+            lambda e: e["event"] == "serial" and e["token"] == token, 30, f"zone {number} at {berth.address[0]}"
         )
-        self.talker.send(do="serial", address=address[0], serial=number, token=token)
+        await self.off(lambda: berth.start({"/etc/testbed/zone": text.encode()}, berth.address[0]))
+        self.talker.send(do="serial", address=berth.address[0], serial=number, token=token)
         await loaded
 
     def begin(self, round_: Round, epoch: Epoch) -> None:
@@ -547,32 +577,30 @@ class Runner:
         self.note(Source.ENGINE, "epoch-started", epoch=epoch, servers=[s.domain for s in epoch.servers])
 
     async def halt(self, epoch: Epoch) -> None:
-        """End an epoch's servers; what they logged stays for `collect`."""
+        """End an epoch's servers; what those of the mesh logged stays for `collect`. Raises EngineError."""
         self.talker.send(do="logout", clients=[epoch.key(s.domain) for s in epoch.servers])
+        for domain, berth in epoch.berths.items():
+            if domain in epoch.macs:
+                await self.off(lambda domain=domain, berth=berth: self.keep_log(epoch, domain, berth.stop()))
         containers = list(epoch.containers.values())
         parts = [containers[n::STARTS] for n in range(STARTS)]
         await asyncio.gather(*(self.off(lambda part=part: federation.halt(part)) for part in parts if part))
+        self.ended(epoch)
+
+    def ended(self, epoch: Epoch) -> None:
+        """From now on its addresses are others'."""
         epoch.ended = time.time()
         self.note(Source.ENGINE, "epoch-ended", epoch=epoch)
         self.writer.flush()
 
-    async def note_storms(self, round_: Round) -> None:
-        """Who tried to connect without pause."""
-        told = self.tap.expect(lambda e: e["event"] == "storms", 30, "the storms")
-        self.tap.send(do="storms")
-        storms = await told
-        for epoch in round_.epochs:
-            names = {mac: d for d, mac in epoch.macs.items()}
-            for storm in storms["pairs"]:
-                if storm["from"] in names and storm["to"] in names:
-                    self.note(
-                        Source.WIRE,
-                        "storm",
-                        epoch=epoch,
-                        sender=names[storm["from"]],
-                        receiver=names[storm["to"]],
-                        cut=storm["attempts"],
-                    )
+    async def note_storms(self, epoch: Epoch) -> None:
+        """Who tried to connect without pause. Raises EngineError."""
+        names = {mac: d for d, mac in epoch.macs.items()}
+        told = self.tap.expect(lambda e: e.get("token") == epoch.id, 30, "the storms")
+        self.tap.send(do="storms", among=list(names), token=epoch.id)
+        for storm in (await told)["pairs"]:
+            a, b = names[storm["from"]], names[storm["to"]]
+            self.note(Source.WIRE, "storm", epoch=epoch, sender=a, receiver=b, cut=storm["attempts"])
 
     def boot_order(self, servers: Iterable[Server]) -> list[Server]:
         """Light servers first: their pairs can talk while the heavy ones still boot."""
@@ -590,10 +618,8 @@ class Runner:
                     await self.start_container(epoch, server, settings, image)
                     if self.catalog.image(server.implementation).spec.boot_weight >= HEAVY:
                         # a heavy boot keeps its place until it is done: more at once only take longer each
-                        await asyncio.wait({online}, timeout=BOOT)
-                await asyncio.wait({online}, timeout=BOOT + 30)
-                if not online.done():
-                    raise EngineError(f"its client was not online within {BOOT + 30:.0f} s")
+                        await self.booted(epoch, server, online)
+                await self.booted(epoch, server, online)
                 await self.note_version(epoch, server)
             except EngineError as error:
                 self.note(Source.ENGINE, "server-failed", epoch=epoch, domain=server.domain, reason=str(error))
@@ -603,25 +629,35 @@ class Runner:
         if epoch.name == "mesh":
             self.display.advance(f"{phase.name}: servers")
 
+    async def booted(self, epoch: Epoch, server: Server, online: asyncio.Future[bool]) -> None:
+        """Wait until the client of a started server is online, or cannot be. Raises EngineError, also if the server ends."""
+        began, container = time.monotonic(), epoch.container(server.domain)
+        while not (await asyncio.wait({online}, timeout=ALIVE))[0]:
+            state = await self.off(lambda: federation.facts(container, self.mesh.name))
+            if not state["running"]:
+                raise EngineError(f"the server ended with status {state['exit']} before its client was online")
+            if time.monotonic() - began > BOOT + 30:
+                raise EngineError(f"its client was not online within {BOOT + 30:.0f} s")
+
     async def start_container(self, epoch: Epoch, server: Server, settings: Settings, image: str) -> None:
         """Create and start a server's container, and send its client off. Raises EngineError."""
-        files = self.files(server, settings, epoch)
-        name = f"{epoch.phase.name}-{epoch.name}-{server.domain.split('.')[0]}"
-        address = epoch.addresses[server.domain]
-        container = await self.off(lambda: self.mesh.create_server(name, image, files, address, epoch.dns))
-        epoch.containers[server.domain] = container
-        await self.off(lambda: federation.start(container))
-        facts = await self.off(lambda: federation.facts(container, self.mesh.name))
-        if not facts["running"]:
-            raise EngineError(f"the server ended at once, with status {facts['exit']}")
-        epoch.macs[server.domain] = facts["mac"]
+        files, address = self.files(server, settings, epoch), epoch.addresses[server.domain]
+        if berth := epoch.berths.get(server.domain):
+            await self.off(lambda: berth.start({f"/etc/testbed/{name}": data for name, data in files.items()}, epoch.dns))
+            epoch.macs[server.domain] = berth.mac
+        else:
+            name = f"{epoch.phase.name}-{epoch.name}-{server.domain.split('.')[0]}"
+            container = await self.off(lambda: self.mesh.create_server(name, image, files, address, epoch.dns))
+            epoch.containers[server.domain] = container
+            await self.off(lambda: federation.start(container))
+            epoch.macs[server.domain] = (await self.off(lambda: federation.facts(container, self.mesh.name)))["mac"]
         self.note(
             Source.ENGINE,
             "server-started",
             epoch=epoch,
             domain=server.domain,
-            image=facts["image"],
-            mac=facts["mac"],
+            image=image,
+            mac=epoch.macs[server.domain],
             address=address[0],
             address6=address[1],
         )
@@ -636,7 +672,7 @@ class Runner:
             return
         self.versions.add(key)
         package = self.catalog.image(key).spec.package
-        container = epoch.containers[server.domain]
+        container = epoch.container(server.domain)
         version = self.images.version(key) or await self.off(
             lambda: federation.execute(container, ["dpkg-query", "-W", "-f=${Version}", package])
         )
@@ -652,7 +688,7 @@ class Runner:
             self.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
         return {**rendered, **issued}
 
-    async def pair(self, round_: Round, epoch: Epoch, a: str, b: str) -> None:
+    async def pair(self, round_: Round, epoch: Epoch, a: str, b: str, rank: Rank = Rank.AGAIN) -> None:
         """Both directions of a pair, ``a`` first; the gate is open to it for just as long as it is measured."""
         up = [await asyncio.shield(epoch.online[d]) for d in (a, b)]
         exchanges = self.plan.exchanges if a in self.domains else self.plan.exchanges[:1]
@@ -665,14 +701,14 @@ class Runner:
                     self.display.advance(f"{epoch.phase.name}: cells")
             return
         gate = [[epoch.macs[a], epoch.macs[b]], [epoch.macs[b], epoch.macs[a]]]
-        await self.attempt(round_, epoch, (a, b), cells, gate, shown=shown)
+        await self.attempt(round_, epoch, (a, b), cells, gate, rank=rank, shown=shown)
         if again := [c for c in cells if epoch.results[c.id] != ["received"]]:
             # A failure counts when a second attempt has seen it too, in quiet: when no server boots any more, and after the
             # time for which a server may remember the first.
             if epoch.name == "mesh":
                 await round_.booted.wait()
             await asyncio.sleep(RECOVERY[self.plan.timers])
-            await self.attempt(round_, epoch, (a, b), again, None, shown=False)
+            await self.attempt(round_, epoch, (a, b), again, None, rank=Rank.AGAIN, shown=False)
         if epoch.name == "mesh" and any(self.doubtful(round_, c) for c in cells):
             self.confirm(round_, a, b)
         # The last acknowledgements are still under way, and a stream that is cut within a segment looks like a sick one.
@@ -686,13 +722,13 @@ class Runner:
         cells: list[Cell],
         gate: list[list[str]] | None,
         *,
+        rank: Rank,
         shown: bool,
     ) -> None:
-        """Each cell of a ``pair`` once, one after the other; the ``gate`` is opened first if there is one."""
+        """Each of a ``pair``'s ``cells`` once, one after the other; the ``gate`` is opened first if there is one."""
         answers: list[asyncio.Task[None]] = []
-        first, second = sorted(pair)  # one order of taking places: no deadlock
         for cell in cells:
-            async with epoch.busy[first], epoch.busy[second], self.admission:
+            async with self.admission.place(*(epoch.key(d) for d in pair), rank=rank):
                 if gate:
                     await self.open_gate(gate, f"{epoch.key(cell.sender)}|{cell.receiver}")
                     gate = None
@@ -708,6 +744,16 @@ class Runner:
             if task.done() and epoch.name == "mesh" and self.doubtful(round_, cell):
                 self.confirm(round_, *pair)
         await asyncio.gather(*answers)
+
+    async def watch_pressure(self) -> None:
+        """Measure how strained the machine is, also while no gate is opened; ends by being cancelled."""
+        for number in itertools.count():
+            asked, token = time.monotonic(), f"pressure-{number}"
+            told = self.tap.expect(functools.partial(answers, token), 60, "a sign of life")
+            self.tap.send(do="answer", token=token)
+            await told
+            self.admission.measured(time.monotonic() - asked)
+            await asyncio.sleep(PROBE)
 
     async def open_gate(self, gate: list[list[str]], token: str) -> None:
         """Let two servers reach each other's s2s port. Raises EngineError."""
@@ -840,9 +886,14 @@ class Runner:
             self.writer.evidence(name, "s2s.pcapng.gz").write_bytes(gzip.compress(raw, 3))
 
     def read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
-        """A container's log as evidence and as observations; then the container goes. Runs in a thread."""
+        """A container's log is kept; then the container goes. Runs in a thread."""
         raw = federation.logs(container)
         federation.drop([container])
+        self.keep_log(epoch, domain, raw)
+        self.loop.call_soon_threadsafe(self.display.advance, stage)
+
+    def keep_log(self, epoch: Epoch, domain: str, raw: bytes) -> None:
+        """A server's log as evidence and as observations. Runs in a thread."""
         self.writer.evidence(epoch.phase.name, epoch.name, f"{domain}.log.gz").write_bytes(gzip.compress(raw, 3))
         if domain in self.by_domain:
             addresses = {ip: d for d, pair in epoch.addresses.items() for ip in pair if ip}
@@ -857,12 +908,16 @@ class Runner:
                 epoch=epoch.name,
             )
             asyncio.run_coroutine_threadsafe(self.take(found), self.loop).result()
-        self.loop.call_soon_threadsafe(self.display.advance, stage)
 
     async def take(self, observations: list[Observation]) -> None:
         """Append on the event loop: one writer."""
         for observation in observations:
             self.writer.append(observation)
+
+
+def answers(token: str, event: dict[str, Any]) -> bool:
+    """Whether an agent's event is the answer to the command with this token."""
+    return event.get("token") == token
 
 
 def control_pair(plan: Plan, catalog: Catalog, images: Images) -> tuple[Server, ...]:

@@ -32,8 +32,10 @@ OWNER_LABEL = "s2s-testbed.owner"
 POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 """RFC 2544's benchmarking block: collides with nobody's own network."""
 FIRST_SERVER = 16
-SLOTS = 20
+SLOTS = 14
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
+BERTHS = 5 * SLOTS
+"""Containers that are kept for them at most: three a slot, and some more of other images."""
 LOG_LIMIT = "8m"
 LOG_FILES = "2"
 """What a server may log per phase: two files of 8 MB, of which the engine drops the older when the newer is full."""
@@ -51,9 +53,9 @@ class Addresses:
         """IPv4 and IPv6 address of the server with ``index``."""
         return self._at(FIRST_SERVER + index)
 
-    def alone(self, size: int, slot: int) -> list[tuple[str, str | None]]:
-        """Addresses of a pair that is measured alone beside a mesh of ``size``: its name server, and its two servers."""
-        return [self._at(FIRST_SERVER + size + 3 * slot + n) for n in range(3)]
+    def alone(self, size: int) -> list[tuple[str, str | None]]:
+        """Addresses for what is measured alone beside a mesh of ``size``."""
+        return [self._at(FIRST_SERVER + size + n) for n in range(BERTHS)]
 
     @property
     def dns(self) -> tuple[str, str | None]:
@@ -98,7 +100,7 @@ class Mesh:
 
     def _make_network(self, size: int, ipv6: bool) -> Addresses:
         """An internal network (no way out, no port published) in a free part of the pool. Raises EngineError."""
-        prefix = 32 - max(6, (size + FIRST_SERVER + 3 * SLOTS + 2).bit_length())
+        prefix = 32 - max(6, (size + FIRST_SERVER + BERTHS + 2).bit_length())
         candidates = POOL4.subnets(new_prefix=prefix)
         last = ""
         for net4 in candidates:
@@ -141,15 +143,6 @@ class Mesh:
         start(container)
         return container
 
-    def change_zone(self, container: Container, zone: str) -> None:
-        """Give a running name server another zone. Raises EngineError."""
-        try:
-            if not container.put_archive("/", pack({"/etc/testbed/zone": zone.encode()})):
-                raise EngineError(f"a zone could not be copied into {container.name}")
-            container.kill("SIGHUP")
-        except ENGINE_ERRORS as error:
-            raise EngineError(f"the name server {container.name} does not take another zone: {_said(error)}") from None
-
     def create_agent(self, name: str, image: str, files: dict[str, bytes], *, inside: bool) -> Container:
         """A container with an agent in it, not started yet: ``inside`` the mesh, or on the engine's host network."""
         tree = {f"/opt/testbed/{path}": data for path, data in files.items()}
@@ -161,6 +154,10 @@ class Mesh:
         """The container of a server, not started, that asks the name server at ``dns``."""
         return self._create(name, image, address, {f"/etc/testbed/{path}": data for path, data in files.items()}, dns=dns)
 
+    def create_berth(self, name: str, image: str, address: tuple[str, str | None]) -> Container:
+        """A container, not started, that holds one server after another (see `berths`)."""
+        return self._create(name, image, address, {}, hold=True)
+
     def _create(
         self,
         name: str,
@@ -170,6 +167,7 @@ class Mesh:
         *,
         agent: bool = False,
         dns: str | None = None,
+        hold: bool = False,
     ) -> Container:
         """Without an address the container is on the engine's host network, with the rights that capture and gate need."""
         api = self.docker.api
@@ -178,7 +176,10 @@ class Mesh:
             cap_add=None if address else ["NET_ADMIN", "NET_RAW"],
             # Erlang sizes its tables by this limit; some hosts' default of a billion takes gigabytes and seconds.
             ulimits=[Ulimit(name="nofile", soft=OPEN_FILES, hard=OPEN_FILES)],
-            log_config=LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": LOG_FILES}),
+            # What an agent says is heard as it says it: a log of it would be megabytes that nobody reads.
+            log_config=LogConfig(type="none")
+            if agent
+            else LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": LOG_FILES}),
         )
         networking = None
         if address:
@@ -192,9 +193,10 @@ class Mesh:
                 image,
                 name=f"s2s-testbed-{self.short}-{name}"[:120],
                 hostname=name[:60] if address else None,
-                environment={"TESTBED_DNS": dns or self.addresses.dns[0]},
+                environment={"TESTBED_HOLD": "1"} if hold else {"TESTBED_DNS": dns or self.addresses.dns[0]},
                 labels=self.labels,
-                stdin_open=agent,
+                stdin_open=agent or hold,
+                detach=hold,  # an agent's standard input ends with the first who wrote to it
                 host_config=host,
                 networking_config=networking,
             )["Id"]
@@ -255,10 +257,10 @@ def halt(containers: list[Container]) -> None:
             container.wait(timeout=20)
 
 
-def logs(container: Container) -> bytes:
-    """What the container wrote, each line behind its time (RFC 3339); empty if it cannot be had."""
+def logs(container: Container, since: float = 0.0) -> bytes:
+    """What the container wrote since a time (Unix seconds), each line behind its own (RFC 3339); empty if it cannot be had."""
     try:
-        return bytes(container.logs(timestamps=True))
+        return bytes(container.logs(timestamps=True, since=since) if since else container.logs(timestamps=True))
     except ENGINE_ERRORS:
         return b""
 

@@ -115,8 +115,8 @@ class Gate:
         elements = ", ".join(f"{a} . {b}" for a, b in pairs)
         self.run(f"{verb} element {self.table} pairs {{ {elements} }}")
 
-    def storms(self) -> list[dict[str, Any]]:
-        """Pairs whose connection attempts were cut, with how many."""
+    def storms(self, among: list[str]) -> list[dict[str, Any]]:
+        """Pairs among these addresses whose connection attempts were cut, with how many; they are forgotten then."""
         self.nft.set_json_output(True)
         try:
             listing = json.loads(self.run(f"list set {self.table} storm"))
@@ -128,7 +128,11 @@ class Gate:
                 inner = element.get("elem", {}) if isinstance(element, dict) else {}
                 if "val" in inner:
                     a, b = inner["val"]["concat"]
-                    found.append({"from": a, "to": b, "attempts": inner.get("counter", {}).get("packets", 0)})
+                    if a in among and b in among:
+                        found.append({"from": a, "to": b, "attempts": inner.get("counter", {}).get("packets", 0)})
+        if found:
+            elements = ", ".join(f"{storm['from']} . {storm['to']}" for storm in found)
+            self.run(f"delete element {self.table} storm {{ {elements} }}")
         return found
 
 
@@ -151,10 +155,11 @@ class Agent:
             case "close":
                 assert self.gate
                 self.gate.change("delete", command["pairs"])
+            case "answer":
+                emit("answer", token=command["token"])
             case "storms":
                 assert self.gate
-                emit("storms", pairs=self.gate.storms())
-                self.gate.run(f"flush set {self.gate.table} storm")
+                emit("storms", pairs=self.gate.storms(command["among"]), token=command["token"])
             case "capture":
                 self.start(**command)
             case "stop":

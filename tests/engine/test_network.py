@@ -142,7 +142,7 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
         seen.append(reaches(5269))
         told = tap.expect(lambda e: e["event"] == "storms", 10, "that the gate was shut again")
         tap.send(do="close", pairs=gate)
-        tap.send(do="storms")
+        tap.send(do="storms", among=macs, token="storms")
         await told
         seen.append(reaches(5269))
         tap.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from testbed.engine import federation, host
-from testbed.engine.federation import FIRST_SERVER, SLOTS, Addresses, pack
+from testbed.engine.federation import BERTHS, FIRST_SERVER, Addresses, pack
 from testbed.model import EngineError
 
 
@@ -59,10 +59,10 @@ def test_contents_survive() -> None:
 
 def test_no_address_is_given_twice_not_even_to_pairs_that_are_measured_alone() -> None:
     size = 48
-    addresses = Addresses(ipaddress.IPv4Network("198.18.0.0/25"), ipaddress.IPv6Network("fd53::/64"))
+    addresses = Addresses(ipaddress.IPv4Network("198.18.0.0/24"), ipaddress.IPv6Network("fd53::/64"))
     given = [addresses.dns, addresses.driver, *(addresses.of(n) for n in range(size))]
-    given += [a for slot in range(SLOTS) for a in addresses.alone(size, slot)]
-    assert len({four for four, _ in given}) == len({six for _, six in given}) == len(given) == 2 + size + 3 * SLOTS
+    given += addresses.alone(size)
+    assert len({four for four, _ in given}) == len({six for _, six in given}) == len(given) == 2 + size + BERTHS
     for four, six in given:
         assert ipaddress.IPv4Address(four) in addresses.net4
         assert six is not None
@@ -71,9 +71,9 @@ def test_no_address_is_given_twice_not_even_to_pairs_that_are_measured_alone() -
 
 @pytest.mark.parametrize("size", [2, 12, 48, 100, 400])
 def test_the_subnet_holds_everybody_and_the_broadcast_address_is_nobody_s(size: int) -> None:
-    prefix = 32 - max(6, (size + FIRST_SERVER + 3 * SLOTS + 2).bit_length())  # as _make_network chooses it
+    prefix = 32 - max(6, (size + FIRST_SERVER + BERTHS + 2).bit_length())  # as _make_network chooses it
     net4 = next(federation.POOL4.subnets(new_prefix=prefix))
-    last = Addresses(net4, None).alone(size, SLOTS - 1)[-1][0]
+    last = Addresses(net4, None).alone(size)[-1][0]
     assert ipaddress.IPv4Address(last) < net4.broadcast_address
 
 

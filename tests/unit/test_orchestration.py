@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from testbed.model import EngineError
-from testbed.run import Runner
+from testbed.pace import Slots
+from testbed.run import Round, Runner
 
 
 def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well() -> None:
@@ -32,3 +35,50 @@ def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well() -> 
 
     with pytest.raises(EngineError, match="dissection"):
         asyncio.run(measure())
+
+
+def test_a_pair_that_could_not_be_measured_alone_gives_its_addresses_up() -> None:
+    """Else the streams of whoever has them next are taken for its own, and a delivery there has left no trace on the wire."""
+    noted: list[str] = []
+    fates: list[tuple[str, str]] = []
+
+    class Fake:
+        def missing(self, images: list[str]) -> int:
+            return len(images)
+
+        def take(self, image: str) -> SimpleNamespace:
+            return SimpleNamespace(address=(f"198.18.0.{len(image)}", None), image=image)
+
+        def give(self, berth: SimpleNamespace) -> None:
+            fates.append(("given back", berth.image))
+
+        def discard(self, berth: SimpleNamespace) -> None:
+            fates.append(("given up", berth.image))
+
+    async def measure() -> float:
+        runner: Any = object.__new__(Runner)
+        phase = SimpleNamespace(name="before", settings={})
+        servers = {d: SimpleNamespace(domain=d, implementation=d) for d in ("a.example", "bb.example")}
+        runner.by_domain, runner.alone_number, runner.epochs = servers, {"before": 0}, {}
+        runner.images = SimpleNamespace(ids={"dns": "dns"}, server=lambda implementation: implementation)
+        runner.slots, runner.starting, runner.berths = Slots(1), asyncio.Semaphore(1), Fake()
+        runner.loop, runner.writer = asyncio.get_running_loop(), SimpleNamespace(flush=lambda: None)
+        runner.note = lambda _source, kind, **_: noted.append(kind)
+
+        async def off(work: Any) -> Any:
+            return work()
+
+        async def serve(*_: object) -> None:
+            raise EngineError("the name server does not answer")
+
+        async def start_server(*_: object) -> None: ...
+
+        runner.off, runner.serve, runner.start_server = off, serve, start_server
+        round_: Any = Round(phase)  # type: ignore[arg-type]
+        await runner.measure_alone(round_, "a.example", "bb.example", again=False)
+        assert runner.slots.free == 1
+        return float(round_.epochs[0].ended)
+
+    assert asyncio.run(measure()) < time.time() + 1, "the epoch has ended"
+    assert noted == ["epoch-started", "server-failed", "epoch-ended"]
+    assert fates == [("given up", "dns"), ("given up", "a.example"), ("given up", "bb.example")]

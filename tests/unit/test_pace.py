@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
-from testbed.pace import Admission
+from testbed.pace import PER_SERVER, Admission, Rank, Slots
 
 
 def test_never_more_in_use_than_the_limit() -> None:
@@ -13,7 +14,7 @@ def test_never_more_in_use_than_the_limit() -> None:
 
         async def one() -> None:
             nonlocal highest, done
-            async with admission:
+            async with admission.place():
                 highest = max(highest, admission.used)
                 await asyncio.sleep(0.001)
             done += 1
@@ -31,7 +32,7 @@ def test_a_limit_that_is_no_whole_number_is_never_exceeded() -> None:
 
         async def one() -> None:
             nonlocal highest
-            async with admission:
+            async with admission.place():
                 highest = max(highest, admission.used)
                 await asyncio.sleep(0.001)
 
@@ -70,14 +71,14 @@ def test_a_higher_limit_wakes_those_that_wait() -> None:
         leave = asyncio.Event()
 
         async def one(number: int) -> None:
-            async with admission:
+            async with admission.place():
                 entered.append(number)
                 await leave.wait()
 
         tasks = [asyncio.create_task(one(n)) for n in range(5)]
         await asyncio.sleep(0.01)
         assert entered == [0, 1]
-        for _ in range(2):
+        while admission.limit < 3:
             admission.measured(0.0)
         await asyncio.sleep(0.01)
         assert entered == [0, 1, 2], "in the order of coming"
@@ -96,7 +97,7 @@ def test_after_a_cut_nobody_enters_until_enough_have_left() -> None:
 
         async def one(leave: asyncio.Event) -> None:
             nonlocal entered
-            async with admission:
+            async with admission.place():
                 entered += 1
                 await leave.wait()
 
@@ -123,11 +124,11 @@ def test_one_that_is_cancelled_while_it_waits_takes_no_place() -> None:
         got = asyncio.Event()
 
         async def holder() -> None:
-            async with admission:
+            async with admission.place():
                 await leave.wait()
 
         async def waiter() -> None:
-            async with admission:
+            async with admission.place():
                 got.set()
 
         first = asyncio.create_task(holder())
@@ -150,16 +151,100 @@ def test_one_that_is_cancelled_just_as_it_is_woken_passes_the_place_on() -> None
         got = asyncio.Event()
 
         async def waiter() -> None:
-            async with admission:
+            async with admission.place():
                 got.set()
 
-        await admission.__aenter__()
+        first = admission.place()
+        await first.__aenter__()
         second, third = asyncio.create_task(waiter()), asyncio.create_task(waiter())
         await asyncio.sleep(0.01)
-        await admission.__aexit__()  # hands the place to the second, which has not run yet
+        await first.__aexit__(None, None, None)  # hands the place to the second, which has not run yet
         second.cancel()
         await asyncio.wait_for(got.wait(), 2)
         await third
         assert second.cancelled()
+
+    asyncio.run(main())
+
+
+def test_no_server_has_more_than_its_share_and_others_go_on() -> None:
+    async def main() -> None:
+        admission, leave, inside = Admission(limit=100.0), asyncio.Event(), Counter[str]()
+
+        async def one(*servers: str) -> None:
+            async with admission.place(*servers):
+                inside.update(servers)
+                await leave.wait()
+
+        tasks = [asyncio.create_task(one("hub", f"peer-{n}")) for n in range(PER_SERVER + 4)]
+        tasks.append(asyncio.create_task(one("x", "y")))
+        await asyncio.sleep(0.01)
+        assert inside["hub"] == PER_SERVER
+        assert inside["x"] == 1, "who waits behind a busy server's pairs is not held up by them"
+        leave.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 2)
+        assert inside["hub"] == PER_SERVER + 4
+
+    asyncio.run(main())
+
+
+def test_who_has_to_wait_for_a_timer_goes_before_who_delivers_and_a_second_attempt_before_both() -> None:
+    async def main() -> list[str]:
+        admission, order = Admission(limit=1.0), list[str]()
+
+        async def one(name: str, rank: Rank) -> None:
+            async with admission.place(name, rank=rank):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        ranks = [Rank.DELIVERS, Rank.DELIVERS, Rank.WAITS, Rank.AGAIN, Rank.WAITS]
+        await asyncio.gather(*(one(f"{rank.name}{n}", rank) for n, rank in enumerate(ranks)))
+        return order
+
+    assert asyncio.run(main()) == ["DELIVERS0", "AGAIN3", "WAITS2", "WAITS4", "DELIVERS1"]
+
+
+def test_a_limit_that_was_cut_recovers_within_seconds_of_calm() -> None:
+    admission = Admission()
+    for _ in range(50):
+        admission.measured(9.9)
+    for _ in range(40):  # ten seconds, at four measurements a second
+        admission.measured(0.001)
+    assert admission.limit == admission.highest
+
+
+def test_the_cheapest_has_the_next_slot_and_of_equals_the_first() -> None:
+    async def main() -> list[str]:
+        slots, order = Slots(1), list[str]()
+
+        async def one(name: str, cost: int) -> None:
+            async with slots.place(lambda: cost):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(one("a", 3), one("b", 2), one("c", 0), one("d", 2), one("e", -1))
+        assert slots.free == 1
+        return order
+
+    assert asyncio.run(main()) == ["a", "e", "c", "b", "d"]
+
+
+def test_a_slot_that_nobody_took_is_passed_on() -> None:
+    async def main() -> None:
+        slots, got = Slots(1), asyncio.Event()
+
+        async def waiter() -> None:
+            async with slots.place(lambda: 0):
+                got.set()
+
+        first = slots.place(lambda: 0)
+        await first.__aenter__()
+        second, third = asyncio.create_task(waiter()), asyncio.create_task(waiter())
+        await asyncio.sleep(0.01)
+        await first.__aexit__(None, None, None)
+        second.cancel()
+        await asyncio.wait_for(got.wait(), 2)
+        await third
+        assert slots.free == 1
 
     asyncio.run(main())

@@ -1,0 +1,119 @@
+"""Containers that hold one server after another, for what is measured alone: a container's start costs more than a server's.
+
+Every server begins as a new process on the state that its image gave it (`images/_base/testbed-start` sees to that); what
+stays is the container and its addresses. A berth is not shared: whoever takes it has it until it is given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from docker.models.containers import Container
+
+from testbed.engine import federation
+from testbed.engine.host import ENGINE_ERRORS
+from testbed.model import EngineError
+
+STOPPED = 20.0
+"""Seconds within which a server must be gone."""
+SAYS = b"testbed-start: "
+
+
+@dataclass
+class Berth:
+    """One container, and the server that it holds just now."""
+
+    container: Container
+    image: str
+    address: tuple[str, str | None]
+    mac: str
+    token: str = ""
+    began: float = 0.0
+
+    def start(self, files: dict[str, bytes], dns: str) -> None:
+        """Start a server that has ``files`` and asks the name server at ``dns``; one that is there ends. Raises EngineError."""
+        self.token, self.began = secrets.token_hex(8), time.time()
+        archive = federation.pack(files)
+        self._tell(f"start {self.token} {dns} {len(archive)}\n".encode() + archive)
+
+    def stop(self) -> bytes:
+        """End the server, and give back what it logged. Raises EngineError if it does not end."""
+        self._tell(f"stop {self.token}\n".encode(), until=SAYS + f"stop {self.token}".encode())
+        logged = federation.logs(self.container, self.began - 1)  # the engine's clock is read later than ours
+        return logged.partition(SAYS + f"start {self.token}\n".encode())[2]
+
+    def _tell(self, command: bytes, *, until: bytes | None = None) -> None:
+        """Write to the container's standard input; with ``until``, wait until it has said that. Raises EngineError."""
+        try:
+            stream = self.container.attach_socket(params={"stdin": 1, "stdout": int(until is not None), "stream": 1})
+            raw: Any = getattr(stream, "_sock", stream)  # with TLS it is the socket itself
+            with contextlib.closing(stream):
+                raw.settimeout(STOPPED)
+                raw.sendall(command)
+                said = b""
+                while until is not None and until not in said:
+                    more = raw.recv(65536)
+                    if not more:
+                        raise OSError(f"it {federation.fate(self.container)}")
+                    said = said[-200:] + more
+        except (*ENGINE_ERRORS, OSError) as error:
+            raise EngineError(f"{self.container.name} cannot be told what to do: {error}") from None
+
+
+class Berths:
+    """All berths of a run; safe to use from threads."""
+
+    def __init__(self, mesh: federation.Mesh, addresses: Sequence[tuple[str, str | None]]) -> None:
+        self.mesh, self._addresses = mesh, list(addresses)
+        self._free: list[Berth] = []
+        self._lock = threading.Lock()
+        self._made = 0
+
+    def missing(self, images: Sequence[str]) -> int:
+        """How many containers would have to be started for servers of these images."""
+        with self._lock:
+            return sum((Counter(images) - Counter(b.image for b in self._free)).values())
+
+    def take(self, image: str) -> Berth:
+        """A berth of an image: a free one, a new one, or a new one in the place of one of another image. Raises EngineError.
+
+        No more may be taken at once than there are addresses.
+        """
+        with self._lock:
+            for berth in reversed(self._free):
+                if berth.image == image:
+                    self._free.remove(berth)
+                    return berth
+            spare = None if self._addresses else self._free.pop(0)
+            address = spare.address if spare else self._addresses.pop(0)
+            self._made += 1
+            name = f"berth-{self._made}"
+        if spare:
+            federation.drop([spare.container])
+        container = self.mesh.create_berth(name, image, address)
+        try:
+            federation.start(container)
+            return Berth(container, image, address, federation.facts(container, self.mesh.name)["mac"])
+        except EngineError:
+            federation.drop([container])
+            with self._lock:
+                self._addresses.append(address)
+            raise
+
+    def give(self, berth: Berth) -> None:
+        """Give a berth back, whose server is stopped."""
+        with self._lock:
+            self._free.append(berth)
+
+    def discard(self, berth: Berth) -> None:
+        """Give a berth up of which nobody knows what goes on in it."""
+        federation.drop([berth.container])
+        with self._lock:
+            self._addresses.append(berth.address)
