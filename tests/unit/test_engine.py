@@ -11,8 +11,10 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from docker.errors import APIError
 
 from testbed.engine import federation, host
 from testbed.engine.federation import BERTHS, FIRST_SERVER, Addresses, pack
@@ -184,3 +186,21 @@ def test_no_engine_and_no_root_is_one_sentence(private: Path, monkeypatch: pytes
         host.ensure()
     assert "DOCKER_HOST" in str(error.value)
     assert not private.exists()
+
+
+def test_a_network_that_the_engine_does_not_let_go_of_holds_no_later_run_up() -> None:
+    asked: list[str] = []
+
+    class Stuck:
+        name = "stuck"
+
+        def remove(self) -> None:
+            asked.append(self.name)
+            raise APIError("has active endpoints")
+
+    def listing(found: list[object]) -> SimpleNamespace:
+        return SimpleNamespace(list=lambda **_: found)
+
+    client = SimpleNamespace(containers=listing([]), networks=listing([Stuck()]))
+    assert federation.remove(client, {federation.RUN_LABEL: "x"}) == (0, 0)
+    assert asked == ["stuck"], "once, since nothing was removed whose endpoint might still go"
