@@ -263,12 +263,16 @@ class Runner:
             seconds: dict[str, Any] = {k.replace("-", "_"): round(v, 3) for k, v in self.timing.items()}
             self.writer.append(Observation(time.time(), Source.ENGINE, "timing", data=seconds))
             self.writer.close(Observation(time.time(), Source.ENGINE, CLOSING, data={"observations": self.writer.count}))
-            then = asyncio.ensure_future(self.off(after))
+            then = asyncio.ensure_future(asyncio.to_thread(after))
         finally:
             self.writer.flush()
-            await self.off(lambda: federation.remove(self.engine.client, {federation.RUN_LABEL: self.writer.id}))
-            self.threads.shutdown(wait=False)
+            await self.raze()
         await then
+
+    async def raze(self) -> None:
+        """Remove everything that the run has on the engine, when no thread can make more of it."""
+        await asyncio.to_thread(lambda: self.threads.shutdown(cancel_futures=True))
+        await asyncio.to_thread(lambda: federation.remove(self.engine.client, {federation.RUN_LABEL: self.writer.id}))
 
     async def measure_all(self) -> None:
         """Phase after phase; then wait for what is left of each, and raise what went wrong there."""

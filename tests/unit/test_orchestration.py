@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,3 +83,28 @@ def test_a_pair_that_could_not_be_measured_alone_gives_its_addresses_up() -> Non
     assert asyncio.run(measure()) < time.time() + 1, "the epoch has ended"
     assert noted == ["epoch-started", "server-failed", "epoch-ended"]
     assert fates == [("given up", "dns"), ("given up", "a.example"), ("given up", "bb.example")]
+
+
+def test_what_a_thread_still_makes_when_a_run_ends_is_removed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is interrupted while its containers are made must not leave those behind that come into being afterwards."""
+    done: list[str] = []
+    monkeypatch.setattr("testbed.engine.federation.remove", lambda *_: done.append("removed"))
+
+    async def end() -> None:
+        runner: Any = object.__new__(Runner)
+        runner.threads = ThreadPoolExecutor(1)
+        runner.engine, runner.writer = SimpleNamespace(client=None), SimpleNamespace(id="run")
+
+        def make() -> None:
+            time.sleep(0.2)
+            done.append("made")
+
+        making = asyncio.ensure_future(runner.off(make))
+        never = asyncio.ensure_future(runner.off(lambda: done.append("made too late")))
+        await asyncio.sleep(0.05)
+        making.cancel()  # the thread goes on
+        await runner.raze()
+        never.cancel()
+
+    asyncio.run(end())
+    assert done == ["made", "removed"]
