@@ -23,8 +23,10 @@ from typing import Any
 import typer
 from speed import scenario as uniform
 
-from testbed import catalog, cli, run, scenario
+from testbed import cli
+from testbed.measure import conductor as run
 from testbed.model import Plan
+from testbed.plan import catalog, scenario
 
 DEFECTS = ["expired", "not-yet-valid", "self-signed", "server-only", "untrusted-ca", "wrong-host", "xmpp-addr"]
 SHARE = 0.4

@@ -20,10 +20,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from testbed import scenario
-from testbed.catalog import DEFAULT_ROOT, Catalog
 from testbed.engine import federation, host, images
 from testbed.model import EngineError, InputError
+from testbed.plan import scenario
+from testbed.plan.catalog import DEFAULT_ROOT, Catalog
 
 SCENARIOS = DEFAULT_ROOT.parent / "scenarios"
 GIGABYTE = 1 << 30

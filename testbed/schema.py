@@ -11,16 +11,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from testbed.catalog import DEFAULT_ROOT, GROUPS, Catalog, Image, ImageFile, LogsFile
+from testbed.causes import CAUSES, VOCABULARY
 from testbed.compare.baseline import BaselineFile
 from testbed.compare.cells import UNSTABLE
 from testbed.exchanges import KINDS
-from testbed.model import CAUSES, TLS_VERSIONS, VOCABULARY
-from testbed.pki import PROFILES
-from testbed.policy import DIMENSIONS, PRESET_MEANING, PRESETS, RULES, Side, expect, value_of
+from testbed.expectations import RULES, Side, expect
+from testbed.judge.rules import RULES as CAUSE_RULES
+from testbed.model import TLS_VERSIONS
+from testbed.plan.catalog import DEFAULT_ROOT, GROUPS, Catalog, Image, ImageFile, LogsFile
+from testbed.plan.policy import DIMENSIONS, PRESET_MEANING, PRESETS, value_of
+from testbed.plan.profiles import PROFILES
+from testbed.plan.scenario import ScenarioFile
 from testbed.report.table import COLUMNS
-from testbed.scenario import ScenarioFile
-from testbed.verdict.rules import RULES as CAUSE_RULES
 
 ROOT = DEFAULT_ROOT.parent
 COMMAND = "testbed schema --write"
@@ -245,7 +247,7 @@ def causes_page() -> str:
         "",
         "## How a cause is found",
         "",
-        "The first row that applies is taken (`testbed/verdict/rules.py`); `cause_from` names its sources. *Settings* and",
+        "The first row that applies is taken (`testbed/judge/rules.py`); `cause_from` names its sources. *Settings* and",
         "*certificates* (what the run set and issued) only make a word exact where wire or logs show that the negotiation",
         "came so far.",
         "",

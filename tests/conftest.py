@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import catalog as catalogs
-from testbed.catalog import Catalog
+from testbed.plan import catalog as catalogs
+from testbed.plan.catalog import Catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from testbed.causes import CAUSES
 from testbed.compare.cells import UNSTABLE, Cell, Subject, brief, cannot_say, passes, software
-from testbed.model import CAUSES, SCHEMA
+from testbed.model import SCHEMA
 from testbed.yamlfile import Document
 
 Globs = str | list[str]

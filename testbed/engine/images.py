@@ -23,9 +23,9 @@ from typing import Any
 
 from docker.errors import BuildError, ImageNotFound, NotFound
 
-from testbed.catalog import DEFAULT_ROOT, Catalog, folder_digest
 from testbed.engine.host import ENGINE_ERRORS, Engine, install
 from testbed.model import EngineError, Implementation, InputError
+from testbed.plan.catalog import DEFAULT_ROOT, Catalog, folder_digest
 
 REPOSITORY = "s2s-testbed"
 LABEL = "s2s-testbed.digest"

@@ -8,4 +8,5 @@ from __future__ import annotations
 
 from pathlib import Path
 
-KINDS: tuple[str, ...] = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_")))
+FOLDER = Path(__file__).parent
+KINDS: tuple[str, ...] = tuple(sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_")))

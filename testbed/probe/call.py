@@ -13,7 +13,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from testbed.model import InputError, Policy
-from testbed.policy import PRESETS
+from testbed.plan.policy import PRESETS
 from testbed.probe import findings, ladder, peers, tls
 from testbed.probe.ask import STRANGER, Asking, ask_all
 from testbed.probe.certificate import Trust, load_identity

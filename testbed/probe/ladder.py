@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from testbed.expectations import Side, expect
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, Expectation, ForwardSecrecy, InputError, Outcome, Policy
-from testbed.policy import DIMENSIONS, PRESETS, Side, contradiction, expect, make_policy
+from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy
 from testbed.probe.seen import Offer, Seen, Stream, TargetSeen
 
 

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from testbed.model import TLS_VERSIONS, VOCABULARY, Policy
+from testbed.causes import VOCABULARY
+from testbed.model import TLS_VERSIONS, Policy
 from testbed.probe.findings import Finding
 from testbed.probe.ladder import Answer, Fate, Judgement
 from testbed.probe.seen import Certificate, Names, Offer, Seen, Srv, TargetSeen

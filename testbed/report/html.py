@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from testbed.model import VOCABULARY
+from testbed.causes import VOCABULARY
 from testbed.report import words
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, Verdicts, grid, state
 from testbed.report.opening import meaning, mends, opening, parted

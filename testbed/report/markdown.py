@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from testbed.judge.verdict import exit_status
 from testbed.report import words
 from testbed.report.grid import KINDS, Address, Grid, Kind, State, Verdicts, grid, state
 from testbed.report.looks import ORDER, STATES
 from testbed.report.summary import Change, causes, changes, paragraph
-from testbed.verdict.judge import exit_status
 
 LIMIT = 60_000
 """Bytes."""

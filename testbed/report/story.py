@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.model import InputError, Observation, Source
-from testbed.store import Record
+from testbed.record.store import Record
 
 Line = tuple[float, str, str]
 """Unix seconds, who saw it, what was seen."""

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from testbed import catalog as catalogs
-from testbed import run as runs
-from testbed import scenario, store, zone
-from testbed.catalog import Catalog, Image
 from testbed.engine import federation, host
 from testbed.engine.images import Builder
+from testbed.measure import conductor as runs
+from testbed.measure import zone
 from testbed.model import Plan, Server, Settings
+from testbed.plan import catalog as catalogs
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog, Image
+from testbed.record import store
 
 PATIENCE = 30.0
 """Seconds until a server whose client cannot log in is given up: one of them never will."""

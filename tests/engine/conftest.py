@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 from small_mesh import Small, Subject
 
-from testbed import check, pki, zone
-from testbed.catalog import Catalog
-from testbed.check_agent import CLEAR_PEER, TLS_PEER
+from testbed.contract import check
+from testbed.contract.agent import CLEAR_PEER, TLS_PEER
 from testbed.engine import federation, host
 from testbed.engine.host import Engine
 from testbed.engine.images import Builder, Images
+from testbed.measure import pki, zone
 from testbed.model import Implementation, Server, Settings
-from testbed.policy import PRESETS
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS
 
 AUTHORITIES = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0))
 
@@ -69,7 +70,7 @@ def small(engine: Engine, catalog: Catalog, built: Images) -> Iterator[Small]:
         hosts = {f"{preset}.example": mesh.addresses.of(n) for n, preset in enumerate(rungs)}
         hosts |= dict.fromkeys((CLEAR_PEER, TLS_PEER), (mesh.addresses.driver[0], None))
         dns = mesh.start_dns(built.ids["dns"], zone.render_zone(hosts), mesh.addresses.dns)
-        files = {"agent.py": Path(check.__file__).with_name("check_agent.py").read_bytes()}
+        files = {"agent.py": Path(check.__file__).with_name("agent.py").read_bytes()}
         for profile in ("ca", *check.BAD_PEERS):
             files[f"peer-{profile}.pem"] = issued[TLS_PEER, profile].key + issued[TLS_PEER, profile].cert
         prober = mesh.create_agent("prober", built.ids["driver"], files, inside=True)

@@ -12,9 +12,9 @@ from docker.models.containers import Container
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
-from testbed import pki
 from testbed.engine import federation
 from testbed.engine.host import Engine
+from testbed.measure import pki
 from testbed.model import Server, Settings
 
 BOOT = 120

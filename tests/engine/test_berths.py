@@ -9,13 +9,13 @@ import pytest
 from small_mesh import BOOT, EngineBackend, Small
 from testinfra.host import Host
 
-from testbed import check
-from testbed.catalog import Catalog
+from testbed.contract import check
 from testbed.engine import federation
 from testbed.engine.berths import Berth, Berths
 from testbed.engine.images import Images
 from testbed.model import EngineError, Implementation, Server, Settings
-from testbed.policy import PRESETS
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from testbed import check
-from testbed.catalog import Catalog
+from testbed.contract import check
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
+from testbed.measure.conductor import Silent
 from testbed.model import Implementation, Policy
-from testbed.policy import PRESETS
-from testbed.run import Silent
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("check")]
 
@@ -50,7 +50,7 @@ def failed(report: check.Report) -> set[tuple[str, str]]:
 
 def test_claims_that_hold_are_proven(report: check.Report) -> None:
     # certificates that no trial is left for are the only thing that two rungs cannot prove
-    assert {s for s, _ in failed(report)} <= {f"certificate {p}" for p in check.pki.PROFILES}
+    assert {s for s, _ in failed(report)} <= {f"certificate {p}" for p in check.PROFILES}
     assert sum(c.status is check.Status.OK for c in report.claims) >= 15
     assert report.version
 

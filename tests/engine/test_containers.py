@@ -7,7 +7,7 @@ import re
 import pytest
 from small_mesh import Small
 
-from testbed import check
+from testbed.contract import check
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
 

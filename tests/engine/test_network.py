@@ -19,11 +19,11 @@ import pytest
 from small_mesh import EngineBackend, Small, left
 from testinfra.host import Host
 
-from testbed import wiretap, zone
 from testbed.engine import federation, host
 from testbed.engine.channel import Channel
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
+from testbed.measure import wiretap, zone
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
 

@@ -18,13 +18,15 @@ from pathlib import Path
 import pytest
 from conftest import AUTHORITIES
 
-from testbed import pki, zone
-from testbed.catalog import Catalog
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
+from testbed.expectations import Side, expect
+from testbed.measure import zone
 from testbed.model import Implementation, Outcome, Policy, Server, Settings
-from testbed.policy import PRESETS, Side, expect, make_policy
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS, make_policy
+from testbed.plan.profiles import PROFILES
 from testbed.probe import call
 from testbed.probe.ladder import Answer
 from testbed.probe.seen import Offer, TargetSeen
@@ -94,7 +96,7 @@ class Town:
     def side(self, row: Row) -> Side:
         """What the server in effect is, which the probe does not know."""
         server = Server(row.domain, Implementation(row.implementation, "trixie"), row.policy, row.certificate, 0)
-        return self.catalog.side(server, Settings(row.policy, row.certificate), pki.PROFILES[row.certificate].defect)
+        return self.catalog.side(server, Settings(row.policy, row.certificate), PROFILES[row.certificate].defect)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,7 @@ def test_what_is_seen_is_what_was_configured(row: Row, as_stranger: dict[str, Pe
     assert found.tls.certificate_requested is row.requests
     assert found.insists_on_certificate is row.insists
     assert found.certificate is not None
-    defect = pki.PROFILES[row.certificate].defect
+    defect = PROFILES[row.certificate].defect
     assert found.certificate.defects == ([defect] if defect else [])
 
 

@@ -15,11 +15,12 @@ import broken
 import pytest
 from broken import Edit
 
-from testbed import scenario, store
-from testbed.catalog import Catalog, Remedy
+from testbed.judge.rules import CERTIFICATE_CAUSES
+from testbed.judge.verdict import judge
 from testbed.model import Fault
-from testbed.verdict import judge
-from testbed.verdict.rules import CERTIFICATE_CAUSES
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog, Remedy
+from testbed.record import store
 
 pytestmark = pytest.mark.engine
 

@@ -19,16 +19,17 @@ from typing import Any
 import pytest
 from small_mesh import left, run_of
 
-from testbed import catalog as catalogs
-from testbed import run as runs
-from testbed import scenario, store
+from testbed.causes import CAUSES
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Builder, Images
-from testbed.model import CAUSES, CONTROL_DOMAINS, Implementation
-from testbed.policy import PRESETS
-from testbed.verdict import judge
-from testbed.verdict.judge import exit_status
+from testbed.judge.verdict import exit_status, judge
+from testbed.measure import conductor as runs
+from testbed.model import CONTROL_DOMAINS, Implementation
+from testbed.plan import catalog as catalogs
+from testbed.plan import scenario
+from testbed.plan.policy import PRESETS
+from testbed.record import store
 
 pytestmark = pytest.mark.engine
 

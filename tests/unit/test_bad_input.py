@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from testbed import catalog as catalogs
-from testbed import cli, scenario
-from testbed.catalog import Catalog
-from testbed.model import CAUSES, InputError
-from testbed.pki import PROFILES
-from testbed.policy import PRESETS
+from testbed import cli
+from testbed.causes import CAUSES
+from testbed.model import InputError
+from testbed.plan import catalog as catalogs
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS
+from testbed.plan.profiles import PROFILES
 
 HEAD = "name: t\ntitle: t\n"
 SERVERS = """servers:
@@ -485,7 +487,7 @@ def test_no_folder_of_images_and_an_empty_one_are_said(tmp_path: Path) -> None:
 def nowhere(monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> None:
     """An engine that would be an error to ask for; images/ is read once for all."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
-    monkeypatch.setattr("testbed.catalog.load", lambda **_: catalog)
+    monkeypatch.setattr("testbed.plan.catalog.load", lambda **_: catalog)
     monkeypatch.setenv("COLUMNS", "100")
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed import catalog as catalogs
-from testbed import serverlog
-from testbed.catalog import Catalog, Image, openssl_config
+from testbed.measure import serverlog
 from testbed.model import TLS_VERSIONS, Implementation, InputError, Policy, Server, Settings
-from testbed.pki import PROFILES
-from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
+from testbed.plan import catalog as catalogs
+from testbed.plan.catalog import Catalog, Image, openssl_config
+from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
+from testbed.plan.profiles import PROFILES
 
 CATALOG = catalogs.load()
 PATTERNS = [(name, n) for name, image in CATALOG.images.items() for n in range(len(image.logs.patterns))]

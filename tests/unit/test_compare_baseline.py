@@ -15,16 +15,16 @@ from fake_verdicts import verdicts
 from ruamel.yaml import YAML
 from test_schema import errors, published
 
-from testbed import store
+from testbed.causes import CAUSES
 from testbed.compare import accept, baseline
 from testbed.compare.accept import Accepted, Notes
 from testbed.compare.baseline import Baseline, Gate
 from testbed.compare.cells import Subject, cannot_say, subject
-from testbed.model import CAUSES, InputError
+from testbed.judge.verdict import exit_status, judge
+from testbed.model import InputError
+from testbed.record import store
 from testbed.report import diff as drawn
 from testbed.report import diff_page
-from testbed.verdict import judge
-from testbed.verdict.judge import exit_status
 
 TODAY = dt.date(2026, 1, 15)
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"

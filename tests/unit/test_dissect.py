@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from testbed.wiretap.dissect import SUITES, Dissector, forward_secret, thin
+from testbed.measure.wiretap.dissect import SUITES, Dissector, forward_secret, thin
 
 WIRE = Path(__file__).resolve().parents[1] / "golden" / "wire"
 FIELDS = 18

@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from testbed import catalog as catalogs
-from testbed import check, manifest, mine, pki, preflight, scenario
-from testbed.catalog import Catalog
-from testbed.check_agent import BAD_PEER, CLEAR_PEER, TLS_PEER
+from testbed.contract import check, preflight
+from testbed.contract.agent import BAD_PEER, CLEAR_PEER, TLS_PEER
 from testbed.engine.images import Images
+from testbed.judge.verdict import agrees
+from testbed.measure import manifest, pki
+from testbed.measure.conductor import control_pair
 from testbed.model import CONTROL_DOMAINS, Channel, Expectation, Implementation, InputError, Outcome, Plan
-from testbed.policy import OWN, PRESETS
-from testbed.run import control_pair
-from testbed.verdict.judge import agrees
+from testbed.plan import candidates as mine
+from testbed.plan import catalog as catalogs
+from testbed.plan import recorded, scenario
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import OWN, PRESETS
 
 MINE = Implementation("prosody", "mine")
 
@@ -206,13 +209,13 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
         wanted = {(d, s.certificate): None for p in found.plan.phases for d, s in p.settings.items()}
         issued = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)).issue_all(wanted)
         kept = manifest.build(found.plan, found.catalog, images, issued, engine="0")
-        again, owns = mine.restore(kept, catalog)
+        again, owns = recorded.restore(kept, catalog)
         assert again.images["prosody"].given == found.catalog.images["prosody"].given
         assert {(o.implementation, o.image, o.version) for o in owns} == {
             (MINE, "sha256:1", None),
             (Implementation("jabberd2", "mine"), "sha256:2", "3.0"),
         }
-        narrowed = manifest.plan_of(kept, found.plan.pairs)
+        narrowed = recorded.plan_of(kept, found.plan.pairs)
         assert rows(narrowed) == rows(found.plan)
         assert [s.policy.dimensions() for s in narrowed.servers] == [s.policy.dimensions() for s in found.plan.servers]
         flags = {s["domain"]: s["mine"] for s in kept["servers"]}
@@ -220,7 +223,7 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
         shown = kept["phases"][0]["settings"]["prosody-mine-own.example"]
         assert (shown["unknown"] is None) is (shown["dimensions"]["encryption"] is not None)
     with pytest.raises(InputError, match="which is not there any more"):
-        mine.restore({**kept, "mine": [{**kept["mine"][0], "like": "buster"}]}, catalog)
+        recorded.restore({**kept, "mine": [{**kept["mine"][0], "like": "buster"}]}, catalog)
     with pytest.raises(InputError, match="is gone"):
         mine.folders({"folders": ["/nowhere"]})
 

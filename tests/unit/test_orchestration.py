@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from testbed.measure.conductor import Round, Runner
+from testbed.measure.pace import Slots
 from testbed.model import EngineError
-from testbed.pace import Slots
-from testbed.run import Round, Runner
 
 
 def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well() -> None:

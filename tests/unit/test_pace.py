@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from testbed.pace import PER_SERVER, Admission, Rank, Slots
+from testbed.measure.pace import PER_SERVER, Admission, Rank, Slots
 
 
 def test_never_more_in_use_than_the_limit() -> None:

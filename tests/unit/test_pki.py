@@ -18,7 +18,8 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from testbed.pki import PROFILES, XMPP_ADDR, Issued, Pki, make_key, make_pki
+from testbed.measure.pki import XMPP_ADDR, Issued, Pki, make_key, make_pki
+from testbed.plan.profiles import PROFILES
 
 NOW = dt.datetime(2014, 5, 19, 12, tzinfo=dt.UTC)
 DOMAIN = "a.example"

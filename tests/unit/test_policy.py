@@ -8,22 +8,20 @@ import ssl
 
 import pytest
 
-from testbed.model import CAUSES, Authentication, Encryption, ForwardSecrecy, Outcome, Policy
-from testbed.pki import PROFILES
-from testbed.policy import (
+from testbed.causes import CAUSES
+from testbed.expectations import RULES, Side, expect
+from testbed.model import Authentication, Encryption, ForwardSecrecy, Outcome, Policy
+from testbed.plan.policy import (
     DIMENSIONS,
     PRESET_MEANING,
     PRESETS,
-    RULES,
-    Side,
     changed,
     cipher_string,
     contradiction,
-    expect,
     make_policy,
-    tls_range,
     value_of,
 )
+from testbed.plan.profiles import PROFILES
 
 DEFECTS = sorted({p.defect for p in PROFILES.values()}, key=str)
 MECHANISMS = (("dialback",), ("external",), ("dialback", "external"))
@@ -123,7 +121,7 @@ def test_a_contradiction_is_one_sentence(changes: dict[str, str], word: str | No
     ],
 )
 def test_the_range_of_versions(changes: dict[str, str], range_: tuple[str, str]) -> None:
-    assert tls_range(make_policy("encrypted", changes)) == range_
+    assert make_policy("encrypted", changes).tls_range == range_
 
 
 # --- cipher strings, as OpenSSL understands them ------------------------------------------------------------------------

@@ -20,10 +20,11 @@ import pytest
 from cryptography import x509
 from typer.testing import CliRunner
 
-from testbed import pki
+from testbed.causes import CAUSES
 from testbed.cli import app
-from testbed.model import CAUSES, InputError, Policy
-from testbed.policy import PRESETS, make_policy
+from testbed.measure import pki
+from testbed.model import InputError, Policy
+from testbed.plan.policy import PRESETS, make_policy
 from testbed.probe import call, findings, peers, stream, text
 from testbed.probe.ask import _nobody
 from testbed.probe.certificate import Trust, _match, examine, load_identity

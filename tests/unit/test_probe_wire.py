@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from loopback_server import DIALBACK, EXTERNAL, HEADER, PROCEED, REQUIRED, STARTTLS, Manner, Server, serving
 
-from testbed import pki
-from testbed.policy import PRESETS
+from testbed.measure import pki
+from testbed.plan.policy import PRESETS
 from testbed.probe.ask import Asking, ask, ask_all
 from testbed.probe.certificate import Trust
 from testbed.probe.ladder import Answer, judge

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from testbed import scenario
-from testbed.catalog import Catalog
 from testbed.compare import baseline, files  # noqa: F401 - loaded before pytester remembers which modules there are
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog
 from testbed.pytest_plugin import Shared, narrow
 
 pytest_plugins = ["pytester"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import store
-from testbed.verdict import judge
+from testbed.judge.verdict import judge
+from testbed.record import store
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 

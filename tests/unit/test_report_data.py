@@ -16,12 +16,12 @@ import pytest
 from fake_verdicts import verdicts
 from typer.testing import CliRunner
 
-from testbed import report, store
+from testbed import report
 from testbed.cli import app
+from testbed.judge.verdict import exit_status, judge
 from testbed.model import Authentication, Encryption, Policy, TestbedError
+from testbed.record import store
 from testbed.report import formats, junit, markdown, plots, table
-from testbed.verdict import judge
-from testbed.verdict.judge import exit_status
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fake_verdicts import verdicts
 
-from testbed.model import CAUSES
+from testbed.causes import CAUSES
 from testbed.report import html, looks, renderers
 from testbed.report.grid import Kind, State, grid, state
 from testbed.report.opening import meaning, mends, opening, parted

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fake_verdicts import verdicts
 
-from testbed.model import CAUSES, Fault, Outcome
+from testbed.causes import CAUSES
+from testbed.model import Fault, Outcome
 from testbed.report import looks, words
 from testbed.report.grid import KINDS, State, grid, state
 from testbed.report.summary import CHANGES, Change, classify, paragraph, summary

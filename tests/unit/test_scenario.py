@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import scenario
-from testbed.catalog import Catalog
 from testbed.model import Cell, Implementation, Plan
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = {

@@ -12,9 +12,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from testbed import schema
-from testbed.catalog import Catalog
-from testbed.model import CAUSES
-from testbed.policy import DIMENSIONS, PRESETS, RULES
+from testbed.causes import CAUSES
+from testbed.expectations import RULES
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import DIMENSIONS, PRESETS
 
 ANNOTATIONS = {"$schema", "$comment", "$defs", "title", "description", "default"}
 TYPES = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from testbed.catalog import LogsFile
+from testbed.measure.serverlog import cause_of, match_line, observe, stamped
 from testbed.model import Observation, Source
-from testbed.serverlog import cause_of, match_line, observe, stamped
+from testbed.plan.catalog import LogsFile
 
 
 def pattern(match: str, observe: str, **constants: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.model import SCHEMA, InputError, Observation, Source
-from testbed.store import CLOSING, Writer, find, load, planned_cells, write_derived
+from testbed.record.store import CLOSING, Writer, find, load, planned_cells, write_derived
 
 MANIFEST = {
     "scenario": "t",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed import manifest, store
+from testbed.judge.verdict import judge
 from testbed.model import InputError
+from testbed.plan.recorded import plan_of
+from testbed.record import store
 from testbed.report.story import story
-from testbed.verdict import judge
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 CLEAR, REQUIRED = "prosody-trixie-cleartext.example", "prosody-trixie-opportunistic.example"
@@ -55,7 +56,7 @@ def test_a_pair_that_is_none_is_an_error(record: store.Record, a: str, b: str) -
 
 
 def test_a_recorded_run_can_be_planned_again(record: store.Record) -> None:
-    plan = manifest.plan_of(record.manifest, [(CLEAR, REQUIRED)])
+    plan = plan_of(record.manifest, [(CLEAR, REQUIRED)])
     assert [c.id for c in plan.cells] == [
         f"{phase}/{a}/{b}/message" for phase in ("before", "after") for a, b in ((CLEAR, REQUIRED), (REQUIRED, CLEAR))
     ]

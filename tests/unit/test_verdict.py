@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from testbed import store
-from testbed.model import CAUSES, VOCABULARY, Fault, Observation, Outcome, Source
-from testbed.store import Record
-from testbed.verdict import judge
-from testbed.verdict.explain import explain
-from testbed.verdict.judge import exit_status
-from testbed.verdict.rules import Case, cause_of, fault_of
+from testbed.causes import CAUSES, VOCABULARY
+from testbed.judge.explain import explain
+from testbed.judge.rules import Case, cause_of, fault_of
+from testbed.judge.verdict import exit_status, judge
+from testbed.model import Fault, Observation, Outcome, Source
+from testbed.record import store
+from testbed.record.store import Record
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RECORDINGS = sorted(p.parent.name for p in GOLDEN.glob("*/manifest.json"))

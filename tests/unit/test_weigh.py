@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.judge.evidence import Attempt
+from testbed.judge.weigh import Weighed, weigh
 from testbed.model import Outcome
-from testbed.verdict.evidence import Attempt
-from testbed.verdict.weigh import Weighed, weigh
 
 D, B, L = Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.zone import TTL, names, render_zone
+from testbed.measure.zone import TTL, names, render_zone
 
 HOSTS = {"a.example": ("198.18.0.16", "fd53::10"), "b.sub.example": ("198.18.0.17", None)}
 

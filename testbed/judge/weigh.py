@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from testbed.judge.evidence import Attempt
 from testbed.model import Outcome
-from testbed.verdict.evidence import Attempt
 
 MESH = "mesh"
 

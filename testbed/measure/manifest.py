@@ -9,15 +9,15 @@ import datetime as dt
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.catalog import Catalog
 from testbed.engine.images import Images
-from testbed.model import Implementation, Phase, Plan, Policy, Server, Settings
-from testbed.pki import PROFILES, Issued
-from testbed.policy import OWN, policy_of
+from testbed.measure.pki import Issued
+from testbed.model import Implementation, Plan, Server, Settings
+from testbed.plan.catalog import Catalog
+from testbed.plan.profiles import PROFILES
 
 Certificates = Mapping[tuple[str, str], Issued]
 
@@ -67,40 +67,6 @@ def _planned(plan: Plan) -> dict[str, list[str]]:
         receivers.setdefault(b, set()).add(a)
     domains = [s.domain for s in plan.servers]
     return {a: [b for b in domains if b in receivers[a]] for a in domains if a in receivers}
-
-
-def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Plan:
-    """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
-
-    def policy(recorded: Mapping[str, Any]) -> Policy:
-        return OWN if recorded.get("unknown") else policy_of(recorded["policy"], recorded["dimensions"])
-
-    def settings(recorded: Mapping[str, Any]) -> Settings:
-        return Settings(policy(recorded), recorded["certificate"], recorded["unsupported"])
-
-    servers = tuple(
-        Server(
-            s["domain"],
-            Implementation(s["implementation"], s["release"]),
-            policy({**manifest["phases"][0]["settings"][s["domain"]], "policy": s["policy"]}),
-            s["certificate"],
-            s["index"],
-        )
-        for s in manifest["servers"]
-    )
-    phases = tuple(Phase(p["name"], {d: settings(s) for d, s in p["settings"].items()}) for p in manifest["phases"])
-    return Plan(
-        scenario=manifest["scenario"],
-        title=manifest["title"],
-        file=manifest["file"],
-        servers=servers,
-        phases=phases,
-        exchanges=tuple(manifest["exchanges"]),
-        timers=manifest["timers"],
-        seed=manifest["seed"],
-        pairs=tuple(pairs),
-        description=manifest["description"],
-    )
 
 
 def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:

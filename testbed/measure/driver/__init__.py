@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from testbed import exchanges
+
 PROTOCOL: dict[str, str] = {
     "login": "host to driver: try to be online as `client` at `domain` (`address`, `port`) until `timeout` seconds passed",
     "online": "driver to host: `client` is logged in and present, after `seconds`",
@@ -29,6 +31,6 @@ def files() -> dict[str, bytes]:
     """What the driver's container needs: the agent and the exchanges."""
     here = Path(__file__).parent
     found = {"agent.py": (here / "agent.py").read_bytes()}
-    for path in (here.parent / "exchanges").glob("*.py"):
+    for path in (exchanges.FOLDER).glob("*.py"):
         found[f"exchanges/{path.name}"] = path.read_bytes()
     return found

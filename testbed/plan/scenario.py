@@ -14,10 +14,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed import exchanges as exchange_kinds
-from testbed.catalog import Catalog
 from testbed.model import CONTROL_DOMAINS, Implementation, Phase, Plan, Policy, Server, Settings
-from testbed.pki import PROFILES
-from testbed.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
+from testbed.plan.profiles import PROFILES
 from testbed.yamlfile import Document, did_you_mean
 
 MAX_SERVERS = 400

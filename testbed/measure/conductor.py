@@ -25,28 +25,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from testbed import driver, manifest, pki, serverlog, wiretap, zone
-from testbed.catalog import Catalog
 from testbed.engine import federation
 from testbed.engine.berths import Berth, Berths
 from testbed.engine.channel import Channel
 from testbed.engine.federation import Container
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
-from testbed.model import (
-    CONTROL_DOMAINS,
-    Cell,
-    EngineError,
-    Implementation,
-    Observation,
-    Outcome,
-    Phase,
-    Plan,
-    Server,
-    Settings,
-    Source,
-)
-from testbed.pace import (
+from testbed.expectations import expect
+from testbed.measure import driver, manifest, pki, serverlog, wiretap, zone
+from testbed.measure.pace import (
     ALIVE,
     ATTEMPTS,
     BOOT,
@@ -67,10 +54,24 @@ from testbed.pace import (
     Rank,
     Slots,
 )
-from testbed.pki import PROFILES
-from testbed.policy import PRESETS, expect
-from testbed.store import CLOSING, Writer
-from testbed.wiretap.dissect import Dissector
+from testbed.measure.wiretap.dissect import Dissector
+from testbed.model import (
+    CONTROL_DOMAINS,
+    Cell,
+    EngineError,
+    Implementation,
+    Observation,
+    Outcome,
+    Phase,
+    Plan,
+    Server,
+    Settings,
+    Source,
+)
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS
+from testbed.plan.profiles import PROFILES
+from testbed.record.store import CLOSING, Writer
 
 S2S_PORT = 5269
 CONTROL_POLICY = "opportunistic"

@@ -19,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testbed import pki, serverlog, zone
-from testbed.catalog import Catalog
-from testbed.check import EPHEMERAL, STATIC, Claim, Display, Report, Status, process_owners
-from testbed.check_agent import BAD_PEER, CLEAR_PEER, TLS_PEER
+from testbed.contract.agent import BAD_PEER, CLEAR_PEER, TLS_PEER
+from testbed.contract.check import EPHEMERAL, STATIC, Claim, Display, Report, Status, process_owners
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
+from testbed.measure import pki, serverlog, zone
 from testbed.model import (
     Authentication,
     Encryption,
@@ -39,7 +38,8 @@ from testbed.model import (
     Settings,
     TestbedError,
 )
-from testbed.policy import DIMENSIONS, OWN, value_of
+from testbed.plan.catalog import Catalog
+from testbed.plan.policy import DIMENSIONS, OWN, value_of
 
 PORTS = 45.0
 """Seconds within which both ports must take connections."""
@@ -192,7 +192,7 @@ class Preflight:
         hosts = {server.domain: mesh.addresses.of(server.index) for server, _ in subjects}
         hosts |= dict.fromkeys((CLEAR_PEER, TLS_PEER, BAD_PEER), mesh.addresses.driver)
         mesh.start_dns(self.images.ids["dns"], zone.render_zone(hosts), mesh.addresses.dns)
-        files = {"agent.py": Path(__file__).with_name("check_agent.py").read_bytes()}
+        files = {"agent.py": Path(__file__).with_name("agent.py").read_bytes()}
         files |= {f"peer-{p}.pem": self.issued[TLS_PEER, p].key + self.issued[TLS_PEER, p].cert for p in PROFILES}
         self.prober = mesh.create_agent("prober", self.images.ids["driver"], files, inside=True)
         federation.start(self.prober)

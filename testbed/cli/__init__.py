@@ -26,18 +26,21 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from testbed import __version__, catalog, check, doctor, manifest, mine, preflight, report, scenario, schema, store
-from testbed import run as runs
+from testbed import ROOT, __version__, doctor, report, schema
 from testbed.compare import accept, baseline, diff, files, history
 from testbed.compare.cells import Subject, subject
+from testbed.contract import check, preflight
 from testbed.engine import federation, host, images
+from testbed.judge.verdict import exit_status, judge
+from testbed.measure import conductor as runs
+from testbed.measure.pace import CONFIRM
 from testbed.model import EngineError, Implementation, InputError, Plan, TestbedError
-from testbed.pace import CONFIRM
+from testbed.plan import candidates as mine
+from testbed.plan import catalog, recorded, scenario
+from testbed.record import store
 from testbed.report import diff as diff_report
 from testbed.report import diff_page, formats, history_text, plots
 from testbed.report.story import story
-from testbed.verdict import judge
-from testbed.verdict.judge import exit_status
 from testbed.yamlfile import did_you_mean
 
 app = typer.Typer(
@@ -72,9 +75,8 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def topics() -> dict[str, Path]:
     """Name -> page of the documentation, in a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    pages = {f"{name}s": root / f"{name}s" / "README.md" for name in ("scenario", "image")}
-    return {p.stem: p for p in sorted((root / "docs").glob("*.md"))} | {n: p for n, p in pages.items() if p.is_file()}
+    pages = {f"{name}s": ROOT / f"{name}s" / "README.md" for name in ("scenario", "image")}
+    return {p.stem: p for p in sorted((ROOT / "docs").glob("*.md"))} | {n: p for n, p in pages.items() if p.is_file()}
 
 
 def title(page: Path) -> str:
@@ -617,8 +619,8 @@ def rerun(
             )
     if sender == receiver:
         raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
-    known, owns = mine.restore(record.manifest, catalog.load(extra=mine.folders(record.manifest)))
-    narrowed = manifest.plan_of(record.manifest, [(sender, receiver)])
+    known, owns = recorded.restore(record.manifest, catalog.load(extra=recorded.folders(record.manifest)))
+    narrowed = recorded.plan_of(record.manifest, [(sender, receiver)])
     measure(narrowed, known, results, quiet, owns=owns, look=False, manner=runs.Manner(isolated=True), as_json=as_json)
 
 

@@ -19,12 +19,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from testbed import pki, zone
-from testbed.catalog import Catalog, Image
-from testbed.check_agent import CLEAR_PEER, TLS_PEER
+from testbed.contract.agent import CLEAR_PEER, TLS_PEER
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
+from testbed.measure import pki, zone
 from testbed.model import (
     TLS_VERSIONS,
     Authentication,
@@ -36,7 +35,9 @@ from testbed.model import (
     Server,
     Settings,
 )
-from testbed.policy import PRESETS, make_policy, tls_range
+from testbed.plan.catalog import Catalog, Image
+from testbed.plan.policy import PRESETS, make_policy
+from testbed.plan.profiles import PROFILES
 
 BOOT = 120.0
 """Seconds from a server's start within which an account must have been made and logged in."""
@@ -152,7 +153,7 @@ def trials(catalog: Catalog, wanted: Iterable[Implementation]) -> tuple[list[Tri
     unclaimed: dict[Implementation, list[Claim]] = {}
     for implementation in sorted(set(wanted)):
         image = catalog.image(implementation)
-        profiles = [name for name in pki.PROFILES if name != "ca"]
+        profiles = [name for name in PROFILES if name != "ca"]
         unclaimed[implementation] = []
         for policy in policies():
             if reason := image.unsupported(policy, implementation.release):
@@ -180,7 +181,7 @@ def probes(trial: Trial) -> dict[str, dict[str, Any]]:
         return wanted
     proofs, policy = trial.proofs, trial.policy
     # COMPAT: one implementation drops streams of TLS 1.3 by the luck of record lengths, which its image.yaml tells as a quirk
-    tries = [{}, {}, {"high": "1.2"}] if tls_range(policy)[0] < "1.3" else [{}, {}, {}]
+    tries = [{}, {}, {"high": "1.2"}] if policy.tls_range[0] < "1.3" else [{}, {}, {}]
     wanted["good"] = {"tls": True, "certificate": "ca", "prove": proofs, "tries": tries}
     wanted["nothing"] = {"tls": True, "prove": proofs}
     if policy.authentication is Authentication.EXTERNAL:
@@ -227,7 +228,7 @@ def judge(trial: Trial, seen: Seen, fingerprint: str) -> Iterator[tuple[str, boo
         f"SHA-256 {', '.join(sorted({s[:16] for s in shown})) or 'none seen'}…, issued {fingerprint[:16]}…",
     )
     if policy.tls_min or policy.tls_max:
-        low, high = tls_range(policy)
+        low, high = policy.tls_range
         for version in TLS_VERSIONS:
             yield from _version(version, policy, low, high, seen[f"tls {version}"])
     if trial.forward_secrecy is not ForwardSecrecy.ANY:
@@ -344,7 +345,7 @@ class Checker:
         hosts = {t.server.domain: mesh.addresses.of(t.server.index) for t in todo}
         hosts |= dict.fromkeys((CLEAR_PEER, TLS_PEER), mesh.addresses.driver)
         mesh.start_dns(self.images.ids["dns"], zone.render_zone(hosts), mesh.addresses.dns)
-        files = {"agent.py": (Path(__file__).parent / "check_agent.py").read_bytes()}
+        files = {"agent.py": Path(__file__).with_name("agent.py").read_bytes()}
         for profile in ("ca", *BAD_PEERS):
             issued = self.issued[TLS_PEER, profile]
             files[f"peer-{profile}.pem"] = issued.key + issued.cert

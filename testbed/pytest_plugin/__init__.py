@@ -31,8 +31,8 @@ import pytest
 if TYPE_CHECKING:
     from testbed.compare.baseline import Baseline, Entry, Gate
     from testbed.compare.cells import Subject
-    from testbed.mine import Placed
     from testbed.model import Cell, Plan
+    from testbed.plan.candidates import Placed
 
 POLL = 0.2
 """Seconds between two looks at what another process does."""
@@ -136,8 +136,8 @@ class Face:
     """What takes part in a session with scenarios; registered only then."""
 
     def __init__(self, config: pytest.Config, files: list[Path]) -> None:
-        from testbed import store
         from testbed.compare import baseline
+        from testbed.record import store
 
         self.config = config
         settings = [*config.getini("federation_results"), os.environ.get("TESTBED_RESULTS"), store.DEFAULT_RESULTS]
@@ -176,11 +176,11 @@ class Face:
 
     def report_runs(self, names: list[str]) -> None:
         """Take the verdicts of existing runs, by their scenario. Raises InputError for one that has none here, or the reverse."""
-        from testbed import store
         from testbed.compare import files
         from testbed.compare.cells import subject
+        from testbed.judge.verdict import judge
         from testbed.model import InputError
-        from testbed.verdict import judge
+        from testbed.record import store
 
         scenarios = tuple(f.plan.scenario for f in self.federations)
         for name in names:
@@ -367,7 +367,8 @@ def own_of(config: pytest.Config) -> dict[str, Any]:
 
 def place(path: Path, own: Mapping[str, Any]) -> Placed:
     """The plan of a scenario, with what is the project's own in it. Raises InputError."""
-    from testbed import catalog, mine, scenario
+    from testbed.plan import candidates as mine
+    from testbed.plan import catalog, scenario
 
     known = catalog.load(extra=[Path(folder) for folder in own["server"]])
     gifts = [mine.read(option, text, known) for option in OWN if option != "server" for text in own[option]]
@@ -862,7 +863,7 @@ def measured(order: Mapping[str, Any]) -> str:
     import typer
 
     from testbed import cli
-    from testbed.run import Manner
+    from testbed.measure.conductor import Manner
 
     placed = place(Path(order["file"]), order["own"])
     plan = narrow(placed.plan, order["cells"])
@@ -882,7 +883,3 @@ def end_with_parent(reasons: list[str]) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(FAREWELL)
     os._exit(3)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

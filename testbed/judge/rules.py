@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from testbed.expectations import defect_as
 from testbed.model import Fault, Observation
-from testbed.policy import defect_as
 
 SIDES = ("sender", "receiver")
 TORN_WITHIN = 5.0

@@ -1,161 +1,15 @@
-"""What servers may demand of each other, and what ought to happen between two of them.
+"""What ought to happen between two servers: one table, computed from dimensions and certificates, never from a preset's name.
 
-The ladder (XEP-0238) is a set of names for records of independent dimensions. The table of expectations is computed from
-dimensions and certificates, never from a preset's name; each row cites its clause. This file does no I/O; the tables are
-rendered into docs/ by ``testbed schema --write``.
+Rule: each row cites its clause; a server's defect is not written into it, but shows as a surprise. Neither half's: planning says
+what is expected, measuring knows by it what to doubt, judging compares with it. No I/O; rendered into docs/expectations.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from testbed.model import TLS_VERSIONS, Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One row of the record: its name in a scenario, the values it takes, what it means, and who asks for it."""
-
-    name: str
-    values: tuple[str, ...]
-    default: str
-    meaning: str
-    source: str
-
-
-DIMENSIONS: tuple[Dimension, ...] = (
-    Dimension(
-        "encryption",
-        tuple(e.value for e in Encryption),
-        "by preset",
-        "STARTTLS between servers: not spoken, spoken if the peer does, or a condition of the stream",
-        "RFC 6120 §5.3.1; RFC 7590 §3.1",
-    ),
-    Dimension(
-        "authentication",
-        tuple(a.value for a in Authentication),
-        "by preset",
-        "how a domain is proven: `dialback`; `external`: the peer's certificate must verify, with no fallback; `either`: by "
-        "certificate where it verifies, else by dialback",
-        "RFC 6120 §13.7; XEP-0178; XEP-0220; RFC 7590 §3.4",
-    ),
-    Dimension("tls_min", TLS_VERSIONS, "the server's default", "the lowest TLS version that is accepted", "RFC 9325 §3.1.1"),
-    Dimension("tls_max", TLS_VERSIONS, "the server's default", "the highest TLS version that is offered", "RFC 9325 §3.1.1"),
-    Dimension(
-        "forward_secrecy",
-        tuple(f.value for f in ForwardSecrecy),
-        "any",
-        "ephemeral key exchange: `none` is offered (TLS 1.2 at most), `any` as the server does by default, `preferred` over "
-        "others, or `required`",
-        "statement of 2013-14; RFC 9325 §4.1",
-    ),
-)
-
-PRESETS: dict[str, Policy] = {
-    policy.preset: policy
-    for policy in (
-        Policy("cleartext", Encryption.NONE, Authentication.DIALBACK),
-        Policy("opportunistic", Encryption.OFFERED, Authentication.EITHER),
-        Policy("encrypted", Encryption.REQUIRED, Authentication.EITHER),
-        Policy("authenticated", Encryption.REQUIRED, Authentication.EXTERNAL),
-    )
-}
-"""The ladder of XEP-0238, from the lowest rung up."""
-
-PRESET_MEANING: dict[str, str] = {
-    "cleartext": "no TLS between servers; dialback only (the Google Talk of 2014)",
-    "opportunistic": "TLS if the peer offers it; a certificate that does not verify falls back to dialback",
-    "encrypted": "TLS is a condition; dialback is accepted (what the statement of 2013-14 asks for)",
-    "authenticated": "TLS and a certificate that verifies; no fallback",
-}
-
-OWN = Policy("own", Encryption.OFFERED, Authentication.EITHER)
-"""The policy of a configuration that a user gave: no rung of the ladder. Its dimensions say nothing until they were found out."""
-
-
-def make_policy(preset: str, changes: dict[str, str]) -> Policy:
-    """The preset with some dimensions changed, named after what differs from it.
-
-    Values must be valid already (`scenario` checks them with file and line); an unknown one raises ValueError, an unknown
-    preset KeyError.
-    """
-    base = PRESETS[preset]
-    policy = changed(base, changes)
-    differing = [f"{d.name}={value_of(policy, d.name)}" for d in DIMENSIONS if value_of(policy, d.name) != value_of(base, d.name)]
-    return replace(policy, label=",".join([preset, *differing]))
-
-
-def changed(policy: Policy, changes: dict[str, str]) -> Policy:
-    """The policy with some dimensions changed; its name stays. An unknown value raises ValueError."""
-    converters: dict[str, Callable[[str], object]] = {
-        "encryption": Encryption,
-        "authentication": Authentication,
-        "forward_secrecy": ForwardSecrecy,
-    }
-    return replace(policy, **{name: converters.get(name, str)(value) for name, value in changes.items()})  # type: ignore[arg-type]
-
-
-def policy_of(name: str, dimensions: Mapping[str, Any]) -> Policy:
-    """The Policy that was recorded as ``name`` with ``dimensions`` (as `Policy.dimensions` wrote them)."""
-    mechanisms = dimensions["authentication"]
-    return Policy(
-        preset=name.split(",")[0],
-        encryption=Encryption(dimensions["encryption"]),
-        authentication=Authentication.EITHER if len(mechanisms) == 2 else Authentication(mechanisms[0]),
-        tls_min=dimensions["tls_min"],
-        tls_max=dimensions["tls_max"],
-        forward_secrecy=ForwardSecrecy(dimensions["forward_secrecy"]),
-        label=name,
-    )
-
-
-def value_of(policy: Policy, dimension: str) -> str | None:
-    """A dimension's value as it is written in a scenario; None for the server's default."""
-    value: Enum | str | None = getattr(policy, dimension)
-    return str(value.value) if isinstance(value, Enum) else value
-
-
-def contradiction(policy: Policy) -> str | None:
-    """Why no server could be set so, in one sentence; None if it could."""
-    if policy.tls_min and policy.tls_max and TLS_VERSIONS.index(policy.tls_min) > TLS_VERSIONS.index(policy.tls_max):
-        return f"tls_min {policy.tls_min} is above tls_max {policy.tls_max}"
-    if policy.encryption is Encryption.NONE and policy.authentication is Authentication.EXTERNAL:
-        return "authentication by certificate needs TLS, but encryption is none"
-    if policy.forward_secrecy is ForwardSecrecy.NONE and policy.tls_min == "1.3":
-        return "every TLS 1.3 key exchange has forward secrecy, but forward_secrecy is none and tls_min is 1.3"
-    return None
-
-
-def tls_range(policy: Policy) -> tuple[str, str]:
-    """Lowest and highest TLS version that the policy leaves possible; an unset end counts as open."""
-    low, high = policy.tls_min or TLS_VERSIONS[0], policy.tls_max or TLS_VERSIONS[-1]
-    if policy.forward_secrecy is ForwardSecrecy.NONE:
-        high = min(high, "1.2")
-    return low, high
-
-
-def cipher_string(policy: Policy) -> str | None:
-    """OpenSSL's cipher string (TLS 1.2 and below) for the policy, or None where the server's own default does.
-
-    Security level 0 only where a version below 1.2 is asked for by name: OpenSSL 3 refuses those above it.
-    """
-    old = (policy.tls_min or "1.2") < "1.2" or (policy.tls_max or "1.3") < "1.2"
-    level = ":@SECLEVEL=0" if old else ""
-    match policy.forward_secrecy:
-        case ForwardSecrecy.NONE:
-            return "kRSA+AES:!aNULL:!eNULL" + level
-        case ForwardSecrecy.REQUIRED:
-            return "ECDHE+AES:DHE+AES:ECDHE+CHACHA20:!aNULL:!eNULL" + level
-        case ForwardSecrecy.PREFERRED:
-            return "ECDHE+AES:DHE+AES:ECDHE+CHACHA20:kRSA+AES:!aNULL:!eNULL" + level
-        case _:
-            return "DEFAULT" + level if old else None
-
-
-# --- expectations -----------------------------------------------------------------------------------------------------
+from testbed.model import Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
 
 CLIENT_ONLY = ("certificate-purpose",)
 """Defects of a certificate that count only where its holder is the TLS client, that is, where it initiates the stream."""
@@ -231,7 +85,7 @@ def _nothing_in_common(a: Side, b: Side) -> str:
 
 
 def _no_common_version(a: Side, b: Side) -> bool:
-    (low_a, high_a), (low_b, high_b) = tls_range(a.policy), tls_range(b.policy)
+    (low_a, high_a), (low_b, high_b) = a.policy.tls_range, b.policy.tls_range
     return max(low_a, low_b) > min(high_a, high_b)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.model import Cell, Observation, Source
-from testbed.store import Record
+from testbed.record.store import Record
 
 Numbered = tuple[int, Observation]
 """A line number of observations.jsonl, and the observation there."""

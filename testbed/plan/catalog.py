@@ -17,11 +17,14 @@ from typing import Any, Literal
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.model import CAUSES, Implementation, InputError, Policy, Server, Settings
-from testbed.policy import DIMENSIONS, PRESETS, Side, changed, cipher_string, tls_range, value_of
+from testbed import ROOT
+from testbed.causes import CAUSES
+from testbed.expectations import Side
+from testbed.model import Implementation, InputError, Policy, Server, Settings
+from testbed.plan.policy import DIMENSIONS, PRESETS, changed, cipher_string, value_of
 from testbed.yamlfile import Document, did_you_mean
 
-DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "images"
+DEFAULT_ROOT = ROOT / "images"
 
 CONSTANTS = {"direction": ("in", "out"), "mechanism": ("external", "dialback"), "cause": tuple(CAUSES)}
 """What `set` of a log pattern may give, and its values."""
@@ -213,7 +216,7 @@ class Image:
         # what a user's own configuration lacks of several files is rendered as for a server that demands nothing
         policy = PRESETS["opportunistic"] if own else settings.policy
         release = given.like if given else server.implementation.release
-        low, high = tls_range(policy)
+        low, high = policy.tls_range
         variables: dict[str, Any] = {
             "domain": server.domain,
             "release": release,

@@ -11,12 +11,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from testbed.catalog import Catalog, Given
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
-from testbed.policy import OWN
-from testbed.scenario import MAX_SERVERS, domain_of
+from testbed.plan.catalog import Catalog, Given
+from testbed.plan.policy import OWN
+from testbed.plan.scenario import MAX_SERVERS, domain_of
 from testbed.yamlfile import did_you_mean
 
 RELEASE = "mine"
@@ -309,35 +308,3 @@ def found_out(placed: Placed, implementation: Implementation, policy: Policy | N
 
 
 # --- a record's own ---------------------------------------------------------------------------------------------------
-
-
-def restore(manifest: Mapping[str, Any], catalog: Catalog) -> tuple[Catalog, tuple[Own, ...]]:
-    """The catalog and the images of a recorded run's own releases. Raises InputError if a release that one is like is gone."""
-    owns = []
-    for kept in manifest.get("mine", []):
-        name, release = kept["implementation"], kept["release"]
-        if name not in catalog.images or kept["like"] not in catalog.images[name].spec.releases:
-            raise InputError(
-                f"{name}@{release} of this run was like {name}@{kept['like']}, which is not there any more",
-                value=f"{name}@{kept['like']}",
-                allowed=catalog.releases(),
-                hint="measure the scenario anew, with " + " ".join(kept["source"]),
-            )
-        implementation = Implementation(name, release)
-        given = Given(kept["like"], tuple(kept["source"]), kept["files"], kept["unknown"])
-        catalog = catalog.with_given(implementation, given)
-        owns.append(Own(implementation, image=kept["image"], version=kept["version"], source=given.source))
-    return catalog, tuple(owns)
-
-
-def folders(manifest: Mapping[str, Any]) -> list[Path]:
-    """The implementation folders that a recorded run was given. Raises InputError for one that is gone."""
-    found = [Path(text) for text in manifest.get("folders", [])]
-    for folder in found:
-        if not folder.is_dir():
-            raise InputError(
-                "the run had an implementation of this folder, which is gone",
-                file=str(folder),
-                hint="put it back, or measure anew",
-            )
-    return found

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from testbed.model import VOCABULARY, Fault, Outcome
-from testbed.verdict.rules import CERTIFICATE_CAUSES, SYMPTOMS
+from testbed.causes import VOCABULARY
+from testbed.judge.rules import CERTIFICATE_CAUSES, SYMPTOMS
+from testbed.model import Fault, Outcome
 
 Remedies = Mapping[str, Sequence[Mapping[str, Any]]]
 """Implementation -> what image.yaml lists: `cause`, `as`, `text`, `set`."""

@@ -9,22 +9,13 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
-from testbed.model import (
-    SCHEMA,
-    Cell,
-    Channel,
-    Expectation,
-    Fault,
-    Observation,
-    Outcome,
-    Verdict,
-)
-from testbed.policy import Side, expect, policy_of
-from testbed.store import Record, planned_cells
-from testbed.verdict.evidence import Attempt, Evidence, Numbered
-from testbed.verdict.explain import explain
-from testbed.verdict.rules import Case, cause_of, fault_of
-from testbed.verdict.weigh import Weighed, weigh
+from testbed.expectations import Side, expect
+from testbed.judge.evidence import Attempt, Evidence, Numbered
+from testbed.judge.explain import explain
+from testbed.judge.rules import Case, cause_of, fault_of
+from testbed.judge.weigh import Weighed, weigh
+from testbed.model import SCHEMA, Cell, Channel, Expectation, Fault, Observation, Outcome, Policy, Verdict
+from testbed.record.store import Record, planned_cells
 
 SLACK = 0.05
 """Seconds by which client and capture may differ: both read one clock, at different ends of their queues."""
@@ -120,7 +111,7 @@ class Court:
             settings, server = self.settings[cell.phase][domain], self.servers[domain]
             if unknown := settings.get("unknown"):
                 return Expectation(Outcome.INCONCLUSIVE, f"of {domain} nothing can be expected: {unknown}")
-            policy = policy_of(settings["policy"], settings["effective"])
+            policy = Policy.recorded(settings["policy"], settings["effective"])
             sides.append(Side(policy, settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"]))
         return expect(sides[0], sides[1])
 

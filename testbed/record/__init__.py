@@ -1,0 +1,1 @@
+"""The only door between the halves: what a run was going to do, what it saw, and what follows from that."""
