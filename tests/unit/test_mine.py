@@ -225,7 +225,7 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
     with pytest.raises(InputError, match="which is not there any more"):
         recorded.restore({**kept, "mine": [{**kept["mine"][0], "like": "buster"}]}, catalog)
     with pytest.raises(InputError, match="is gone"):
-        mine.folders({"folders": ["/nowhere"]})
+        recorded.folders({"folders": ["/nowhere"]})
 
 
 def test_where_nothing_can_be_expected_nothing_is_a_surprise() -> None:
