@@ -35,8 +35,7 @@ from testbed.judge.verdict import exit_status, judge
 from testbed.measure import conductor as runs
 from testbed.measure.pace import CONFIRM
 from testbed.model import EngineError, Implementation, InputError, Plan, TestbedError
-from testbed.plan import candidates as mine
-from testbed.plan import catalog, recorded, scenario
+from testbed.plan import candidates, catalog, recorded, scenario
 from testbed.record import store
 from testbed.report import diff as diff_report
 from testbed.report import diff_page, formats, history_text, plots
@@ -261,75 +260,75 @@ def build_images(
     return built
 
 
-def gifts(known: catalog.Catalog, **options: list[str] | None) -> list[mine.Gift]:
-    """What a user gave of their own. Raises InputError."""
-    return [mine.read(option, text, known) for option, texts in options.items() for text in texts or ()]
+def candidate_options(known: catalog.Catalog, **options: list[str] | None) -> list[candidates.CandidateOption]:
+    """What a user brings. Raises InputError."""
+    return [candidates.read(option, text, known) for option, texts in options.items() for text in texts or ()]
 
 
 def prepare(
-    engine: host.Engine, placed: mine.Placed, quiet: bool, jobs: int | None = None, *, look: bool = True
-) -> tuple[mine.Placed, images.Images]:
-    """Every image that a plan needs, the user's own among them; with ``look`` these are booted once.
+    engine: host.Engine, planned: candidates.Planned, quiet: bool, jobs: int | None = None, *, look: bool = True
+) -> tuple[candidates.Planned, images.Images]:
+    """Every image that a plan needs, the candidates' among them; with ``look`` these are booted once.
 
-    Raises InputError or EngineError for something of the user's own that is not there, cannot be built, or does not do.
+    Raises InputError or EngineError for a candidate that is not there, cannot be built, or does not do.
     """
-    wanted = {s.implementation for s in placed.plan.servers} - {o.implementation for o in placed.owns}
-    built = own_images(engine, placed.catalog, placed.owns, wanted, quiet, jobs)
-    return (look_at(engine, placed, built, quiet) if look else placed), built
+    built = ensure_images(engine, planned.catalog, {s.implementation for s in planned.plan.servers}, quiet, jobs)
+    return (look_at(engine, planned, built, quiet) if look else planned), built
 
 
-def own_images(
+def ensure_images(
     engine: host.Engine,
     known: catalog.Catalog,
-    owns: tuple[mine.Own, ...],
     wanted: set[Implementation],
     quiet: bool,
     jobs: int | None = None,
 ) -> images.Images:
-    """The images of ``wanted``, and of what the user gave. Raises InputError or EngineError for one of the user's own."""
+    """The images of ``wanted``, candidates among them. Raises InputError or EngineError for a candidate without."""
     builder = images.Builder(engine, known)
     ids: dict[str, str] = {}
-    for own in owns:
+    brought = [c for c in known.candidates if c.implementation in wanted]
+    for candidate in brought:
         try:
-            ids |= {images.tag_of(own.implementation): builder.given(own.image)} if own.image else {}
+            ids |= {images.tag_of(candidate.implementation): builder.find(candidate.image)} if candidate.image else {}
         except InputError:
-            if not own.source:
+            if not candidate.recorded:
                 raise
             raise InputError(
-                f"the image of {own.implementation} in that run is gone from this engine",
-                value=own.image,
-                hint=f"measure the scenario anew, with {' '.join(own.source)}",
+                f"the image of {candidate.implementation} in that run is gone from this engine",
+                value=candidate.image,
+                hint=f"measure the scenario anew, with {' '.join(candidate.source)}",
             ) from None
-    configured = {o.implementation: mine.like(known, o.implementation) for o in owns if not o.image and not o.build}
-    built = build_images(engine, known, wanted | set(configured.values()), quiet, jobs)
+    configured = {c.implementation: c.packaged for c in brought if not c.image and not c.build}
+    packaged = wanted - {c.implementation for c in brought} | set(configured.values())
+    built = build_images(engine, known, packaged, quiet, jobs)
     with live(quiet) as display:
-        for own in owns:
-            if own.build:
-                tag = images.tag_of(own.implementation)
-                release = known.image(own.implementation).spec.releases[own.implementation.release]
-                ids[tag] = builder.build(own.build, release.suite, tag, display.say)
+        for candidate in brought:
+            if candidate.build:
+                tag = images.tag_of(candidate.implementation)
+                release = known.image(candidate.implementation).spec.releases[candidate.implementation.release]
+                ids[tag] = builder.build(candidate.build, release.suite, tag, display.say)
     for implementation, other in configured.items():
         if (image := built.server(other)) is None:
             raise EngineError(f"{other}, which the configuration is for, is unavailable: {built.reason(other)}")
         ids[images.tag_of(implementation)] = image
     built.ids |= ids
-    built.versions |= {images.tag_of(o.implementation): o.version for o in owns if o.version}
+    built.versions |= {images.tag_of(c.implementation): c.version for c in brought if c.version}
     return built
 
 
-def look_at(engine: host.Engine, placed: mine.Placed, built: images.Images, quiet: bool) -> mine.Placed:
-    """Boot what is the user's own once, and say what it lacks; a configuration's policy is found out. Raises TestbedError."""
+def look_at(engine: host.Engine, planned: candidates.Planned, built: images.Images, quiet: bool) -> candidates.Planned:
+    """Boot each candidate once, and say what it lacks; a configuration's policy is observed. Raises TestbedError."""
     with live(quiet) as display:
-        found = preflight.Preflight(placed.catalog, engine, built, display).run(placed.plan)
+        found = preflight.Preflight(planned.catalog, engine, built, display).run(planned.plan)
     for one in found:
-        given = placed.catalog.given(one.implementation)
+        candidate = planned.catalog.candidate(one.implementation)
         for note in one.notes:
             if note.status is check.Status.FAILED:
                 errors.print(f"  {one.implementation} {escape(note.claim)}", style="yellow", soft_wrap=True)
-        if given and one.version:
+        if candidate and one.version:
             built.versions[images.tag_of(one.implementation)] = one.version
-        if given and given.files:
-            placed = mine.found_out(placed, one.implementation, one.policy, one.unknown)
+        if candidate and candidate.files:
+            planned = candidates.observed(planned, one.implementation, one.policy, one.unknown)
             does = (
                 f": {preflight.told_of(one.policy)}"
                 if one.policy
@@ -337,7 +336,7 @@ def look_at(engine: host.Engine, placed: mine.Placed, built: images.Images, quie
             )
             if not quiet:
                 errors.print(f"  {one.implementation}: what the configuration does{escape(does)}", style="dim", soft_wrap=True)
-    return placed
+    return planned
 
 
 @app.command(
@@ -370,18 +369,17 @@ def run(
 ) -> None:
     """Measure a scenario on real servers, then judge and report it."""
     known = catalog.load(extra=server or ())
-    own = gifts(known, image=image, build=build, config=config)
+    options = candidate_options(known, image=image, build=build, config=config)
     accepted = baseline.load(baseline_file) if baseline_file else None
     if confirm != "all" and not confirm.isdecimal():
         raise InputError("--confirm takes a number of pairs, or `all`", value=confirm, allowed=("0", "1", "…", "all"))
     manner = runs.Manner(isolated, None if confirm == "all" else int(confirm), full_capture)
-    placed = mine.place(scenario.load(file, known, seed=seed), known, own, instead=instead)
+    planned = candidates.place(scenario.load(file, known, seed=seed), known, options, instead=instead)
     measure(
-        placed.plan,
-        placed.catalog,
+        planned.plan,
+        planned.catalog,
         results,
         quiet,
-        owns=placed.owns,
         jobs=jobs,
         manner=manner,
         as_json=as_json,
@@ -396,7 +394,6 @@ def measure(
     results: Path,
     quiet: bool,
     *,
-    owns: tuple[mine.Own, ...] = (),
     look: bool = True,
     jobs: int | None = None,
     manner: runs.Manner,
@@ -407,8 +404,8 @@ def measure(
     """Engine, images, measurement, verdicts, report; then exit with what came of it."""
     engine = raise_engine(quiet)
     federation.reap(engine.client)
-    placed, built = prepare(engine, mine.Placed(plan, known, owns), quiet, jobs, look=look)
-    plan, known = placed.plan, placed.catalog
+    planned, built = prepare(engine, candidates.Planned(plan, known), quiet, jobs, look=look)
+    plan, known = planned.plan, planned.catalog
     writer = store.Writer(results, plan.scenario)
     with live(quiet) as display:
         runner = runs.Runner(plan, known, engine, built, writer, display, manner=manner, argv=sys.argv[1:])
@@ -491,8 +488,8 @@ def plan(
 ) -> None:
     """Say what a scenario would measure and expect; starts nothing."""
     known = catalog.load(extra=server or ())
-    own = gifts(known, image=image, build=build, config=config)
-    planned = mine.place(scenario.load(file, known, seed=seed), known, own, instead=instead).plan
+    options = candidate_options(known, image=image, build=build, config=config)
+    planned = candidates.place(scenario.load(file, known, seed=seed), known, options, instead=instead).plan
     if as_json:
         cells = [
             {"id": c.id, "phase": c.phase, "sender": c.sender, "receiver": c.receiver, "exchange": c.exchange}
@@ -619,9 +616,9 @@ def rerun(
             )
     if sender == receiver:
         raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
-    known, owns = recorded.restore(record.manifest, catalog.load(extra=recorded.folders(record.manifest)))
+    known = recorded.restore(record.manifest, catalog.load(extra=recorded.folders(record.manifest)))
     narrowed = recorded.plan_of(record.manifest, [(sender, receiver)])
-    measure(narrowed, known, results, quiet, owns=owns, look=False, manner=runs.Manner(isolated=True), as_json=as_json)
+    measure(narrowed, known, results, quiet, look=False, manner=runs.Manner(isolated=True), as_json=as_json)
 
 
 class Shape(str, Enum):
@@ -868,11 +865,12 @@ def images_build(
 ) -> None:
     """Build images, side by side; one that cannot be built is said, and the others go on."""
     known = catalog.load(extra=server or ())
-    known, owns = mine.release_of(known, gifts(known, build=build))
+    known = candidates.add(known, candidate_options(known, build=build))
     wanted = {s.implementation for s in scenario.load(for_, known).servers} if for_ else set()
     theirs = [folder.resolve().name for folder in server or ()]
-    wanted |= select(known, names or theirs or ([] if for_ or owns else list(known.images)))
-    built = own_images(raise_engine(quiet), known, owns, wanted, quiet, jobs)
+    wanted |= select(known, names or theirs or ([] if for_ or known.candidates else list(known.images)))
+    wanted |= {c.implementation for c in known.candidates}
+    built = ensure_images(raise_engine(quiet), known, wanted, quiet, jobs)
     raise typer.Exit(3 if built.unavailable else 0)
 
 
@@ -892,14 +890,14 @@ def images_check(
     Of a configuration of yours: what the testbed needs of it, and what it does.
     """
     known = catalog.load(extra=server or ())
-    known, owns = mine.release_of(known, gifts(known, image=image, build=build, config=config))
+    known = candidates.add(known, candidate_options(known, image=image, build=build, config=config))
     theirs = [folder.resolve().name for folder in server or ()]
-    wanted = select(known, names or theirs or ([] if owns else list(known.images)))
+    wanted = select(known, names or theirs or ([] if known.candidates else list(known.images)))
     engine = raise_engine(quiet)
     federation.reap(engine.client)
-    built = own_images(engine, known, owns, wanted, quiet)
-    configured = {o.implementation for o in owns if (g := known.given(o.implementation)) and g.files}
-    wanted |= {o.implementation for o in owns} - configured
+    built = ensure_images(engine, known, wanted | {c.implementation for c in known.candidates}, quiet)
+    configured = {c.implementation for c in known.candidates if c.files}
+    wanted |= {c.implementation for c in known.candidates if not c.files}
     with live(quiet) as display:
         reports = check.Checker(known, engine, built, display, jobs=jobs).run(wanted) if wanted else []
         reports += [one.report() for one in preflight.Preflight(known, engine, built, display).examine(configured)]

@@ -412,7 +412,7 @@ class Checker:
         """What is claimed of the processes and the package. Returns the package's version. Raises EngineError."""
         spec = trial.image.spec
         owners = process_owners(container)
-        if trial.server.implementation.release in trial.image.given:  # whose build needs not be the package, nor its user
+        if trial.server.implementation.release in trial.image.candidates:  # whose build needs not be the package, nor its user
             claim("no process runs as root", bool(owners) and "root" not in owners.values(), _owners_told(owners))
             return ""
         claim(f"every process runs as {spec.user}", bool(owners) and set(owners.values()) == {spec.user}, _owners_told(owners))

@@ -39,7 +39,7 @@ from testbed.model import (
     TestbedError,
 )
 from testbed.plan.catalog import Catalog
-from testbed.plan.policy import DIMENSIONS, OWN, value_of
+from testbed.plan.policy import CANDIDATE_POLICY, DIMENSIONS, value_of
 
 PORTS = 45.0
 """Seconds within which both ports must take connections."""
@@ -148,7 +148,7 @@ class Preflight:
 
         Raises InputError (a configuration) or EngineError (an image, a build, a folder) for the first that does not do.
         """
-        wanted = {s.implementation: s for s in reversed(plan.servers) if self.catalog.mine(s.implementation)}
+        wanted = {s.implementation: s for s in reversed(plan.servers) if self.catalog.is_candidate(s.implementation)}
         settings = {i: plan.phases[0].settings[s.domain] for i, s in wanted.items()}
         subjects = [(s, settings[i]) for i, s in wanted.items() if not settings[i].unsupported]
         found = self.boot([(dataclasses.replace(s, index=n), settings) for n, (s, settings) in enumerate(subjects)])
@@ -159,7 +159,7 @@ class Preflight:
 
     def examine(self, wanted: Iterable[Implementation]) -> list[Found]:
         """What was seen of each configuration, whatever it lacks."""
-        servers = [Server(f"s{n}.check.example", i, OWN, "ca", n) for n, i in enumerate(sorted(wanted))]
+        servers = [Server(f"s{n}.check.example", i, CANDIDATE_POLICY, "ca", n) for n, i in enumerate(sorted(wanted))]
         return self.boot([(s, Settings(s.policy, s.certificate)) for s in servers])
 
     def boot(self, subjects: list[tuple[Server, Settings]]) -> list[Found]:
@@ -177,9 +177,9 @@ class Preflight:
 
     def error(self, found: Found) -> TestbedError:
         """What a user is told of a release that does not do."""
-        given = self.catalog.given(found.implementation)
-        source = " ".join(given.source) if given else str(self.catalog.image(found.implementation).folder)
-        if given and given.files:
+        candidate = self.catalog.candidate(found.implementation)
+        source = " ".join(candidate.source) if candidate else str(self.catalog.image(found.implementation).folder)
+        if candidate and candidate.files:
             return InputError(found.complaint(), file=source, value=str(found.implementation), hint=GUIDE)
         return EngineError(f"{source}: {found.complaint()}\n  hint: {GUIDE}")
 
@@ -241,8 +241,8 @@ class Preflight:
         both = need("c2s", ports.c2s in open_, f"port {ports.c2s}")
         if not (need("s2s", ports.s2s in open_, f"port {ports.s2s}") and both):
             return
-        given = self.catalog.given(server.implementation)
-        own = bool(given and given.files)
+        candidate = self.catalog.candidate(server.implementation)
+        own = bool(candidate and candidate.files)
         seen = self.ask(
             {
                 "address": address,
@@ -350,7 +350,7 @@ def judge(seen: Mapping[str, Any]) -> tuple[Policy | None, str | None]:
     changes: dict[str, Any] = {"encryption": inward}
     if inward is Encryption.NONE:
         changes["authentication"] = Authentication.DIALBACK
-        return dataclasses.replace(OWN, **changes), None
+        return dataclasses.replace(CANDIDATE_POLICY, **changes), None
     proof = _authentication(seen, wrote)
     if not isinstance(proof, Authentication):
         return None, proof
@@ -364,7 +364,7 @@ def judge(seen: Mapping[str, Any]) -> tuple[Policy | None, str | None]:
         changes["forward_secrecy"] = (
             ForwardSecrecy.ANY if ephemeral and static else ForwardSecrecy.REQUIRED if ephemeral else ForwardSecrecy.NONE
         )
-    return dataclasses.replace(OWN, **changes), None
+    return dataclasses.replace(CANDIDATE_POLICY, **changes), None
 
 
 def told_of(policy: Policy) -> str:

@@ -120,9 +120,9 @@ class Builder:
                 found[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
         return found
 
-    # --- what a user gives ---
+    # --- candidates ---
 
-    def given(self, reference: str) -> str:
+    def find(self, reference: str) -> str:
         """The id of an image that is on the engine already. Raises InputError."""
         try:
             return str(self.docker.images.get(reference).id)

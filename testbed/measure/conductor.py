@@ -929,7 +929,7 @@ def control_pair(plan: Plan, catalog: Catalog, images: Images) -> tuple[Server, 
     """The two servers that must get through: the lightest implementation that the run has, TLS where the peer has it."""
     there = {s.implementation for s in plan.servers if images.server(s.implementation)}
     # what a user gave is the question, and proves nothing of the testbed
-    there = {i for i in there if not catalog.mine(i)} or {i for i in there if not catalog.unknown(i)}
+    there = {i for i in there if not catalog.is_candidate(i)} or {i for i in there if not catalog.unknown(i)}
     policy = PRESETS[CONTROL_POLICY]
     usable = [i for i in there if not catalog.image(i).unsupported(policy, i.release)] or list(there)
     if not usable:

@@ -15,8 +15,8 @@ from typing import Any
 
 from testbed.engine.images import Images
 from testbed.measure.pki import Issued
-from testbed.model import Implementation, Plan, Server, Settings
-from testbed.plan.catalog import Catalog
+from testbed.model import Plan, Server, Settings
+from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.profiles import PROFILES
 
 Certificates = Mapping[tuple[str, str], Issued]
@@ -43,7 +43,7 @@ def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *,
         },
         "images": images.ids,
         "unavailable": images.unavailable,
-        "mine": [_given(i, catalog, images) for i in sorted(used) if catalog.given(i)],
+        "mine": [_candidate(c, images) for i in sorted(used) if (c := catalog.candidate(i))],
         "folders": sorted({str(catalog.image(i).folder) for i in used if catalog.image(i).outside}),
         "servers": [_server(s, catalog, images) for s in plan.servers],
         "phases": [
@@ -84,23 +84,21 @@ def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:
         "mechanisms": spec.mechanisms,
         "verifies": spec.verifies,
         "dialback_over_verified": spec.dialback_over_verified,
-        "mine": catalog.mine(server.implementation),
+        "mine": catalog.is_candidate(server.implementation),
     }
 
 
-def _given(implementation: Implementation, catalog: Catalog, images: Images) -> dict[str, Any]:
-    """A release that the user gave, as `mine.restore` reads it again."""
-    given = catalog.given(implementation)
-    assert given, "only what was given is asked for"
+def _candidate(candidate: Candidate, images: Images) -> dict[str, Any]:
+    """A release that the user brings, as `recorded.restore` reads it again."""
     return {
-        "implementation": implementation.name,
-        "release": implementation.release,
-        "like": given.like,
-        "source": list(given.source),
-        "files": dict(given.files),
-        "unknown": given.unknown,
-        "image": images.server(implementation),
-        "version": images.version(implementation),
+        "implementation": candidate.implementation.name,
+        "release": candidate.implementation.release,
+        "like": candidate.like,
+        "source": list(candidate.source),
+        "files": dict(candidate.files),
+        "unknown": candidate.unknown,
+        "image": images.server(candidate.implementation),
+        "version": images.version(candidate.implementation),
     }
 
 

@@ -1,7 +1,7 @@
-"""What a user gives of their own (an image, a build, a configuration): where it stands in a plan, and how a record keeps it.
+"""What a user brings (an image, a build, a configuration): read from the options, and given its place in a plan.
 
-Rule: arguments, files and a plan in, a plan and a catalog out; starts nothing. A folder of one's own needs none of this: it is
-one implementation more in the catalog, and here it only gets its place in a scenario that does not name it.
+Rule: arguments, files and a plan in, a plan and a catalog out; starts nothing. A folder that a user brings needs none of this:
+it is one implementation more in the catalog, and here it only gets its place in a scenario that does not name it.
 """
 
 from __future__ import annotations
@@ -13,54 +13,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
-from testbed.plan.catalog import Catalog, Given
-from testbed.plan.policy import OWN
+from testbed.plan.catalog import Candidate, Catalog
+from testbed.plan.policy import CANDIDATE_POLICY
 from testbed.plan.scenario import MAX_SERVERS, domain_of
 from testbed.yamlfile import did_you_mean
 
 RELEASE = "mine"
-"""The release of the first thing that is given of an implementation; `mine-2` is the second."""
-NOT_YET = "the configuration is the user's own, and what it does has not been found out"
+"""The release of the first candidate of an implementation; `mine-2` is the second."""
+NOT_OBSERVED = "the configuration is the user's own, and what it does has not been found out"
 
 
 @dataclass(frozen=True)
-class Gift:
+class CandidateOption:
     """One option of the command line, read and checked."""
 
     option: str
     """`image`, `build` or `config`."""
     name: str
+    """The implementation's."""
     release: str | None
-    """Beside which release it stands; None: any."""
+    """Beside which release the candidate stands; None: any."""
     value: str
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Of a configuration: file in /etc/testbed -> text."""
 
     @property
-    def words(self) -> str:
+    def written(self) -> str:
         """The option as it was written."""
         return f"--{self.option} {self.name}{f'@{self.release}' if self.release else ''}={self.value}"
-
-
-@dataclass(frozen=True)
-class Own:
-    """A release that is made of gifts."""
-
-    implementation: Implementation
-    image: str | None = None
-    """An image of the engine, by name or id."""
-    build: Path | None = None
-    """A folder with a Dockerfile."""
-    version: str | None = None
-    """Of a recorded run's own: what it said of its version."""
-    source: tuple[str, ...] = ()
-    """Of a recorded run's own: the options that gave it."""
 
 
 # --- the options ------------------------------------------------------------------------------------------------------
 
 
-def read(option: str, text: str, catalog: Catalog) -> Gift:
+def read(option: str, text: str, catalog: Catalog) -> CandidateOption:
     """One `IMPLEMENTATION[@RELEASE]=VALUE`. Raises InputError."""
     what = {"image": "IMAGE", "build": "FOLDER", "config": "FILE"}[option]
     key, equals, value = text.partition("=")
@@ -86,7 +72,7 @@ def read(option: str, text: str, catalog: Catalog) -> Gift:
     if option == "build":
         _dockerfile(Path(value), text)
     files = _files(Path(value), list(catalog.images[name].spec.config.values()), name) if option == "config" else {}
-    return Gift(option, name, release, value, files)
+    return CandidateOption(option, name, release, value, files)
 
 
 def _dockerfile(folder: Path, text: str) -> None:
@@ -101,10 +87,10 @@ def _dockerfile(folder: Path, text: str) -> None:
 def _files(path: Path, targets: list[str], name: str) -> dict[str, str]:
     """Which file of /etc/testbed each given file is. Raises InputError."""
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.is_file())
-        if not found:
+        files = sorted(p for p in path.iterdir() if p.is_file())
+        if not files:
             raise InputError("an empty folder is no configuration", file=str(path), allowed=tuple(targets))
-        return {p.name: _text(p) for p in found}
+        return {p.name: _text(p) for p in files}
     if not path.is_file():
         raise InputError("no such file", file=str(path), hint="--config takes a file, or a folder of several")
     if path.name in targets or len(targets) == 1:
@@ -132,98 +118,99 @@ def _text(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A plan with what is the user's own in it."""
+class Planned:
+    """A plan, and the catalog with the candidates that are in it."""
 
     plan: Plan
     catalog: Catalog
-    owns: tuple[Own, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What the user brings of the plan's servers."""
+        planned = {s.implementation for s in self.plan.servers}
+        return tuple(c for c in self.catalog.candidates if c.implementation in planned)
 
 
-def place(plan: Plan, catalog: Catalog, gifts: Sequence[Gift], *, instead: bool = False) -> Placed:
-    """Put what was given beside the servers of its implementation (or in their place). Raises InputError.
+def place(plan: Plan, catalog: Catalog, options: Sequence[CandidateOption], *, instead: bool = False) -> Planned:
+    """Put the candidates beside the servers of their implementation (or in their place). Raises InputError.
 
     A build or image gets one server for each that the scenario has of the implementation and that is set differently; where it
-    has none, one for each way in which any server of the scenario is set. A configuration of one's own gets one server.
+    has none, one for each way in which any server of the scenario is set. A configuration gets one server.
     """
-    configured, owns = plan, []
-    for software, config in _together(gifts):
-        gift = software or config
-        assert gift, "one of the two is there"
-        models = [s for s in configured.servers if s.implementation.name == gift.name]
-        models = [s for s in models if gift.release in (None, s.implementation.release)]
+    scenario = plan
+    for software, config in _together(options):
+        option = software or config
+        assert option, "one of the two is there"
+        models = [s for s in scenario.servers if s.implementation.name == option.name]
+        models = [s for s in models if option.release in (None, s.implementation.release)]
         if instead and not models:
             raise InputError(
-                f"the scenario has no server that {gift.words} could stand in for",
-                value=f"{gift.name}@{gift.release}" if gift.release else gift.name,
-                allowed=tuple(sorted({str(s.implementation) for s in configured.servers})),
+                f"the scenario has no server that {option.written} could stand in for",
+                value=f"{option.name}@{option.release}" if option.release else option.name,
+                allowed=tuple(sorted({str(s.implementation) for s in scenario.servers})),
                 hint="without --instead it is added",
             )
-        releases = [s.implementation.release for s in models]
-        catalog, own = _release(catalog, software, config, releases)
-        owns.append(own)
+        candidate = _candidate(catalog, software, config, [s.implementation.release for s in models])
+        catalog = catalog.with_candidate(candidate)
         plan = _stand(
-            plan, configured, catalog, own.implementation, models or list(configured.servers), own=bool(config), instead=instead
+            plan,
+            scenario,
+            catalog,
+            candidate.implementation,
+            models or list(scenario.servers),
+            configured=bool(config),
+            instead=instead,
         )
-    for name, image_ in catalog.images.items():
-        if image_.outside and not any(s.implementation.name == name for s in plan.servers):
-            for release in image_.spec.releases:
-                plan = _stand(
-                    plan, configured, catalog, Implementation(name, release), list(configured.servers), own=False, instead=False
-                )
+    for name, image in catalog.images.items():
+        if image.outside and not any(s.implementation.name == name for s in plan.servers):
+            for release in image.spec.releases:
+                implementation, models = Implementation(name, release), list(scenario.servers)
+                plan = _stand(plan, scenario, catalog, implementation, models, configured=False, instead=False)
     if len(plan.servers) > MAX_SERVERS:
         raise InputError(
             f"with what was given there are {len(plan.servers)} servers, more than one machine takes ({MAX_SERVERS})",
             value=len(plan.servers),
             hint="--instead, or a scenario with fewer servers",
         )
-    return Placed(plan, catalog, tuple(owns))
+    return Planned(plan, catalog)
 
 
-def release_of(catalog: Catalog, gifts: Sequence[Gift]) -> tuple[Catalog, tuple[Own, ...]]:
-    """The catalog with what was given, without any scenario. Raises InputError."""
-    owns = []
-    for software, config in _together(gifts):
-        catalog, own = _release(catalog, software, config, ())
-        owns.append(own)
-    return catalog, tuple(owns)
+def add(catalog: Catalog, options: Sequence[CandidateOption]) -> Catalog:
+    """The catalog with the candidates, without any scenario. Raises InputError."""
+    for software, config in _together(options):
+        catalog = catalog.with_candidate(_candidate(catalog, software, config, ()))
+    return catalog
 
 
-def like(catalog: Catalog, implementation: Implementation) -> Implementation:
-    """The release that one of the user's own is like."""
-    given = catalog.given(implementation)
-    assert given, "only what was given is like another"
-    return Implementation(implementation.name, given.like)
-
-
-def _release(catalog: Catalog, software: Gift | None, config: Gift | None, beside: Sequence[str]) -> tuple[Catalog, Own]:
+def _candidate(
+    catalog: Catalog, software: CandidateOption | None, config: CandidateOption | None, beside: Sequence[str]
+) -> Candidate:
     """One release more. It is like the one that was named, else the newest of those that it stands beside, else the newest."""
-    gift = software or config
-    assert gift, "one of the two is there"
-    image = catalog.images[gift.name]
-    known = [r for r in image.spec.releases if r not in image.given]
-    like = gift.release or max(beside, key=known.index, default=known[-1])
-    number = len(image.given) + 1
-    implementation = Implementation(gift.name, f"{RELEASE}-{number}" if number > 1 else RELEASE)
-    words = tuple(g.words for g in (software, config) if g)
-    given = Given(like, words, config.files if config else {}, NOT_YET if config else None)
-    own = Own(
-        implementation,
-        software.value if software and software.option == "image" else None,
-        Path(software.value) if software and software.option == "build" else None,
+    option = software or config
+    assert option, "one of the two is there"
+    image = catalog.images[option.name]
+    packaged = [r for r in image.spec.releases if r not in image.candidates]
+    number = len(image.candidates) + 1
+    return Candidate(
+        Implementation(option.name, f"{RELEASE}-{number}" if number > 1 else RELEASE),
+        like=option.release or max(beside, key=packaged.index, default=packaged[-1]),
+        source=tuple(o.written for o in (software, config) if o),
+        image=software.value if software and software.option == "image" else None,
+        build=Path(software.value) if software and software.option == "build" else None,
+        files=config.files if config else {},
+        unknown=NOT_OBSERVED if config else None,
     )
-    return catalog.with_given(implementation, given), own
 
 
-def _together(gifts: Sequence[Gift]) -> Iterator[tuple[Gift | None, Gift | None]]:
-    """Software and configuration that were given under one name are one server. Raises InputError if that is ambiguous."""
-    for key in dict.fromkeys((g.name, g.release) for g in gifts):
-        mine = [g for g in gifts if (g.name, g.release) == key]
-        software, configs = [g for g in mine if g.option != "config"], [g for g in mine if g.option == "config"]
+def _together(options: Sequence[CandidateOption]) -> Iterator[tuple[CandidateOption | None, CandidateOption | None]]:
+    """Software and configuration of one name are one candidate. Raises InputError if that is ambiguous."""
+    for key in dict.fromkeys((o.name, o.release) for o in options):
+        named = [o for o in options if (o.name, o.release) == key]
+        software, configs = [o for o in named if o.option != "config"], [o for o in named if o.option == "config"]
         if software and configs and len(software) != len(configs):
             raise InputError(
                 f"{len(software)} builds or images and {len(configs)} configurations of {key[0]}: which belong together?",
-                value=" ".join(g.words for g in mine),
+                value=" ".join(o.written for o in named),
                 hint="give as many of the one as of the other, the first goes with the first; or name a release with some "
                 "(NAME@RELEASE=…): they are servers of their own",
             )
@@ -232,26 +219,26 @@ def _together(gifts: Sequence[Gift]) -> Iterator[tuple[Gift | None, Gift | None]
 
 def _stand(
     plan: Plan,
-    start: Plan,
+    scenario: Plan,
     catalog: Catalog,
     implementation: Implementation,
     models: list[Server],
     *,
-    own: bool,
+    configured: bool,
     instead: bool,
 ) -> Plan:
-    """The plan with servers of ``implementation`` beside the models, or in their place; they are set as in ``start``."""
+    """The plan with servers of ``implementation`` beside the models, or in their place; they are set as in ``scenario``."""
     servers = list(plan.servers)
     settings = {p.name: dict(p.settings) for p in plan.phases}
     if instead:
-        gone = {s.domain for s in (models[1:] if own else [])}  # one configuration is one server
+        gone = {s.domain for s in (models[1:] if configured else [])}  # one configuration is one server
         chosen = [m for m in models if m.domain not in gone]
         servers = [s for s in servers if s.domain not in gone]
     else:
-        chosen = models[:1] if own else _different(start, models)
-    policy = OWN if own else None
+        chosen = models[:1] if configured else _different(scenario, models)
+    policy = CANDIDATE_POLICY if configured else None
     for model in chosen:
-        certificate = "ca" if own else model.certificate
+        certificate = "ca" if configured else model.certificate
         new = dataclasses.replace(model, implementation=implementation, policy=policy or model.policy, certificate=certificate)
         place = next(
             (n for n, s in enumerate(servers) if (s.domain, s.implementation) == (model.domain, model.implementation)), None
@@ -261,11 +248,11 @@ def _stand(
         else:
             new = dataclasses.replace(new, domain=_free(domain_of(implementation, new.policy, certificate), servers))
             servers.append(new)
-        for phase in start.phases:
+        for phase in scenario.phases:
             was = phase.settings[model.domain]
             wanted = policy or was.policy
             reason = catalog.image(implementation).unsupported(wanted, implementation.release)
-            settings[phase.name][new.domain] = Settings(wanted, "ca" if own else was.certificate, reason)
+            settings[phase.name][new.domain] = Settings(wanted, "ca" if configured else was.certificate, reason)
     servers = [dataclasses.replace(s, index=n) for n, s in enumerate(servers)]
     there = {s.domain for s in servers}
     return dataclasses.replace(
@@ -278,11 +265,11 @@ def _stand(
 
 def _different(plan: Plan, models: Iterable[Server]) -> list[Server]:
     """One server for each way of being set, over all phases."""
-    found: dict[object, Server] = {}
+    distinct: dict[object, Server] = {}
     for server in models:
         steps = tuple((p.settings[server.domain].policy, p.settings[server.domain].certificate) for p in plan.phases)
-        found.setdefault((server.policy, server.certificate, steps), server)
-    return list(found.values())
+        distinct.setdefault((server.policy, server.certificate, steps), server)
+    return list(distinct.values())
 
 
 def _free(domain: str, servers: Iterable[Server]) -> str:
@@ -292,19 +279,16 @@ def _free(domain: str, servers: Iterable[Server]) -> str:
     return next(n for n in names if n not in taken)
 
 
-def found_out(placed: Placed, implementation: Implementation, policy: Policy | None, unknown: str | None) -> Placed:
-    """The same, with what a server with a configuration of one's own was seen to do, or why that cannot be said."""
-    given = placed.catalog.given(implementation)
-    assert given, "only what was given is looked at"
-    catalog = placed.catalog.with_given(implementation, dataclasses.replace(given, unknown=unknown))
-    chosen = policy or OWN
-    domains = {s.domain for s in placed.plan.servers if s.implementation == implementation}
-    servers = tuple(dataclasses.replace(s, policy=chosen) if s.domain in domains else s for s in placed.plan.servers)
+def observed(planned: Planned, implementation: Implementation, policy: Policy | None, unknown: str | None) -> Planned:
+    """The same, with what a server with a candidate's configuration was seen to do, or why that cannot be said."""
+    candidate = planned.catalog.candidate(implementation)
+    assert candidate, "only candidates are looked at"
+    catalog = planned.catalog.with_candidate(dataclasses.replace(candidate, unknown=unknown))
+    chosen = policy or CANDIDATE_POLICY
+    domains = {s.domain for s in planned.plan.servers if s.implementation == implementation}
+    servers = tuple(dataclasses.replace(s, policy=chosen) if s.domain in domains else s for s in planned.plan.servers)
     phases = tuple(
         Phase(p.name, {d: dataclasses.replace(s, policy=chosen) if d in domains else s for d, s in p.settings.items()})
-        for p in placed.plan.phases
+        for p in planned.plan.phases
     )
-    return Placed(dataclasses.replace(placed.plan, servers=servers, phases=phases), catalog, placed.owns)
-
-
-# --- a record's own ---------------------------------------------------------------------------------------------------
+    return Planned(dataclasses.replace(planned.plan, servers=servers, phases=phases), catalog)

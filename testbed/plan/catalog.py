@@ -136,39 +136,56 @@ class LogsFile(_Strict):
     reasons: list[LogReason] = []
 
 
-OWN_DOMAIN = "TESTBED_DOMAIN"
-"""Stands for the server's domain in a configuration that a user gave."""
+DOMAIN_PLACEHOLDER = "TESTBED_DOMAIN"
+"""Stands for the server's domain in a configuration that a user brings."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """A release that a user gave: software, a configuration, or both; for the rest it is like a release of the folder."""
+class Candidate:
+    """A release that a user brings: software, a configuration, or both; for the rest it is like a release of the folder."""
 
+    implementation: Implementation
     like: str
-    """The release whose templates and features hold."""
+    """The release of the folder whose templates and features hold."""
     source: tuple[str, ...] = ()
-    """The options that gave it, as they were written."""
+    """The options that bring it, as they were written."""
+    image: str | None = None
+    """An image of the engine, by name or id."""
+    build: Path | None = None
+    """A folder with a Dockerfile."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """File in /etc/testbed -> text that takes its template's place. With any, the policy is the user's own."""
+    """File in /etc/testbed -> text that takes its template's place. With any, the policy is not ours to set."""
     unknown: str | None = None
-    """Why nothing can be expected of a server with these files; None if what it does was found out."""
+    """Why nothing can be expected of a server with these files; None if what it does was observed."""
+    version: str | None = None
+    """What it said of its version, where a record tells."""
+    recorded: bool = False
+    """Read back from a record: ``image`` is the id that was measured, whatever brought it then."""
+
+    @property
+    def packaged(self) -> Implementation:
+        """The release of the folder that it is like."""
+        return Implementation(self.implementation.name, self.like)
 
 
 @dataclass(frozen=True)
 class Image:
-    """One implementation's folder, read and checked, and the releases of it that a user gave."""
+    """One implementation's folder, read and checked, and the candidates that are releases of it."""
 
     folder: Path
     spec: ImageFile
     logs: LogsFile
-    given: Mapping[str, Given] = field(default_factory=dict)
+    candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    """By release."""
     outside: bool = False
-    """The user's own folder, not one of ``images/``."""
+    """A folder that the user brings, not one of ``images/``."""
 
-    def with_given(self, release: str, given: Given) -> Image:
-        """The same with one release more (or with what was found out about it)."""
-        releases = {**self.spec.releases, release: self.spec.releases[given.like]}
-        return replace(self, spec=self.spec.model_copy(update={"releases": releases}), given={**self.given, release: given})
+    def with_candidate(self, candidate: Candidate) -> Image:
+        """The same with one release more (or with what was observed of it)."""
+        release = candidate.implementation.release
+        releases = {**self.spec.releases, release: self.spec.releases[candidate.like]}
+        spec = self.spec.model_copy(update={"releases": releases})
+        return replace(self, spec=spec, candidates={**self.candidates, release: candidate})
 
     @property
     def name(self) -> str:
@@ -177,10 +194,10 @@ class Image:
 
     def notes(self, policy: Policy, release: str) -> Iterator[tuple[str, str, FeatureNote]]:
         """What image.yaml says of the values of ``policy`` on a release: dimension, value, note."""
-        if given := self.given.get(release):
-            if given.files:
-                return  # of a user's own configuration image.yaml says nothing
-            release = given.like
+        if candidate := self.candidates.get(release):
+            if candidate.files:
+                return  # of a configuration that a user brings image.yaml says nothing
+            release = candidate.like
         values = {d.name: value_of(policy, d.name) for d in DIMENSIONS}
         for dimension, value in values.items():
             entry = self.spec.features.get(dimension, {}).get(value or "")
@@ -211,11 +228,11 @@ class Image:
 
     def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool) -> dict[str, bytes]:
         """The files of ``/etc/testbed`` that come from templates. Raises InputError if a template is wrong."""
-        given = self.given.get(server.implementation.release)
-        own = given.files if given else {}
-        # what a user's own configuration lacks of several files is rendered as for a server that demands nothing
-        policy = PRESETS["opportunistic"] if own else settings.policy
-        release = given.like if given else server.implementation.release
+        candidate = self.candidates.get(server.implementation.release)
+        brought = candidate.files if candidate else {}
+        # what a configuration that a user brings lacks of several files is rendered as for a server that demands nothing
+        policy = PRESETS["opportunistic"] if brought else settings.policy
+        release = candidate.like if candidate else server.implementation.release
         low, high = policy.tls_range
         variables: dict[str, Any] = {
             "domain": server.domain,
@@ -234,7 +251,7 @@ class Image:
         environment = _environment(self.folder)
         files = {"openssl.cnf": openssl_config(low if policy.tls_min else None, high if high != "1.3" else None)}
         for template, target in self.spec.config.items():
-            if target in own:
+            if target in brought:
                 continue
             try:
                 files[target] = environment.get_template(template).render(variables).encode()
@@ -244,7 +261,7 @@ class Image:
                 lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
                 line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
                 raise InputError(f"template error: {error}", file=place, line=line) from None
-        return files | {target: text.replace(OWN_DOMAIN, server.domain).encode() for target, text in own.items()}
+        return files | {target: text.replace(DOMAIN_PLACEHOLDER, server.domain).encode() for target, text in brought.items()}
 
 
 @functools.cache
@@ -285,23 +302,28 @@ class Catalog:
         """The folder of an implementation; KeyError if there is none."""
         return self.images[implementation.name]
 
-    def given(self, implementation: Implementation) -> Given | None:
-        """What a user gave for this release; None for one of the folder's own."""
-        return self.images[implementation.name].given.get(implementation.release)
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every release that a user brings (folders that a user brings are implementations like all others)."""
+        return tuple(candidate for image in self.images.values() for candidate in image.candidates.values())
 
-    def mine(self, implementation: Implementation) -> bool:
-        """Whether the user gave the release or the whole folder."""
-        return self.images[implementation.name].outside or self.given(implementation) is not None
+    def candidate(self, implementation: Implementation) -> Candidate | None:
+        """What a user brings for this release; None for one of the folder's own."""
+        return self.images[implementation.name].candidates.get(implementation.release)
+
+    def is_candidate(self, implementation: Implementation) -> bool:
+        """Whether the user brings the release or the whole folder."""
+        return self.images[implementation.name].outside or self.candidate(implementation) is not None
 
     def unknown(self, implementation: Implementation) -> str | None:
         """Why nothing can be expected of a server of this release; None where something can."""
-        given = self.given(implementation)
-        return given.unknown if given else None
+        candidate = self.candidate(implementation)
+        return candidate.unknown if candidate else None
 
-    def with_given(self, implementation: Implementation, given: Given) -> Catalog:
-        """The same with a release that a user gave."""
-        image = self.images[implementation.name].with_given(implementation.release, given)
-        return Catalog({**self.images, implementation.name: image})
+    def with_candidate(self, candidate: Candidate) -> Catalog:
+        """The same with a release that a user brings, or with what was observed of it."""
+        name = candidate.implementation.name
+        return Catalog({**self.images, name: self.images[name].with_candidate(candidate)})
 
     def resolve(self, text: str) -> list[Implementation]:
         """The Implementations that ``text`` names.
@@ -337,7 +359,7 @@ class Catalog:
 
 
 def load(root: Path = DEFAULT_ROOT, *, extra: Sequence[Path] = ()) -> Catalog:
-    """Read every implementation under ``root``, and the folders of ``extra``, which are a user's own.
+    """Read every implementation under ``root``, and the folders of ``extra``, which a user brings.
 
     Raises InputError for a folder that lacks a file or says something wrong, and where two have one name.
     """

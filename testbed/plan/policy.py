@@ -71,8 +71,8 @@ PRESET_MEANING: dict[str, str] = {
     "authenticated": "TLS and a certificate that verifies; no fallback",
 }
 
-OWN = Policy("own", Encryption.OFFERED, Authentication.EITHER)
-"""The policy of a configuration that a user gave: no rung of the ladder. Its dimensions say nothing until they were found out."""
+CANDIDATE_POLICY = Policy("own", Encryption.OFFERED, Authentication.EITHER)
+"""The policy of a configuration that a user brings: no rung of the ladder; its dimensions mean nothing until observed."""
 
 
 def make_policy(preset: str, changes: dict[str, str]) -> Policy:

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
-from testbed.plan.candidates import Own
-from testbed.plan.catalog import Catalog, Given
-from testbed.plan.policy import OWN
+from testbed.plan.catalog import Candidate, Catalog
+from testbed.plan.policy import CANDIDATE_POLICY
 
 
 def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Plan:
     """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
 
     def policy(recorded: Mapping[str, Any]) -> Policy:
-        return OWN if recorded.get("unknown") else Policy.recorded(recorded["policy"], recorded["dimensions"])
+        return CANDIDATE_POLICY if recorded.get("unknown") else Policy.recorded(recorded["policy"], recorded["dimensions"])
 
     def settings(recorded: Mapping[str, Any]) -> Settings:
         return Settings(policy(recorded), recorded["certificate"], recorded["unsupported"])
@@ -46,23 +45,29 @@ def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Pl
     )
 
 
-def restore(manifest: Mapping[str, Any], catalog: Catalog) -> tuple[Catalog, tuple[Own, ...]]:
-    """The catalog and the images of a recorded run's own releases. Raises InputError if a release that one is like is gone."""
-    owns = []
-    for kept in manifest.get("mine", []):
-        name, release = kept["implementation"], kept["release"]
-        if name not in catalog.images or kept["like"] not in catalog.images[name].spec.releases:
+def restore(manifest: Mapping[str, Any], catalog: Catalog) -> Catalog:
+    """The catalog with a recorded run's candidates. Raises InputError if a release that one is like is gone."""
+    for entry in manifest.get("mine", []):
+        name, release = entry["implementation"], entry["release"]
+        if name not in catalog.images or entry["like"] not in catalog.images[name].spec.releases:
             raise InputError(
-                f"{name}@{release} of this run was like {name}@{kept['like']}, which is not there any more",
-                value=f"{name}@{kept['like']}",
+                f"{name}@{release} of this run was like {name}@{entry['like']}, which is not there any more",
+                value=f"{name}@{entry['like']}",
                 allowed=catalog.releases(),
-                hint="measure the scenario anew, with " + " ".join(kept["source"]),
+                hint="measure the scenario anew, with " + " ".join(entry["source"]),
             )
-        implementation = Implementation(name, release)
-        given = Given(kept["like"], tuple(kept["source"]), kept["files"], kept["unknown"])
-        catalog = catalog.with_given(implementation, given)
-        owns.append(Own(implementation, image=kept["image"], version=kept["version"], source=given.source))
-    return catalog, tuple(owns)
+        candidate = Candidate(
+            Implementation(name, release),
+            like=entry["like"],
+            source=tuple(entry["source"]),
+            image=entry["image"],
+            files=entry["files"],
+            unknown=entry["unknown"],
+            version=entry["version"],
+            recorded=True,
+        )
+        catalog = catalog.with_candidate(candidate)
+    return catalog
 
 
 def folders(manifest: Mapping[str, Any]) -> list[Path]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from testbed.compare.baseline import Baseline, Entry, Gate
     from testbed.compare.cells import Subject
     from testbed.model import Cell, Plan
-    from testbed.plan.candidates import Placed
+    from testbed.plan.candidates import Planned
 
 POLL = 0.2
 """Seconds between two looks at what another process does."""
@@ -365,14 +365,13 @@ def own_of(config: pytest.Config) -> dict[str, Any]:
     return found
 
 
-def place(path: Path, own: Mapping[str, Any]) -> Placed:
+def place(path: Path, own: Mapping[str, Any]) -> Planned:
     """The plan of a scenario, with what is the project's own in it. Raises InputError."""
-    from testbed.plan import candidates as mine
-    from testbed.plan import catalog, scenario
+    from testbed.plan import candidates, catalog, scenario
 
     known = catalog.load(extra=[Path(folder) for folder in own["server"]])
-    gifts = [mine.read(option, text, known) for option in OWN if option != "server" for text in own[option]]
-    return mine.place(scenario.load(path, known), known, gifts, instead=own["instead"])
+    options = [candidates.read(option, text, known) for option in OWN if option != "server" for text in own[option]]
+    return candidates.place(scenario.load(path, known), known, options, instead=own["instead"])
 
 
 def patience(config: pytest.Config) -> float:
@@ -865,12 +864,11 @@ def measured(order: Mapping[str, Any]) -> str:
     from testbed import cli
     from testbed.measure.conductor import Manner
 
-    placed = place(Path(order["file"]), order["own"])
-    plan = narrow(placed.plan, order["cells"])
-    owns = tuple(o for o in placed.owns if o.implementation in {s.implementation for s in plan.servers})
+    planned = place(Path(order["file"]), order["own"])
+    plan = narrow(planned.plan, order["cells"])
     results, said = Path(order["results"]), io.StringIO()
     with contextlib.suppress(typer.Exit), contextlib.redirect_stdout(said):
-        cli.measure(plan, placed.catalog, results, False, owns=owns, manner=Manner(isolated=order["isolated"]), as_json=True)
+        cli.measure(plan, planned.catalog, results, False, manner=Manner(isolated=order["isolated"]), as_json=True)
     return str(results / json.loads(said.getvalue())["run"])
 
 

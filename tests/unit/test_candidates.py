@@ -1,4 +1,4 @@
-"""What a user gives of their own: how it is read, where it stands in a plan, what a record keeps, what the wire says of it."""
+"""What a user brings: how it is read, where it stands in a plan, what a record keeps, what the wire says of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from testbed.judge.verdict import agrees
 from testbed.measure import manifest, pki
 from testbed.measure.conductor import control_pair
 from testbed.model import CONTROL_DOMAINS, Channel, Expectation, Implementation, InputError, Outcome, Plan
-from testbed.plan import candidates as mine
+from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs
-from testbed.plan import recorded, scenario
-from testbed.plan.catalog import Catalog
-from testbed.plan.policy import OWN, PRESETS
+from testbed.plan.catalog import Candidate, Catalog
+from testbed.plan.policy import CANDIDATE_POLICY, PRESETS
 
 MINE = Implementation("prosody", "mine")
 
@@ -40,8 +39,9 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def placed(plan: Plan, catalog: Catalog, *gifts: tuple[str, str], instead: bool = False) -> mine.Placed:
-    return mine.place(plan, catalog, [mine.read(option, text, catalog) for option, text in gifts], instead=instead)
+def placed(plan: Plan, catalog: Catalog, *options: tuple[str, str], instead: bool = False) -> candidates.Planned:
+    read = [candidates.read(option, text, catalog) for option, text in options]
+    return candidates.place(plan, catalog, read, instead=instead)
 
 
 def rows(plan: Plan) -> list[tuple[str, str, list[str]]]:
@@ -56,11 +56,11 @@ def test_a_build_stands_beside_the_packaged_one_and_is_set_as_it_is(smoke: Plan,
     assert rows(found.plan)[:3] == rows(smoke)
     assert rows(found.plan)[3:] == [("prosody-mine-opportunistic.example", "prosody@mine", ["opportunistic", "encrypted"])]
     assert len(found.plan.cells) == 24
-    assert found.owns == (mine.Own(MINE, image="a:1"),)
-    assert found.catalog.given(MINE) == catalogs.Given("trixie", ("--image prosody=a:1",))
-    assert found.catalog.mine(MINE)
-    assert not found.catalog.mine(Implementation("prosody", "trixie"))
-    assert not catalog.images["prosody"].given  # the catalog that went in is as it was
+    assert found.candidates == (Candidate(MINE, "trixie", ("--image prosody=a:1",), image="a:1"),)
+    assert found.catalog.candidate(MINE) == found.candidates[0]
+    assert found.catalog.is_candidate(MINE)
+    assert not found.catalog.is_candidate(Implementation("prosody", "trixie"))
+    assert not catalog.images["prosody"].candidates  # the catalog that went in is as it was
 
 
 def test_one_server_for_each_way_of_being_set(root: Path, catalog: Catalog) -> None:
@@ -73,7 +73,7 @@ def test_one_server_for_each_way_of_being_set(root: Path, catalog: Catalog) -> N
 def test_where_the_scenario_has_none_of_it_all_its_settings_are_taken(smoke: Plan, catalog: Catalog) -> None:
     found = placed(smoke, catalog, ("image", "prosody@sid=a:1"))
     assert [r[2] for r in rows(found.plan)[3:]] == [["opportunistic", "encrypted"], ["cleartext", "cleartext"]]
-    assert found.catalog.given(MINE) == catalogs.Given("sid", ("--image prosody@sid=a:1",))
+    assert found.catalog.candidate(MINE) == Candidate(MINE, "sid", ("--image prosody@sid=a:1",), image="a:1")
 
 
 def test_instead_keeps_domain_and_place(smoke: Plan, catalog: Catalog) -> None:
@@ -119,8 +119,8 @@ def test_a_folder_outside_is_placed_unless_the_scenario_names_it(root: Path, smo
         catalogs.load(extra=[folder])
     (folder / "image.yaml").write_text(text)
     known = catalogs.load(extra=[folder])
-    assert known.mine(Implementation("other", "trixie"))
-    found = mine.place(smoke, known, [])
+    assert known.is_candidate(Implementation("other", "trixie"))
+    found = candidates.place(smoke, known, [])
     assert [r[1:] for r in rows(found.plan)[3:]] == [
         ("other@trixie", ["opportunistic", "encrypted"]),
         ("other@trixie", ["cleartext", "cleartext"]),
@@ -129,7 +129,7 @@ def test_a_folder_outside_is_placed_unless_the_scenario_names_it(root: Path, smo
         smoke,
         servers=(*smoke.servers[:2], dataclasses.replace(smoke.servers[2], implementation=Implementation("other", "trixie"))),
     )
-    assert mine.place(named, known, []).plan == named
+    assert candidates.place(named, known, []).plan == named
     with pytest.raises(InputError, match="there is an implementation `prosody` already"):
         catalogs.load(extra=[root / "images/prosody"])
 
@@ -168,15 +168,15 @@ def test_what_is_wrong_is_said(
     Path("bytes.yml").write_bytes(b"\xff\xfe\x00")
     Path("empty").mkdir()
     with pytest.raises(InputError, match=re.escape(message)):
-        mine.read(option, text, catalog)
+        candidates.read(option, text, catalog)
 
 
 def test_a_configuration_of_several_files(catalog: Catalog, tmp_path: Path) -> None:
     (tmp_path / "mine.yml").write_text("hosts: [TESTBED_DOMAIN]")
-    assert set(mine.read("config", f"ejabberd={tmp_path / 'mine.yml'}", catalog).files) == {"ejabberd.yml"}
+    assert set(candidates.read("config", f"ejabberd={tmp_path / 'mine.yml'}", catalog).files) == {"ejabberd.yml"}
     (tmp_path / "s2s.xml").write_text("<s2s/>")
-    assert set(mine.read("config", f"jabberd2={tmp_path / 's2s.xml'}", catalog).files) == {"s2s.xml"}
-    assert set(mine.read("config", f"jabberd2={tmp_path}", catalog).files) == {"s2s.xml", "mine.yml"}
+    assert set(candidates.read("config", f"jabberd2={tmp_path / 's2s.xml'}", catalog).files) == {"s2s.xml"}
+    assert set(candidates.read("config", f"jabberd2={tmp_path}", catalog).files) == {"s2s.xml", "mine.yml"}
 
 
 # --- what it is, for the rest of the testbed --------------------------------------------------------------------------
@@ -199,22 +199,24 @@ def test_a_configuration_takes_its_templates_place(smoke: Plan, catalog: Catalog
     image, server = found.catalog.images["prosody"], found.plan.servers[-1]
     files = image.render(server, found.plan.phases[1].settings[server.domain], timers="short", ipv6=False)
     assert files["prosody.cfg.lua"] == b'VirtualHost "prosody-mine-own.example"\n'
-    assert not list(image.notes(OWN, "mine"))  # image.yaml speaks of the template's settings
+    assert not list(image.notes(CANDIDATE_POLICY, "mine"))  # image.yaml speaks of the template's settings
 
 
 def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Path) -> None:
     start = placed(smoke, catalog, ("config", f"prosody={config}"), ("image", "jabberd2=b:1"))
     images = Images({"prosody:mine": "sha256:1", "jabberd2:mine": "sha256:2"}, versions={"jabberd2:mine": "3.0"})
-    for found in (start, mine.found_out(start, MINE, dataclasses.replace(OWN, tls_min="1.3"), None)):
+    for found in (start, candidates.observed(start, MINE, dataclasses.replace(CANDIDATE_POLICY, tls_min="1.3"), None)):
         wanted = {(d, s.certificate): None for p in found.plan.phases for d, s in p.settings.items()}
         issued = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)).issue_all(wanted)
         kept = manifest.build(found.plan, found.catalog, images, issued, engine="0")
-        again, owns = recorded.restore(kept, catalog)
-        assert again.images["prosody"].given == found.catalog.images["prosody"].given
-        assert {(o.implementation, o.image, o.version) for o in owns} == {
-            (MINE, "sha256:1", None),
-            (Implementation("jabberd2", "mine"), "sha256:2", "3.0"),
-        }
+        again = recorded.restore(kept, catalog)
+        jabberd2 = Implementation("jabberd2", "mine")
+        for implementation, image, version in ((MINE, "sha256:1", None), (jabberd2, "sha256:2", "3.0")):
+            brought = found.catalog.candidate(implementation)
+            assert brought
+            restored = dataclasses.replace(brought, image=image, version=version, recorded=True)
+            assert again.candidate(implementation) == restored
+        assert len(again.candidates) == 2
         narrowed = recorded.plan_of(kept, found.plan.pairs)
         assert rows(narrowed) == rows(found.plan)
         assert [s.policy.dimensions() for s in narrowed.servers] == [s.policy.dimensions() for s in found.plan.servers]
