@@ -222,6 +222,10 @@ class Live:
         if not self.quiet:
             self.progress.console.print(f"  {escape(text)}", style="dim")
 
+    def warn(self, text: str) -> None:
+        """One line that concerns the result."""
+        self.progress.console.print(f"  {escape(text)}", style="yellow", soft_wrap=True)
+
 
 @contextlib.contextmanager
 def live(quiet: bool) -> Iterator[Live]:

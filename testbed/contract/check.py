@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from testbed.contract.agent import CLEAR_PEER, TLS_PEER
+from testbed.display import Display
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
@@ -84,19 +85,6 @@ class Report:
             "seconds": round(self.seconds, 1),
             "claims": [{**dataclasses.asdict(c), "status": c.status.value} for c in self.claims],
         }
-
-
-class Display(Protocol):
-    """What a face shows meanwhile."""
-
-    def stage(self, name: str, total: int) -> None:
-        """A new stage begins, with so many steps."""
-
-    def advance(self, name: str, steps: int = 1) -> None:
-        """Steps of a stage are done."""
-
-    def say(self, text: str) -> None:
-        """One line of news."""
 
 
 @dataclass(frozen=True)

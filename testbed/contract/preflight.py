@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.contract.agent import BAD_PEER, CLEAR_PEER, TLS_PEER
-from testbed.contract.check import EPHEMERAL, STATIC, Claim, Display, Report, Status, process_owners
+from testbed.contract.check import EPHEMERAL, STATIC, Claim, Report, Status, process_owners
+from testbed.display import Display
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images

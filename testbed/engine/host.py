@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from docker.context import ContextAPI
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
+from testbed.display import Say
 from testbed.model import EngineError
 
-Say = Callable[[str], None]
 TIMEOUT = 180  # seconds for one call to the engine; a loaded machine starts a container slowly
 POOL = 32
 ENGINE_ERRORS = (DockerException, RequestException)

@@ -23,8 +23,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from testbed.display import Display
 from testbed.engine import federation
 from testbed.engine.berths import Berth, Berths
 from testbed.engine.channel import Channel
@@ -75,31 +76,6 @@ from testbed.record.store import CLOSING, Writer
 
 S2S_PORT = 5269
 CONTROL_POLICY = "opportunistic"
-
-
-class Display(Protocol):
-    """What a face shows while a run goes on."""
-
-    def stage(self, name: str, total: int) -> None:
-        """A new stage begins, with so many steps."""
-
-    def grow(self, name: str) -> None:
-        """A stage, begun or not, has one more step to do."""
-
-    def advance(self, name: str, steps: int = 1, *, failed: bool = False) -> None:
-        """Steps of a stage are done; ``failed``: what was measured did not get through."""
-
-    def say(self, text: str) -> None:
-        """One line of news."""
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def stage(self, name: str, total: int) -> None: ...
-    def grow(self, name: str) -> None: ...
-    def advance(self, name: str, steps: int = 1, *, failed: bool = False) -> None: ...
-    def say(self, text: str) -> None: ...
 
 
 @dataclass

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from testbed.display import Silent
 from testbed.engine import federation, host
 from testbed.engine.images import Builder
 from testbed.measure import conductor as runs
@@ -64,9 +65,7 @@ def measure(
     federation.reap(engine.client)
     built = Builder(engine, known).ensure({s.implementation for s in plan.servers})
     writer = store.Writer(results, plan.scenario)
-    runner = runs.Runner(
-        plan, known, engine, built, writer, runs.Silent(), manner=runs.Manner(confirm=0), argv=[Path(__file__).name]
-    )
+    runner = runs.Runner(plan, known, engine, built, writer, Silent(), manner=runs.Manner(confirm=0), argv=[Path(__file__).name])
     before = zone.render_zone, runs.BOOT
     zone.render_zone, runs.BOOT = render, patience  # type: ignore[assignment]
     try:

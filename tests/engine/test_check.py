@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from testbed.contract import check
+from testbed.display import Silent
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
-from testbed.measure.conductor import Silent
 from testbed.model import Implementation, Policy
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS

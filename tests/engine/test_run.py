@@ -20,6 +20,7 @@ import pytest
 from small_mesh import left, run_of
 
 from testbed.causes import CAUSES
+from testbed.display import Silent
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Builder, Images
@@ -238,7 +239,7 @@ def test_a_control_pair_that_does_not_get_through_makes_the_run_unable_to_tell(
         "phases: [{name: before}]\n"
     )
     writer = store.Writer(tmp_path / "results", "two")
-    runner = runs.Runner(scenario.load(file, catalog), catalog, engine, built, writer, runs.Silent())
+    runner = runs.Runner(scenario.load(file, catalog), catalog, engine, built, writer, Silent())
     one, other = runner.controls
     runner.controls = (replace(one, policy=PRESETS["cleartext"]), replace(other, policy=PRESETS["encrypted"]))
     runner.by_domain |= {s.domain: s for s in runner.controls}
@@ -334,7 +335,7 @@ def test_an_image_that_cannot_be_built_costs_only_its_own_cells(
     images = Builder(engine, known, root=folder).ensure({s.implementation for s in plan.servers})
     assert images.reason(Implementation("broken", "trixie")) == "E: there is no such package"
     writer = store.Writer(tmp_path / "results", plan.scenario)
-    asyncio.run(runs.Runner(plan, known, engine, images, writer, runs.Silent()).run())
+    asyncio.run(runs.Runner(plan, known, engine, images, writer, Silent()).run())
     verdicts = judge(store.load(writer.path))
     assert verdicts["complete"]
     outcomes = {(c["sender"].split("-")[0], c["receiver"].split("-")[0], c["outcome"], c["cause"]) for c in verdicts["cells"]}

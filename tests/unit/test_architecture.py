@@ -18,18 +18,23 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "causes": set(),
     "exchanges": set(),
+    "display": set(),
     "yamlfile": {"model"},
     "expectations": {"model"},
     "record": {"model", "causes"},
     # the half that acts
     "plan": {"model", "causes", "expectations", "exchanges", "yamlfile", "record"},
-    "engine": {"model", "plan"},
-    "measure": {"model", "expectations", "exchanges", "plan", "record", "engine"},
-    "contract": {"model", "plan", "engine", "measure"},
+    "engine": {"model", "display", "plan"},
+    "measure": {"model", "display", "expectations", "exchanges", "plan", "record", "engine"},
+    "contract": {"model", "display", "plan", "engine", "measure"},
     # the half that judges
     "judge": {"model", "causes", "expectations", "record"},
     "report": {"model", "causes", "record", "judge"},
     "compare": {"model", "causes", "record", "report", "yamlfile"},
+    # both halves, one after the other: what the faces call
+    "campaign": {"model", "display", "yamlfile", "record"}
+    | {"plan", "engine", "contract", "measure"}
+    | {"judge", "report", "compare"},
     # beside them
     "probe": {"model", "causes", "expectations", "plan", "report"},
     "doctor": {"model", "plan", "engine"},

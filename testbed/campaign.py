@@ -1,0 +1,239 @@
+"""From a scenario's file to a judged run: what every face calls, the command line, pytest, the benches and a notebook.
+
+Rule: answers with facts (a plan, a `Run`) and raises TestbedError; prints nothing and ends nothing. A face turns a run into an
+exit status, a test, a page. docs/python.md shows this interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed import report
+from testbed.compare import files
+from testbed.contract import preflight
+from testbed.contract.check import Status
+from testbed.display import Display, Silent
+from testbed.engine import federation, host
+from testbed.engine.images import Images, tag_of
+from testbed.engine.prepare import prepare
+from testbed.judge import verdict
+from testbed.measure.conductor import Manner, Runner
+from testbed.measure.pace import CONFIRM
+from testbed.model import EngineError, InputError, TestbedError
+from testbed.plan import candidates, catalog, recorded, scenario
+from testbed.plan.candidates import CandidateOption, Planned
+from testbed.plan.catalog import Catalog
+from testbed.record import store
+from testbed.record.store import DEFAULT_RESULTS, Record
+from testbed.report import table
+from testbed.yamlfile import did_you_mean
+
+__all__ = ["Display", "Manner", "Planned", "Run", "TestbedError", "load", "measure", "plan", "remeasure"]
+
+# --- plan -------------------------------------------------------------------------------------------------------------
+
+
+def plan(
+    file: Path | str,
+    *,
+    seed: int = 1,
+    image: Iterable[str] = (),
+    build: Iterable[str] = (),
+    config: Iterable[str] = (),
+    server: Iterable[Path | str] = (),
+    instead: bool = False,
+) -> Planned:
+    """What a scenario's file would measure, with the catalog that it was read by; starts nothing.
+
+    ``seed`` is the order in which pairs are measured; the others are the options of `testbed run` of the same name, with which
+    a user brings servers of their own. Raises InputError.
+    """
+    known = catalog.load(extra=[Path(folder) for folder in server])
+    options = candidate_options(known, image=image, build=build, config=config)
+    return candidates.place(scenario.load(Path(file), known, seed=seed), known, options, instead=instead)
+
+
+def candidate_options(known: Catalog, **options: Iterable[str] | None) -> list[CandidateOption]:
+    """What a user brings, as it is written on the command line: ``image=["NAME=IMAGE"]``. Raises InputError."""
+    return [candidates.read(option, text, known) for option, texts in options.items() for text in texts or ()]
+
+
+# --- measure ----------------------------------------------------------------------------------------------------------
+
+
+def measure(
+    planned: Planned,
+    *,
+    results: Path | str = DEFAULT_RESULTS,
+    isolated: bool = False,
+    confirm: int | None = CONFIRM,
+    full_capture: bool = False,
+    jobs: int | None = None,
+    examine: bool = True,
+    argv: Sequence[str] = (),
+    display: Display | None = None,
+) -> Run:
+    """Measure a plan on real servers, judge the record and write its reports; blocks until all is done.
+
+    ``isolated``, ``confirm`` (None: all) and ``full_capture`` are a `Manner`; ``jobs``: images built at once; ``examine``: boot
+    the user's own servers once before the run; ``argv`` stands in the manifest. Raises InputError for something of the user's
+    own that lacks what the testbed needs, EngineError if the testbed itself cannot go on: what was recorded until then stays.
+    """
+    display = display or Silent()
+    engine = host.ensure(display.say)
+    federation.reap(engine.client)
+    images = prepare(engine, planned.catalog, {s.implementation for s in planned.plan.servers}, display, jobs=jobs)
+    if examine:
+        planned = _examined(engine, planned, images, display)
+    writer = store.Writer(Path(results), planned.plan.scenario)
+    judged: list[Run] = []
+
+    def judge_and_report() -> None:
+        display.stage("report", 1)
+        judged.append(_judged(writer.path))
+        judged[0].write_reports()
+        display.advance("report")
+
+    manner = Manner(isolated, confirm, full_capture)
+    runner = Runner(planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv)
+    try:
+        run_blocking(runner.run(judge_and_report))
+    except KeyboardInterrupt:
+        writer.close(None)
+        raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
+    except TestbedError:
+        writer.close(None)
+        raise
+    return judged[0]
+
+
+def remeasure(
+    run: Run,
+    sender: str,
+    receiver: str,
+    *,
+    results: Path | str = DEFAULT_RESULTS,
+    argv: Sequence[str] = (),
+    display: Display | None = None,
+) -> Run:
+    """Measure one pair of a run again, alone and in every phase, from the run's own manifest; the old run stays as it is.
+
+    Raises InputError for a domain that the run does not have, and as `measure` does.
+    """
+    manifest = run.record.manifest
+    domains = [s["domain"] for s in manifest["servers"]]
+    for domain in (sender, receiver):
+        if domain not in domains:
+            hint = did_you_mean(domain, domains)
+            raise InputError(f"no server `{domain}` in this run", value=domain, allowed=tuple(domains), hint=hint)
+    if sender == receiver:
+        raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
+    known = recorded.restore(manifest, catalog.load(extra=recorded.folders(manifest)))
+    planned = Planned(recorded.plan_of(manifest, [(sender, receiver)]), known)
+    return measure(planned, results=results, isolated=True, examine=False, argv=argv, display=display)
+
+
+def _examined(engine: host.Engine, planned: Planned, images: Images, display: Display) -> Planned:
+    """Boot what is the user's own once, and warn of what it lacks; a configuration's policy is found out. Raises TestbedError."""
+    for found in preflight.Preflight(planned.catalog, engine, images, display).run(planned.plan):
+        candidate = planned.catalog.candidate(found.implementation)
+        for note in found.notes:
+            if note.status is Status.FAILED:
+                display.warn(f"{found.implementation} {note.claim}")
+        if candidate and found.version:
+            images.versions[tag_of(found.implementation)] = found.version
+        if candidate and candidate.files:
+            planned = candidates.observed(planned, found.implementation, found.policy, found.unknown)
+            policy = (
+                f": {preflight.told_of(found.policy)}"
+                if found.policy
+                else f" is not known ({found.unknown}): its cells are never surprises"
+            )
+            display.say(f"{found.implementation}: what the configuration does{policy}")
+    return planned
+
+
+def run_blocking(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end; where this thread has an event loop already, as in a notebook, in a thread of its own.
+
+    Ctrl-C cancels the work, waits until it has cleaned up, and raises KeyboardInterrupt.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+
+    async def cancellable() -> None:
+        task = asyncio.ensure_future(work)
+        running.append((asyncio.get_running_loop(), task))
+        await task
+
+    with ThreadPoolExecutor(1, thread_name_prefix="campaign") as thread:
+        future = thread.submit(lambda: asyncio.run(cancellable()))
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            for loop, task in running:
+                loop.call_soon_threadsafe(task.cancel)
+            raise
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was judged."""
+
+    path: Path
+    """Its folder."""
+    verdicts: dict[str, Any]
+    """As ``derived/verdicts.json`` has them."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return str(self.verdicts["run"])
+
+    @property
+    def exit_status(self) -> int:
+        """0 as expected · 1 surprises · 3 the testbed could not tell."""
+        return verdict.exit_status(self.verdicts)
+
+    @property
+    def record(self) -> Record:
+        """Manifest and observations, read from the folder. Raises InputError."""
+        return store.load(self.path)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat mapping per cell, for a data frame: the columns of docs/columns.md."""
+        return list(table.rows(self.verdicts))
+
+    def judge(self) -> Run:
+        """The same run, judged from its record by the rules of today; writes nothing. Raises InputError."""
+        return _judged(self.path)
+
+    def write_reports(self) -> None:
+        """Write everything under ``derived/``, the verdicts first."""
+        store.write_derived(self.path, [("verdicts.json", json.dumps(self.verdicts, indent=1).encode() + b"\n")])
+        store.write_derived(self.path, report.render_all(self.verdicts))
+
+
+def load(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
+    """A run by its path, its id or ``latest``: with the verdicts that it has, or judged if it has none. Raises InputError."""
+    path = store.find(str(run), Path(results))
+    kept = files.kept(path)
+    return Run(path, dict(kept.verdicts)) if kept else _judged(path)
+
+
+def _judged(path: Path) -> Run:
+    """Raises InputError."""
+    return Run(path, verdict.judge(store.load(path)))
