@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from testbed.causes import CAUSES, VOCABULARY
+from testbed.causes import CAUSES, FINDINGS, VOCABULARY
 from testbed.compare.baseline import BaselineFile
-from testbed.compare.cells import UNSTABLE
 from testbed.exchanges import KINDS
 from testbed.expectations import RULES, Side, expect
 from testbed.judge.rules import RULES as CAUSE_RULES
@@ -120,7 +119,7 @@ def baseline_schema() -> Schema:
     where = schema["$defs"]["EntryWhere"]
     where["anyOf"] = [{"required": [key]} for key in where["properties"]]
     delivered = {"properties": {"outcome": {"const": "delivered"}}}
-    unstable = {"properties": {"outcome": {"const": "inconclusive"}, "cause": {"const": UNSTABLE}}, "required": ["cause"]}
+    unstable = {"properties": {"outcome": {"const": "inconclusive"}, "cause": {"enum": list(FINDINGS)}}, "required": ["cause"]}
     failed = {"properties": {"outcome": {"enum": ["bounced", "lost"]}}, "required": ["cause"]}
     entry["anyOf"] = [delivered, unstable, failed]
     return schema
@@ -232,7 +231,7 @@ def causes_page() -> str:
     lines += [
         "The closed list of causes; `cause` in `derived/verdicts.json` is one of them, or null. What to do holds for every",
         "server; the exact setting of each implementation stands in `images/*/image.yaml` (`remedies`) and in the cell's",
-        "`explanation`.",
+        "`remedies`.",
         "",
     ]
     defects: dict[str, list[str]] = {}
@@ -240,8 +239,8 @@ def causes_page() -> str:
         if profile.defect:
             defects.setdefault(profile.defect, []).append(profile.name)
     lines += _table(
-        ("cause", "meaning", "where the standards speak of it", "what to do", "certificate profile"),
-        ((_code(c.word), c.meaning, c.clause, c.remedy, _codes(defects.get(c.word, []))) for c in VOCABULARY),
+        ("cause", "group", "meaning", "where the standards speak of it", "what to do", "certificate profile"),
+        ((_code(c.word), c.group.value, c.meaning, c.clause, c.remedy, _codes(defects.get(c.word, []))) for c in VOCABULARY),
     )
     lines += [
         "",

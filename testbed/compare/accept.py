@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import FoldedScalarString
 
+from testbed.causes import UNKNOWN
 from testbed.compare.baseline import FACETS, Baseline, BaselineFile, Entry, EntryForm, EntryWhere, SideWhere, facets
 from testbed.compare.cells import Cell, Subject, cannot_say, passes
 from testbed.model import SCHEMA, InputError, Outcome
@@ -148,7 +149,7 @@ def _entries(
             delivered = cell["outcome"] == Outcome.DELIVERED.value
             over = (cell.get("channel") or {}).get("encryption") if delivered else None
             found = causes.setdefault((cell["outcome"], over), set())
-            found |= set() if delivered else {cell.get("cause") or "unknown"}
+            found |= set() if delivered else {cell.get("cause") or UNKNOWN}
         mine = replace(inherited.get(id_, notes), may_pass=id_ in shaky)
         for (outcome, over), words in causes.items():
             groups.setdefault(((outcome, tuple(sorted(words)), over), mine), set()).add(id_)

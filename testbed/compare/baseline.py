@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.causes import CAUSES
-from testbed.compare.cells import UNSTABLE, Cell, Subject, brief, cannot_say, passes, software
+from testbed.causes import CAUSES, FINDINGS, UNKNOWN
+from testbed.compare.cells import Cell, Subject, brief, cannot_say, passes, software
 from testbed.model import SCHEMA
 from testbed.yamlfile import Document
 
@@ -100,7 +100,7 @@ class Entry:
             return False
         if self.form.outcome == "delivered":
             return self.form.encryption in (None, (cell.get("channel") or {}).get("encryption"))
-        return (cell.get("cause") or "unknown") in _listed(self.form.cause or [])
+        return (cell.get("cause") or UNKNOWN) in _listed(self.form.cause or [])
 
     def accepts(self, cell: Cell, today: dt.date) -> bool:
         """Whether it is that failure, and the entry still holds."""
@@ -172,12 +172,12 @@ def _check(document: Document, place: list[str | int], entry: EntryForm) -> None
                 hint="leave it away; `encryption:` says over what it was delivered",
             )
         return
-    if entry.outcome == "inconclusive" and entry.cause != UNSTABLE:
+    if entry.outcome == "inconclusive" and (entry.cause or []) not in FINDINGS:
         raise document.error(
             "what the testbed cannot say is no known failure",
             [*place, "outcome"],
             value=entry.outcome,
-            hint=f"only `cause: {UNSTABLE}` is a finding about the pair: its attempts disagreed",
+            hint=f"only `cause: {' or '.join(FINDINGS)}` is a finding about the pair: its attempts disagreed",
         )
     if entry.encryption is not None:
         raise document.error(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
 from testbed.report.grid import State, state
 
@@ -17,9 +18,6 @@ Cell = Mapping[str, Any]
 CANNOT_SAY = {State.UNSEEN, State.INCONCLUSIVE, State.MISSING}
 """As in the exit status of a run: a delivery over a channel that the wire did not show says nothing about encryption."""
 FAILED = {State.BOUNCED, State.LOST}
-UNAVAILABLE = "image-unavailable"
-UNSTABLE = "unstable"
-"""The cause of a cell whose attempts disagreed: a finding about the pair, neither a failure nor a pass."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,13 @@ def cannot_say(cell: Cell | None) -> bool:
 
 
 def unstable(cell: Cell) -> bool:
-    """Whether its attempts disagreed under the same conditions."""
-    return cell["outcome"] == Outcome.INCONCLUSIVE.value and cell.get("cause") == UNSTABLE
+    """Whether its attempts disagreed under the same conditions: a finding about the pair, neither a failure nor a pass."""
+    return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.FINDING
+
+
+def absent(cell: Cell) -> bool:
+    """Whether there was nothing to measure: an image could not be built, or its server did not start."""
+    return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT
 
 
 def passes(cell: Cell) -> bool:
@@ -112,7 +115,7 @@ def describe(cell: Cell | None) -> str:
     if cell is None:
         return "not in the run"
     if unstable(cell):
-        return UNSTABLE
+        return str(cell["cause"])
     if cell["outcome"] != Outcome.DELIVERED.value:
         return f"{cell['outcome']}: {cell['cause']}" if cell.get("cause") else str(cell["outcome"])
     channel = cell.get("channel") or {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from testbed.compare.cells import FAILED, UNAVAILABLE, Cell, Subject, brief, cannot_say, differences, unstable
+from testbed.compare.cells import FAILED, Cell, Subject, absent, brief, cannot_say, differences, unstable
 from testbed.model import SCHEMA, InputError, Outcome
 from testbed.report.grid import state
 
@@ -122,8 +122,7 @@ def classify(a: Cell | None, b: Cell | None) -> tuple[Kind, Direction, dict[str,
     if a is None or b is None:
         return _one_sided(a, b)
     if cannot_say(a) or cannot_say(b):
-        both_lack_the_image = a.get("cause") == b.get("cause") == UNAVAILABLE
-        return None if both_lack_the_image else (Kind.COULD_NOT_TELL, Direction.UNKNOWN, {})
+        return None if absent(a) and absent(b) else (Kind.COULD_NOT_TELL, Direction.UNKNOWN, {})
     unsupported = [c["outcome"] == Outcome.UNSUPPORTED.value for c in (a, b)]
     if all(unsupported):
         return None

@@ -1,65 +1,108 @@
 """Words for a failed cell: why, whose fault, and the setting to change on that implementation. Pure; decides nothing.
 
 The remedies are those of the manifest, one per implementation, cause and role; where two are listed for one cause and role, one
-mends what is this server's own (it sets the certificate), the other lets it bear what is its peer's.
+renews what is this server's own (it sets the certificate), the other makes it accept what is its peer's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from testbed.causes import VOCABULARY
-from testbed.judge.rules import CERTIFICATE_CAUSES, SYMPTOMS
+from testbed.causes import CAUSES, CONFLICTS, UNKNOWN, Group
 from testbed.model import Fault, Outcome
 
-Remedies = Mapping[str, Sequence[Mapping[str, Any]]]
+Known = Mapping[str, Sequence[Mapping[str, Any]]]
 """Implementation -> what image.yaml lists: `cause`, `as`, `text`, `set`."""
 
 Party = Mapping[str, Any]
 """A server of the manifest: `domain`, `title`, `implementation`."""
 
-CAUSES = {cause.word: cause for cause in VOCABULARY}
-UNDECIDED = {*SYMPTOMS, *CERTIFICATE_CAUSES, "dialback-failed", "tls-torn-down", "unknown"}
-"""Causes for which no fault means that the record does not show whose it is, not that nobody is at fault."""
 CONFLICT = "a conflict of policies: both are within the standards"
+SENT_BACK = {
+    Outcome.BOUNCED: "an error came back to the sender",
+    Outcome.LOST: "silently dropped",
+}
+"""What the sender's user learnt of it."""
+AT_FAULT = (Fault.SENDER, Fault.RECEIVER, Fault.BOTH)
+"""Faults for which it is the blamed who have to change something; else whoever can."""
 
 
-def explain(outcome: Outcome, cause: str | None, fault: Fault | None, sender: Party, receiver: Party, known: Remedies) -> str:
-    """One sentence that a person can act on."""
-    word = CAUSES.get(cause or "unknown", CAUSES["unknown"])
-    told = "the sender was told" if outcome is Outcome.BOUNCED else "nobody was told"
-    parts = [f"{word.meaning} ({told})"]
+@dataclass(frozen=True)
+class Remedy:
+    """One way to fix a failure. Where both sides are at fault all of them are needed, else one of them is enough."""
+
+    text: str
+    """What to do, as a clause."""
+    role: str | None = None
+    """`sender` or `receiver`: whose setting it is; None: advice that holds for every implementation."""
+    domain: str | None = None
+    title: str | None = None
+    """The software by its name."""
+    set: Mapping[str, Any] | None = None
+    """The same as keys of a scenario's `set`, where it can be said so."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a cell of ``verdicts.json``."""
+        return {"role": self.role, "domain": self.domain, "title": self.title, "text": self.text, "set": self.set}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a cell failed, and how to fix it."""
+
+    reason: str
+    """What happened, and whose fault it is."""
+    fault: Fault | None
+    remedies: tuple[Remedy, ...]
+
+    @property
+    def text(self) -> str:
+        """One sentence that a person can act on."""
+        return f"{self.reason}; {fix([r.to_json() for r in self.remedies], self.fault)}"
+
+
+def fix(remedies: Sequence[Mapping[str, Any]], fault: str | None) -> str:
+    """The remedies of a cell as one clause: ``fix at the receiver, NAME: do this``; empty if there are none."""
+    if len(remedies) > 1 and fault not in AT_FAULT:
+        return f"fix at either side: {' — or '.join(map(advice, remedies))}"
+    return "; ".join(f"fix {advice(r)}" if r["role"] else f"to fix it: {advice(r)}" for r in remedies)
+
+
+def advice(remedy: Mapping[str, Any]) -> str:
+    """One remedy of a cell: ``at the receiver, NAME: do this``, or ``do this`` where it holds for every implementation."""
+    return f"at the {remedy['role']}, {remedy['title']}: {remedy['text']}" if remedy["role"] else str(remedy["text"])
+
+
+def explain(
+    outcome: Outcome, cause: str | None, fault: Fault | None, sender: Party, receiver: Party, known: Known
+) -> Explanation:
+    """Why a cell failed that has this cause and fault, and how to fix it."""
+    row = CAUSES.get(cause or UNKNOWN, CAUSES[UNKNOWN])
+    parts = [f"{row.meaning} ({SENT_BACK[outcome]})"]
     sides = {"sender": sender, "receiver": receiver}
-    if fault in (Fault.SENDER, Fault.RECEIVER, Fault.BOTH):
-        at_fault = list(sides) if fault is Fault.BOTH else [fault.value]
-        if fault is Fault.BOTH:
-            parts.append("both are at fault")
-        else:
-            parts.append(f"the fault is with the {fault.value}, {sides[fault.value]['domain']}")
-        found = _remedies(word.word, at_fault, sides, known, own=True)
-        parts.append("; ".join(found) if found else f"to mend it: {word.remedy}")
-        return "; ".join(parts)
-    if fault is Fault.NETWORK:
+    blamed = list(sides)
+    if fault in (Fault.SENDER, Fault.RECEIVER):
+        blamed = [fault.value]
+        parts.append(f"the fault is with the {fault.value}, {sides[fault.value]['domain']}")
+    elif fault is Fault.BOTH:
+        parts.append("both are at fault")
+    elif fault is Fault.NETWORK:
         parts.append("the fault is with names or routes between the two")
     elif fault is None:
-        parts.append("the record does not show whose fault it is" if word.word in UNDECIDED else CONFLICT)
-    found = _remedies(word.word, sides, sides, known, own=False)
-    if len(found) == 2:
-        parts.append(f"either side can mend it: {' — or '.join(found)}")
-    else:
-        parts.append(found[0] if found else f"to mend it: {word.remedy}")
-    return "; ".join(parts)
+        parts.append(CONFLICT if row.group in CONFLICTS else "the record does not show whose fault it is")
+    remedies = tuple(_remedies(row.word, blamed, sides, known, own=fault in AT_FAULT)) or (Remedy(row.remedy),)
+    return Explanation("; ".join(parts), fault, remedies)
 
 
-def _remedies(cause: str, roles: Iterable[str], sides: Mapping[str, Party], known: Remedies, *, own: bool) -> list[str]:
-    """The remedy of each of the ``roles`` that has one; ``own``: of a certificate's causes what mends it at its holder."""
-    found = []
+def _remedies(cause: str, roles: Iterable[str], sides: Mapping[str, Party], known: Known, *, own: bool) -> Iterable[Remedy]:
+    """The remedy of each of the ``roles`` that has one; ``own``: of a certificate's causes what renews it at its holder."""
     for role in roles:
         server = sides[role]
         listed = [r for r in known.get(server["implementation"], ()) if r["cause"] == cause and r["as"] == role]
-        if cause in CERTIFICATE_CAUSES:
+        if CAUSES[cause].group is Group.CERTIFICATE:
             listed = [r for r in listed if ("certificate" in (r.get("set") or {})) is own] or listed
         if listed:
-            found.append(f"at the {role}, {server['title']}: {str(listed[0]['text']).rstrip('.')}")
-    return found
+            text, settings = str(listed[0]["text"]).rstrip("."), listed[0].get("set")
+            yield Remedy(text, role, server["domain"], server["title"], settings)

@@ -6,11 +6,13 @@ that the negotiation came so far. Nothing here guesses: where no rule applies, t
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from testbed.causes import CAUSES, UNKNOWN, Group, group_of, words_in
 from testbed.expectations import defect_as
 from testbed.model import Fault, Observation
 
@@ -64,8 +66,7 @@ class Case:
 
     def looks_at(self, side: str, defect: str) -> bool:
         """Whether the software of a side looks at what is defective at all."""
-        seen = self.verifies[SIDES.index(side)]
-        return {"certificate-wrong-host": "name", "certificate-purpose": "purpose"}.get(defect, "chain") in seen
+        return CAUSES[defect].examines in self.verifies[SIDES.index(side)]
 
     @property
     def answered(self) -> list[Observation]:
@@ -122,19 +123,9 @@ CERTIFICATE_ALERTS = {
 }
 """TLS alert -> cause, None where the alert says only that something is wrong (RFC 8446 §6.2)."""
 
-CERTIFICATE_CAUSES = {
-    "certificate-self-signed",
-    "certificate-expired",
-    "certificate-not-yet-valid",
-    "certificate-wrong-host",
-    "certificate-untrusted",
-    "certificate-purpose",
-    "certificate-missing",
-}
-MECHANISM_CAUSES = {"no-authentication-mechanism", "dialback-refused"}
-"""A server may log one of them and go on to the next mechanism: the last one counts."""
-SYMPTOMS = ("remote-server-error", "tls-handshake-failed", "negotiation-timeout", "connection-closed")
-"""Causes that say how it ended rather than why: taken last, and in this order."""
+CERTIFICATE_CAUSES, MECHANISM_CAUSES = words_in(Group.CERTIFICATE), words_in(Group.MECHANISM)
+SYMPTOMS = words_in(Group.SYMPTOM)
+"""Taken last, and in this order."""
 
 
 # --- finders ----------------------------------------------------------------------------------------------------------
@@ -260,7 +251,7 @@ def _logged(observations: Iterable[Observation], case: Case) -> str | None:
     general = [
         c
         for c in causes
-        if c not in (*SYMPTOMS, "dialback-failed")
+        if group_of(c) not in (Group.SYMPTOM, Group.DIALBACK)
         and (strict or c not in CERTIFICATE_CAUSES)
         # a server that says "unreachable" of a host that did answer on the wire means that the connection did not last
         and not (c == "unreachable" and case.answered)
@@ -389,7 +380,7 @@ def cause_of(case: Case) -> tuple[str, str]:
     for rule in RULES:
         if word := rule.find(case):
             return word, rule.source
-    return "unknown", "nothing"
+    return UNKNOWN, "nothing"
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
@@ -458,25 +449,22 @@ def _closer(case: Case) -> Fault | None:
 
 
 FAULTS: dict[str, Callable[[Case], Fault | None]] = {
-    "tls-not-offered": lambda _: Fault.RECEIVER,  # RFC 6120 §5.2: support of STARTTLS is required of every server
-    "tls-required": lambda _: Fault.SENDER,
     "tls-torn-down": _tearer,
     "no-common-cipher": _weak,
     "no-common-tls-version": _old,
     "dialback-failed": _not_called_back,
-    "dns": lambda _: Fault.NETWORK,
     "unreachable": _unreached,
     "negotiation-timeout": _mute,
     "connection-closed": _closer,
     "remote-server-error": lambda c: Fault.RECEIVER if _refused_in_clear(c) & RECEIVERS_OWN else None,
-    "image-unavailable": lambda _: Fault.TESTBED,
-    "testbed": lambda _: Fault.TESTBED,
+    **{word: functools.partial(_holders, word) for word in CERTIFICATE_CAUSES},
 }
-"""Who would have to change something to reach what the standards ask for. A cause that is not listed is nobody's fault."""
+"""Who would have to change something to reach what the standards ask for, where that takes the evidence and not the word alone
+(`Cause.fault`). A cause that stands in neither is nobody's fault."""
 
 
 def fault_of(cause: str, case: Case) -> Fault | None:
     """Whose fault a cause is; None where both are within the standards, or where the record does not show whose it is."""
-    if cause in CERTIFICATE_CAUSES:
-        return _holders(cause, case)
+    if whose := CAUSES[cause].fault:
+        return Fault(whose)
     return FAULTS[cause](case) if cause in FAULTS else None

@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
+from testbed.causes import Inconclusive, inconclusive_as
 from testbed.expectations import Side, expect
 from testbed.judge.evidence import Attempt, Evidence, Numbered
 from testbed.judge.explain import explain
@@ -66,11 +67,11 @@ def exit_status(verdicts: dict[str, Any]) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
     It could not tell where the control pair did not get through, a cell is inconclusive, or delivered over a channel that the
-    wire did not show. An image that cannot be had is said, but sinks no run.
+    wire did not show. An image that is unavailable is reported, but fails no run.
     """
     cells = verdicts["cells"]
     # What differs from attempt to attempt under the same conditions is the servers' own: a surprise, no failure to tell.
-    cannot = [c for c in cells if c["outcome"] == "inconclusive" and c["cause"] not in ("image-unavailable", "unstable")]
+    cannot = [c for c in cells if c["outcome"] == "inconclusive" and inconclusive_as(c["cause"]) is Inconclusive.CANNOT_TELL]
     unseen = [c for c in cells if c["outcome"] == "delivered" and c["channel"]["encryption"] is None]
     failed = [c for c in verdicts.get("controls", []) if not c["ok"]]
     if (
@@ -96,7 +97,7 @@ class Court:
 
     def enrich(self, verdict: Verdict) -> dict[str, Any]:
         """The cell as JSON, with what is more than the fixed keys."""
-        return verdict.to_json() | self.extra[verdict.cell.id]
+        return verdict.to_json() | {"reason": verdict.explanation, "remedies": []} | self.extra[verdict.cell.id]
 
     def server(self, planned: dict[str, Any]) -> dict[str, Any]:
         """A server as JSON, with the version that its running package stated."""
@@ -336,8 +337,10 @@ class Court:
                 channel.authentication or "", ""
             )
             return f"delivered {over}{proven}"
-        remedies = self.record.manifest.get("remedies", {})
-        return explain(outcome, cause, fault, self.servers[cell.sender], self.servers[cell.receiver], remedies)
+        known = self.record.manifest.get("remedies", {})
+        explanation = explain(outcome, cause, fault, self.servers[cell.sender], self.servers[cell.receiver], known)
+        self.extra[cell.id] |= {"reason": explanation.reason, "remedies": [r.to_json() for r in explanation.remedies]}
+        return explanation.text
 
 
 def outcome_of(attempt: Attempt) -> Outcome:

@@ -28,13 +28,7 @@ LOOKS = {
 }
 ORDER = [Answer.NO, Answer.UNKNOWN, Answer.YES]
 """Worst first."""
-DEFECTS = {
-    "certificate-self-signed": "self-signed",
-    "certificate-untrusted": "untrusted",
-    "certificate-expired": "expired",
-    "certificate-not-yet-valid": "not yet valid",
-    "certificate-wrong-host": "wrong host",
-}
+DEFECTS = {cause.word: cause.short for cause in VOCABULARY if cause.short}
 
 
 @dataclass(frozen=True)

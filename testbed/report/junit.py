@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
 from testbed.report import words
 from testbed.report.grid import KINDS, Kind, State, Verdicts, grid, state
@@ -94,7 +95,7 @@ def _result(cell: Mapping[str, Any]) -> str | None:
     if cell.get("surprise"):
         return "failure"
     found = state(cell)
-    if found is State.UNSUPPORTED or cell.get("cause") == "image-unavailable":
+    if found is State.UNSUPPORTED or inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT:
         return "skipped"
     # A delivery over nobody knows what might be the very cleartext that was forbidden.
     return "error" if KINDS[found] in (Kind.UNKNOWN, Kind.UNSEEN) else None

@@ -5,25 +5,27 @@ Rule: pure functions of the verdicts; sentences end here, markup begins elsewher
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.causes import Group, Inconclusive, group_of, inconclusive_as
+from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.report import words
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, Verdicts, grid, state
 from testbed.report.summary import Change, causes, changes
 
-_REMEDY = re.compile(r"; (?:remedy )?(?=at the (?:sender|receiver), |to mend it: |either side can mend it: )")
-_ROLE = re.compile(r"at the (?:sender|receiver), |to mend it: |either side can mend it: ")
-
 
 def parted(cell: Mapping[str, Any]) -> tuple[str, str]:
-    """A cell's explanation as what happened, and the remedy (``at the receiver, …: do this``); that is empty if there is none."""
-    what, *remedy = _REMEDY.split(str(cell.get("explanation") or ""), maxsplit=1)
-    return what, "".join(remedy)
+    """A cell's explanation as what happened, and how to fix it (``fix at the receiver, …: do this``), empty if that is not known.
+
+    Verdicts that were judged before cells had the key ``remedies`` say both in one sentence: then that is what happened.
+    """
+    if "remedies" not in cell:
+        return str(cell.get("explanation") or ""), ""
+    return str(cell["reason"]), fix(cell["remedies"], cell.get("fault"))
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
                 f"a pair that must always work did not{reason}. Do not trust this phase."
             )
     inconclusive = [c for p in g.phases for c in g.cells[p].values() if state(c) is State.INCONCLUSIVE]
-    if unstable := [c for c in inconclusive if c.get("cause") == "unstable"]:
+    if unstable := [c for c in inconclusive if inconclusive_as(c.get("cause")) is Inconclusive.FINDING]:
         n = len(unstable)
         yield (
             f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time, although nothing else changed: "
@@ -304,14 +306,13 @@ def mends(g: Grid) -> list[Mend]:
             members = [member_of[d] for d in at_fault if d in member_of]
             if not members:
                 continue
-            attribute = "certificate" if str(cell.get("cause") or "").startswith("certificate-") else "policy"
+            attribute = "certificate" if group_of(cell.get("cause")) is Group.CERTIFICATE else "policy"
             settings = [(m.certificates if attribute == "certificate" else m.policies)[place[phase]] for m in members]
             key = (attribute, " and ".join(dict.fromkeys(settings)))
             group = found.setdefault(key, Mend(*key, [], [], []))
             group.cells.append((phase, *address))
             group.domains += [m.domain for m in members if m.domain not in group.domains]
-            if remedy := parted(cell)[1]:
-                remedies[key].update(part.strip(" ;—") for part in _ROLE.split(remedy) if part.strip())
+            remedies[key].update(words.advice(remedy) for remedy in cell.get("remedies", ()))
     for key, group in found.items():
         group.remedies = [text for text, _ in remedies[key].most_common()]
     return sorted(found.values(), key=lambda group: -len(group.cells))

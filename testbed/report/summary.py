@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import SCHEMA
 from testbed.report import words
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, Verdicts, grid, state
@@ -438,7 +439,7 @@ def _reserve(g: Grid) -> list[str]:
         sentences.append(f"{words.count(surprises, 'result')} {verb} from what the standards lead one to expect.")
     if n := states[State.UNSUPPORTED]:
         sentences.append(f"{words.count(n, 'result')} {'is' if n == 1 else 'are'} not to be had: a server lacks the setting.")
-    unstable = sum(cell.get("cause") == "unstable" for phase in g.phases for cell in g.cells[phase].values())
+    unstable = sum(inconclusive_as(cell.get("cause")) is Inconclusive.FINDING for p in g.phases for cell in g.cells[p].values())
     if unstable:
         verb = "was" if unstable == 1 else "were"
         sentences.append(f"{words.count(unstable, 'result')} {verb} not the same every time, and counted as neither.")

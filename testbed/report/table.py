@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from testbed.judge.explain import fix
 from testbed.model import Authentication, Encryption, Fault, Outcome, Policy, TestbedError
 from testbed.report.grid import Grid, Member, State, Verdicts, grid, state
 from testbed.report.summary import Change, classify
@@ -184,8 +185,15 @@ COLUMNS: tuple[Column, ...] = (
     _part("body_in_clear", "channel", "body_in_clear", Type.BOOLEAN, "whether the message's text was read on the wire"),
     _cell("cause", Type.TEXT, "why it was not delivered ([causes.md](causes.md))"),
     _cell("cause_from", Type.TEXT, "which source named the cause"),
-    _cell("fault", Type.TEXT, f"whose setting would mend it: {_values(Fault)}"),
-    _cell("explanation", Type.TEXT, "one sentence, with a remedy where one is known"),
+    _cell("fault", Type.TEXT, f"whose setting would fix it: {_values(Fault)}"),
+    _cell("explanation", Type.TEXT, "one sentence: the two columns that follow"),
+    _cell("reason", Type.TEXT, "what happened, and whose fault it is"),
+    Column(
+        "remedies",
+        Type.TEXT,
+        "how to fix it, with the setting of that implementation where one is known",
+        lambda row: fix(row.cell.get("remedies") or (), row.cell.get("fault")),
+    ),
     _part(
         "expected_outcome", "expected", "outcome", Type.TEXT, "what ought to become of it ([expectations.md](expectations.md))"
     ),

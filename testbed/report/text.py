@@ -14,6 +14,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any
 
+from testbed.causes import UNKNOWN
 from testbed.report import looks, words
 from testbed.report.grid import ARROW, KINDS, Grid, Kind, Member, State, Verdicts, grid
 from testbed.report.looks import Look
@@ -151,7 +152,7 @@ def _circumstances(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
 
 def _unknown(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     """Cells whose cause nobody could name: each is a bug of the testbed."""
-    found = [c["id"] for c in verdicts["cells"] if c.get("cause") == "unknown"]
+    found = [c["id"] for c in verdicts["cells"] if c.get("cause") == UNKNOWN]
     return _title(f"A bug of the testbed: {words.count(len(found), 'cause')} unknown", width, paint) + found if found else []
 
 

@@ -1,45 +1,18 @@
 """Plain words for the closed lists of ``verdicts.json``, and the grammar of numbers.
 
-Rule: tables and pure functions on strings; nothing here looks at a run. Each cause completes the sentence "it failed
-because ...", for a reader who runs a server but has not read the standards.
+Rule: tables and pure functions on strings; nothing here looks at a run. The plain words of causes stand in their rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-CAUSES: dict[str, str] = {
-    "tls-not-offered": "the sender insists on encryption, the receiver offers none",
-    "tls-required": "the receiver insists on encryption, the sender does not use it",
-    "tls-handshake-failed": "the encrypted handshake failed, and neither side said why",
-    "tls-torn-down": "encryption was up, and one side ended the connection without a word",
-    "certificate-self-signed": "a certificate is self-signed",
-    "certificate-expired": "a certificate has expired",
-    "certificate-not-yet-valid": "a certificate is not valid yet",
-    "certificate-wrong-host": "a certificate names another host",
-    "certificate-untrusted": "a certificate comes from an authority that the other side does not trust",
-    "certificate-purpose": "the sender's certificate was not issued for a client",
-    "certificate-missing": "a server has no certificate to present",
-    "no-common-tls-version": "the two have no TLS version in common",
-    "no-common-cipher": "the two have no cipher in common",
-    "dialback-refused": "the sender relies on dialback and the receiver refuses it",
-    "dialback-failed": "the dialback check failed",
-    "no-authentication-mechanism": "the receiver offers no proof of identity that the sender has",
-    "dns": "the name was not found in DNS",
-    "unreachable": "the other server could not be reached",
-    "negotiation-timeout": "the negotiation never came to an end",
-    "connection-closed": "the connection was closed without a reason",
-    "remote-server-error": "the receiver's server answered with an error of another kind",
-    "policy-not-expressible": "a server cannot be set to what was asked of it",
-    "image-unavailable": "a server could not be built or did not start",
-    "testbed": "the testbed itself failed",
-    "unstable": "attempts under the same conditions came out differently",
-    "unknown": "no reason could be found in the record",
-}
+from testbed.causes import CAUSES
 
 UNKNOWN = "cause unknown"
 """Instead of a cause's name, where there is none."""
-NO_CAUSE = "no reason could be found in the record"
+NO_CAUSE = CAUSES["unknown"].plain
 
 FAULTS: dict[str, str] = {
     "sender": "the sender's",
@@ -51,10 +24,15 @@ FAULTS: dict[str, str] = {
 
 
 def cause(name: str | None) -> str:
-    """The cause in plain words; a name that the table lacks is shown as it is rather than hidden."""
+    """The cause in plain words; a name that no row has is shown as it is rather than hidden."""
     if not name:
         return NO_CAUSE
-    return CAUSES.get(name, f"of '{name.replace('-', ' ')}'")
+    return CAUSES[name].plain if name in CAUSES else f"of '{name.replace('-', ' ')}'"
+
+
+def advice(remedy: Mapping[str, Any]) -> str:
+    """A remedy of a cell, with the software that it is about but without its role: ``NAME: do this``."""
+    return f"{remedy['title']}: {remedy['text']}" if remedy["title"] else str(remedy["text"])
 
 
 def number(n: int) -> str:

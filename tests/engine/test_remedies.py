@@ -15,7 +15,7 @@ import broken
 import pytest
 from broken import Edit
 
-from testbed.judge.rules import CERTIFICATE_CAUSES
+from testbed.causes import Group, group_of
 from testbed.judge.verdict import judge
 from testbed.model import Fault
 from testbed.plan import scenario
@@ -173,5 +173,5 @@ def test_a_remedy_mends_its_cause(trial: str, done: Done) -> None:
     before, after = done.cells["before", *ends], done.cells["after", *ends]
     assert (before["outcome"], before["cause"]) == ("bounced", cause), f"{name}: {before['explanation']}"
     assert after["outcome"] == "delivered", f"{name}: {after['explanation']}"
-    if cause in CERTIFICATE_CAUSES:
+    if group_of(cause) is Group.CERTIFICATE:
         assert before["fault"] in (Fault.SENDER.value, Fault.RECEIVER.value)

@@ -508,7 +508,7 @@ def test_the_table_is_sorted_worst_first() -> None:
     places = [plain.index(name) for name in ("bad.example", "open.example", "good.example")]
     assert places == sorted(places)
     assert "1 no   1 cannot say   1 yes" in plain
-    assert "certificate-expired: the peer's certificate is past its validity" in plain
+    assert "certificate-expired: the peer's certificate has expired" in plain
 
 
 def keys(document: Any) -> set[str]:

@@ -322,19 +322,36 @@ def test_mends_group_failures_by_what_the_party_at_fault_is_set_to() -> None:
     assert set(expired.domains) == at_fault
 
 
+ANY = {"role": None, "domain": None, "title": None, "text": "do", "set": None}
+AT_SENDER = {"role": "sender", "domain": "a.example", "title": "X", "text": "do; this", "set": None}
+AT_RECEIVER = {"role": "receiver", "domain": "b.example", "title": "Y", "text": "do that", "set": None}
+
+
 @pytest.mark.parametrize(
-    ("what", "joint", "remedy"),
+    ("reason", "fault", "remedies", "fix"),
     [
-        ("no TLS (the sender was told)", "; remedy ", "at the receiver, X: do; this"),
-        ("no TLS; the fault is with the sender, a.example", "; ", "at the sender, X: do"),
-        ("no TLS; both are at fault", "; ", "at the sender, X: do; at the receiver, Y: do"),
-        ("no TLS", "; ", "to mend it: do"),
-        ("a conflict", "; ", "either side can mend it: at the sender, X: b — or at the receiver, Y: c"),
-        ("delivered over TLSv1.3", "", ""),
+        ("no TLS (an error came back to the sender)", "sender", [AT_SENDER], "fix at the sender, X: do; this"),
+        ("no TLS", "both", [AT_SENDER, AT_RECEIVER], "fix at the sender, X: do; this; fix at the receiver, Y: do that"),
+        ("no TLS", "network", [ANY], "to fix it: do"),
+        ("a conflict", None, [AT_RECEIVER], "fix at the receiver, Y: do that"),
+        (
+            "a conflict",
+            None,
+            [AT_SENDER, AT_RECEIVER],
+            "fix at either side: at the sender, X: do; this — or at the receiver, Y: do that",
+        ),
+        ("delivered over TLSv1.3", None, [], ""),
     ],
 )
-def test_the_remedy_is_parted_from_what_happened(what: str, joint: str, remedy: str) -> None:
-    assert parted({"explanation": what + joint + remedy}) == (what, remedy)
+def test_the_remedy_is_parted_from_what_happened(
+    reason: str, fault: str | None, remedies: list[dict[str, Any]], fix: str
+) -> None:
+    cell = {"explanation": f"{reason}; {fix}", "reason": reason, "fault": fault, "remedies": remedies}
+    assert parted(cell) == (reason, fix)
+
+
+def test_verdicts_of_before_the_key_remedies_say_both_in_one_sentence() -> None:
+    assert parted({"explanation": "no TLS; to mend it: do"}) == ("no TLS; to mend it: do", "")
 
 
 def test_a_policy_is_told_in_plain_words() -> None:

@@ -491,7 +491,7 @@ REMEDIES = {
     [
         ("tls-required", Fault.SENDER, ["the fault is with the sender, a.example", "at the sender, X: switch TLS on"]),
         ("certificate-expired", Fault.SENDER, ["at the sender, X: renew it"]),
-        ("tls-torn-down", Fault.RECEIVER, ["the fault is with the receiver, b.example", "to mend it: look into the log"]),
+        ("tls-torn-down", Fault.RECEIVER, ["the fault is with the receiver, b.example", "to fix it: check the log"]),
         ("dialback-refused", None, ["a conflict of policies: both are within the standards", "X: get EXTERNAL", "Y: take"]),
         ("negotiation-timeout", None, ["the record does not show whose fault it is"]),
         ("dns", Fault.NETWORK, ["names or routes", "publish an SRV record"]),
@@ -500,7 +500,7 @@ REMEDIES = {
     ],
 )
 def test_an_explanation_says_whose_fault_it_is_and_what_to_set(cause: str, fault: Fault | None, words: list[str]) -> None:
-    text = explain(Outcome.BOUNCED, cause, fault, *ENDS, REMEDIES)
+    text = explain(Outcome.BOUNCED, cause, fault, *ENDS, REMEDIES).text
     assert "\n" not in text
     for word in words:
         assert word in text, text
