@@ -1,8 +1,90 @@
-"""The process that measures for a pytest session: `python -m testbed.pytest_plugin ORDER`."""
+"""The process that measures for a session of pytest: `python -m testbed.pytest_plugin ORDER`.
 
+Rule: writes one outcome, whatever happens, and ends when the worker that started it does. Its news go to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from testbed.pytest_plugin import main
+from testbed.model import Plan, TestbedError
+from testbed.pytest_plugin.federations import planned
+from testbed.pytest_plugin.workers import FAREWELL, ORDER, OUTCOME, Measured, NotMeasured, Order, Outcome, read, write
 
-main(Path(sys.argv[1]))
+
+def narrow(plan: Plan, ids: Iterable[str]) -> Plan:
+    """The smallest plan that has all of the cells (``ids``): their phases, exchanges, servers, and pairs with both directions."""
+    wanted = set(ids)
+    cells = [c for c in plan.cells if c.id in wanted]
+    phases, exchanges = {c.phase for c in cells}, {c.exchange for c in cells}
+    pairs, domains = {frozenset((c.sender, c.receiver)) for c in cells}, {d for c in cells for d in (c.sender, c.receiver)}
+    return replace(
+        plan,
+        servers=tuple(replace(s, index=n) for n, s in enumerate(s for s in plan.servers if s.domain in domains)),
+        phases=tuple(
+            replace(p, settings={d: s for d, s in p.settings.items() if d in domains}) for p in plan.phases if p.name in phases
+        ),
+        exchanges=tuple(x for x in plan.exchanges if x in exchanges),
+        pairs=tuple(p for p in plan.pairs if frozenset(p) in pairs),
+    )
+
+
+def main(path: Path) -> None:
+    """Measure what an order says, and write the outcome: always one of the two, whatever happens."""
+    order = read(path, ORDER)
+    reasons: list[str] = []
+    threading.Thread(target=end_with_parent, args=(reasons,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background of a shell ignores it
+    sys.argv[1:] = order.argv  # as it stands in the manifest
+    outcome: Outcome
+    try:
+        outcome = Measured(measured(order))
+    except TestbedError as error:
+        text = str(error)
+        outcome = NotMeasured("; ".join([*reasons, text.removeprefix("interrupted; ") if reasons else text]))
+    except KeyboardInterrupt:
+        outcome = NotMeasured("; ".join([*reasons, "it ended before anything was measured"]))
+    except Exception as error:
+        outcome = NotMeasured(f"the testbed failed, which is a bug of it: {type(error).__name__}: {error}")
+    write(order.outcome, OUTCOME, outcome)
+
+
+def measured(order: Order) -> Path:
+    """The folder of the run. Raises TestbedError."""
+    import typer
+
+    from testbed import cli
+    from testbed.measure.conductor import Manner
+
+    whole = planned(order.scenario, order.candidates)
+    output = io.StringIO()
+    with contextlib.suppress(typer.Exit), contextlib.redirect_stdout(output):
+        cli.measure(
+            narrow(whole.plan, order.cells), whole.catalog, order.results, False, manner=Manner(order.isolated), as_json=True
+        )
+    return order.results / str(json.loads(output.getvalue())["run"])
+
+
+def end_with_parent(reasons: list[str]) -> None:
+    """Wait until the worker that ordered the measurement says why it has to end, or is gone; then end as with Ctrl-C."""
+    message = b""
+    while more := os.read(0, 4096):  # not sys.stdin: a thread that waits in its buffer breaks the interpreter's end
+        message += more
+    reasons.append(message.decode() or "the worker that measured was ended")
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(FAREWELL)
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

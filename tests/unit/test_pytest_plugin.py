@@ -16,7 +16,9 @@ import pytest
 from testbed.compare import baseline, files  # noqa: F401 - loaded before pytester remembers which modules there are
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
-from testbed.pytest_plugin import Shared, narrow
+from testbed.pytest_plugin import hooks, reporting  # noqa: F401
+from testbed.pytest_plugin.__main__ import narrow
+from testbed.pytest_plugin.workers import Measured, NotMeasured, Outcome, Shared
 
 pytest_plugins = ["pytester"]
 
@@ -339,31 +341,32 @@ def test_of_many_one_measures_and_all_know_the_outcome(tmp_path: Path) -> None:
 
     def measure(_: int) -> None:
         calls.append(1)
-        Shared(tmp_path, 0).write({"run": "x"})
+        Shared(tmp_path, 0).write(Measured(Path("x")))
 
-    found: list[dict[str, str]] = []
+    outcomes: list[Outcome] = []
     threads = [
-        threading.Thread(target=lambda: found.append(Shared(tmp_path, 0).outcome(measure, lambda: None))) for _ in range(4)
+        threading.Thread(target=lambda: outcomes.append(Shared(tmp_path, 0).outcome(measure, lambda: None))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert found == [{"run": "x"}] * 4
+    assert outcomes == [Measured(Path("x"))] * 4
     assert calls == [1]
 
 
 def test_a_measurement_whose_process_was_killed_is_an_error_for_all_and_never_begun_again(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from testbed.pytest_plugin import Shared;"
+        "import os, signal, sys; from pathlib import Path; from testbed.pytest_plugin.workers import Shared;"
         f"Shared(Path({str(tmp_path)!r}), 0).outcome(lambda _: os.kill(os.getpid(), signal.SIGKILL), lambda: None)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     for _ in range(2):
-        found = Shared(tmp_path, 0).outcome(lambda _: pytest.fail("begun again"), lambda: None)
-        assert found == {"error": "the process that measured it was ended in the middle; run it again"}
+        outcome = Shared(tmp_path, 0).outcome(lambda _: pytest.fail("begun again"), lambda: None)
+        assert outcome == NotMeasured("the process that measured it was ended in the middle; run it again")
 
 
 def test_workers_that_cannot_meet_say_so(tmp_path: Path) -> None:
-    found = Shared(tmp_path / "gone", 0).outcome(lambda _: None, lambda: None)
-    assert "all must be on this machine" in found["error"]
+    outcome = Shared(tmp_path / "gone", 0).outcome(lambda _: None, lambda: None)
+    assert isinstance(outcome, NotMeasured)
+    assert "all must be on this machine" in outcome.reason
