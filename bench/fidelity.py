@@ -8,10 +8,7 @@ measures one federation again and again, each time in another order, and counts 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import io
-import json
 import random
 import tempfile
 import time
@@ -20,13 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from speed import scenario as uniform
 
-from testbed import cli
-from testbed.measure import conductor as run
+from testbed import campaign
+from testbed.campaign import Planned
 from testbed.model import Plan
-from testbed.plan import catalog, scenario
 
 DEFECTS = ["expired", "not-yet-valid", "self-signed", "server-only", "untrusted-ca", "wrong-host", "xmpp-addr"]
 SHARE = 0.4
@@ -53,12 +48,10 @@ def mixed(size: int, seed: int, folder: Path) -> Path:
     return path
 
 
-def measure(plan: Plan, known: catalog.Catalog, results: Path, *, isolated: bool = False) -> dict[str, dict[str, Any]]:
+def measure(planned: Planned, results: Path, *, isolated: bool = False) -> dict[str, dict[str, Any]]:
     """One run; cell id -> cell of verdicts.json."""
     began = time.monotonic()
-    with contextlib.suppress(typer.Exit), contextlib.redirect_stdout(io.StringIO()):
-        cli.measure(plan, known, results, True, manner=run.Manner(isolated=isolated), as_json=False)
-    verdicts = json.loads((results / "latest" / "derived" / "verdicts.json").read_text())
+    verdicts = campaign.measure(planned, results=results, isolated=isolated).verdicts
     counts = Counter(c["outcome"] for c in verdicts["cells"])
     controls = "ok" if all(c["ok"] for c in verdicts["controls"]) else "FAILED"
     print(f"  {verdicts['run']}: {time.monotonic() - began:.0f} s, {dict(counts)}, control pair {controls}", flush=True)
@@ -76,17 +69,19 @@ def kind(plan: Plan, cell: dict[str, Any]) -> str:
 
 def sample(options: argparse.Namespace, folder: Path) -> None:
     """Full mesh against isolated."""
-    known = catalog.load()
-    plan = scenario.load(mixed(options.size, options.seed, folder), known, seed=options.seed)
+    planned = campaign.plan(mixed(options.size, options.seed, folder), seed=options.seed)
+    plan = planned.plan
     drawn = random.Random(options.seed)
     among = [p for p in plan.pairs if any(options.only in d for d in p)]
     pairs = drawn.sample(among, min(options.pairs, len(among)))
     print(
         f"{len(plan.servers)} servers, {len(pairs)} of {len(among)} pairs drawn with seed {options.seed}: {2 * len(pairs)} cells"
     )
-    alone = measure(dataclasses.replace(plan, pairs=tuple(pairs)), known, folder / "alone", isolated=True)
+    sampled = dataclasses.replace(planned, plan=dataclasses.replace(plan, pairs=tuple(pairs)))
+    alone = measure(sampled, folder / "alone", isolated=True)
     for number in range(options.repeat):
-        mesh = measure(dataclasses.replace(plan, seed=options.seed + number), known, folder / "mesh")
+        ordered = dataclasses.replace(planned, plan=dataclasses.replace(plan, seed=options.seed + number))
+        mesh = measure(ordered, folder / "mesh")
         decided = [c for c in alone.values() if {c["outcome"], mesh[c["id"]]["outcome"]}.isdisjoint(UNDECIDED)]
         print(f"\nfull mesh {number + 1}: {len(decided)} of {len(alone)} cells decided in both")
         for aspect, of in ASPECTS.items():
@@ -107,12 +102,12 @@ def sample(options: argparse.Namespace, folder: Path) -> None:
 
 def flicker(options: argparse.Namespace, folder: Path) -> None:
     """One federation, again and again."""
-    known = catalog.load()
     file = mixed(options.size, options.seed, folder) if options.mixed else uniform(options.size, folder)
     seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for number in range(options.repeat):
-        plan = scenario.load(file, known, seed=options.seed + number)
-        for name, cell in measure(plan, known, folder / "runs").items():
+        planned = campaign.plan(file, seed=options.seed + number)
+        plan = planned.plan
+        for name, cell in measure(planned, folder / "runs").items():
             seen[name].append(cell)
     print(f"\n{len(plan.servers)} servers, {len(seen)} cells, {options.repeat} runs, each in another order")
     for aspect, of in ASPECTS.items():

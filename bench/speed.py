@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from testbed import campaign
+from testbed.display import Silent
+from testbed.engine import host
+from testbed.engine.prepare import prepare
+from testbed.measure.pace import CONFIRM
 
 RELEASES = ["bullseye", "bookworm", "trixie", "sid"]
 NAMES = ["prosody", "ejabberd", "jabberd2"]
@@ -57,20 +64,25 @@ class Memory(threading.Thread):
             self.peak = max(self.peak, self.before - self.available())
 
 
-def measure(size: int, folder: Path, extra: list[str]) -> dict[str, float]:
+def campaign_of(file: Path, results: Path, manner: dict[str, Any]) -> Path:
+    """The folder of a run of a scenario."""
+    return campaign.measure(campaign.plan(file), results=results, **manner).path
+
+
+def measure(size: int, folder: Path, manner: dict[str, Any]) -> dict[str, float]:
     """One run; seconds and MB by name."""
-    testbed, file = str(Path(sys.executable).with_name("testbed")), str(scenario(size, folder))
-    subprocess.run([testbed, "images", "build", "--for", file, "--quiet"], check=True)  # warm: no build is part of a figure
+    file = scenario(size, folder)
+    planned = campaign.plan(file)
+    prepare(host.ensure(), planned.catalog, {s.implementation for s in planned.plan.servers}, Silent())  # no build in a figure
     memory = Memory()
     memory.start()
     began = time.monotonic()
-    command = [testbed, "run", file, "--results", str(folder / "results"), "--quiet", *extra]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    # a process of its own: its start and what it loads are part of the figure, and nothing is left of the run before
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        latest = fresh.submit(campaign_of, file, folder / "results", manner).result()
     wall = time.monotonic() - began
     memory.ended.set()
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"the run failed with {done.returncode}")
-    ended, latest = time.time(), folder / "results" / "latest"
+    ended = time.time()
     judged = (latest / "derived" / "verdicts.json").stat().st_mtime
     with (latest / "observations.jsonl").open() as record:
         first = json.loads(record.readline())["time"]  # the testbed's own parts are up; no server's container is
@@ -100,12 +112,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="12,24,48", help="servers, comma-separated: 12, 24, 48, 96")
     parser.add_argument("--repeat", type=int, default=3)
-    arguments, extra = parser.parse_known_args()
+    parser.add_argument("--isolated", action="store_true", help="as of `testbed run`")
+    parser.add_argument("--confirm", default=str(CONFIRM), metavar="N|all", help="as of `testbed run`")
+    parser.add_argument("--full-capture", action="store_true", help="as of `testbed run`")
+    arguments = parser.parse_args()
+    confirm = None if arguments.confirm == "all" else int(arguments.confirm)
+    manner = {"isolated": arguments.isolated, "confirm": confirm, "full_capture": arguments.full_capture}
     rows: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.repeat):
             for size in map(int, arguments.sizes.split(",")):  # in turn, so that a slow hour hits every size
-                rows.append(measure(size, Path(folder), extra))
+                rows.append(measure(size, Path(folder), manner))
                 print(json.dumps({k: round(v, 2) for k, v in rows[-1].items()}), flush=True)
     print("\nmedians")
     for size in map(int, arguments.sizes.split(",")):

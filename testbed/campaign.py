@@ -10,11 +10,10 @@ import asyncio
 import json
 from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from testbed import report
 from testbed.compare import files
 from testbed.contract import preflight
 from testbed.contract.check import Status
@@ -31,10 +30,10 @@ from testbed.plan.candidates import CandidateOption, Planned
 from testbed.plan.catalog import Catalog
 from testbed.record import store
 from testbed.record.store import DEFAULT_RESULTS, Record
-from testbed.report import table
+from testbed.report import render_all, table
 from testbed.yamlfile import did_you_mean
 
-__all__ = ["Display", "Manner", "Planned", "Run", "TestbedError", "load", "measure", "plan", "remeasure"]
+__all__ = ["Display", "Manner", "Planned", "Run", "TestbedError", "judge", "load", "measure", "plan", "remeasure", "report"]
 
 # --- plan -------------------------------------------------------------------------------------------------------------
 
@@ -43,10 +42,10 @@ def plan(
     file: Path | str,
     *,
     seed: int = 1,
-    image: Iterable[str] = (),
-    build: Iterable[str] = (),
-    config: Iterable[str] = (),
-    server: Iterable[Path | str] = (),
+    image: Iterable[str] | None = None,
+    build: Iterable[str] | None = None,
+    config: Iterable[str] | None = None,
+    server: Iterable[Path | str] | None = None,
     instead: bool = False,
 ) -> Planned:
     """What a scenario's file would measure, with the catalog that it was read by; starts nothing.
@@ -54,7 +53,7 @@ def plan(
     ``seed`` is the order in which pairs are measured; the others are the options of `testbed run` of the same name, with which
     a user brings servers of their own. Raises InputError.
     """
-    known = catalog.load(extra=[Path(folder) for folder in server])
+    known = catalog.load(extra=[Path(folder) for folder in server or ()])
     options = candidate_options(known, image=image, build=build, config=config)
     return candidates.place(scenario.load(Path(file), known, seed=seed), known, options, instead=instead)
 
@@ -93,24 +92,17 @@ def measure(
         planned = _examined(engine, planned, images, display)
     writer = store.Writer(Path(results), planned.plan.scenario)
     judged: list[Run] = []
-
-    def judge_and_report() -> None:
-        display.stage("report", 1)
-        judged.append(_judged(writer.path))
-        judged[0].write_reports()
-        display.advance("report")
-
     manner = Manner(isolated, confirm, full_capture)
     runner = Runner(planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv)
     try:
-        run_blocking(runner.run(judge_and_report))
+        run_blocking(runner.run(lambda: judged.append(report(writer.path, display=display))))
     except KeyboardInterrupt:
         writer.close(None)
         raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
     except TestbedError:
         writer.close(None)
         raise
-    return judged[0]
+    return replace(judged[0], path=writer.path)  # as the caller named it
 
 
 def remeasure(
@@ -197,6 +189,7 @@ class Run:
     """Its folder."""
     verdicts: dict[str, Any]
     """As ``derived/verdicts.json`` has them."""
+    _record: Record | None = field(default=None, repr=False, compare=False)
 
     @property
     def id(self) -> str:
@@ -210,8 +203,8 @@ class Run:
 
     @property
     def record(self) -> Record:
-        """Manifest and observations, read from the folder. Raises InputError."""
-        return store.load(self.path)
+        """Manifest and observations, read from the folder if they were not before. Raises InputError."""
+        return self._record or store.load(self.path)
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat mapping per cell, for a data frame: the columns of docs/columns.md."""
@@ -219,21 +212,28 @@ class Run:
 
     def judge(self) -> Run:
         """The same run, judged from its record by the rules of today; writes nothing. Raises InputError."""
-        return _judged(self.path)
-
-    def write_reports(self) -> None:
-        """Write everything under ``derived/``, the verdicts first."""
-        store.write_derived(self.path, [("verdicts.json", json.dumps(self.verdicts, indent=1).encode() + b"\n")])
-        store.write_derived(self.path, report.render_all(self.verdicts))
+        return judge(self.path)
 
 
 def load(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
-    """A run by its path, its id or ``latest``: with the verdicts that it has, or judged if it has none. Raises InputError."""
+    """A run by its path, its id or ``latest``, with the verdicts that it has; judged if it has none. Raises InputError."""
     path = store.find(str(run), Path(results))
     kept = files.kept(path)
-    return Run(path, dict(kept.verdicts)) if kept else _judged(path)
+    return Run(path, dict(kept.verdicts)) if kept else judge(path)
 
 
-def _judged(path: Path) -> Run:
-    """Raises InputError."""
-    return Run(path, verdict.judge(store.load(path)))
+def judge(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
+    """A run, judged from its record by the rules of today; writes nothing. Raises InputError."""
+    record = store.load(store.find(str(run), Path(results)))
+    return Run(record.path, verdict.judge(record), record)
+
+
+def report(run: Path | str, results: Path | str = DEFAULT_RESULTS, *, display: Display | None = None) -> Run:
+    """Judge a run from its record, and write everything under ``derived/``, the verdicts first. Raises InputError."""
+    display = display or Silent()
+    display.stage("report", 1)
+    judged = judge(run, results)
+    store.write_derived(judged.path, [("verdicts.json", json.dumps(judged.verdicts, indent=1).encode() + b"\n")])
+    store.write_derived(judged.path, render_all(judged.verdicts))
+    display.advance("report")
+    return judged

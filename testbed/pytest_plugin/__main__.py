@@ -5,9 +5,7 @@ Rule: writes one outcome, whatever happens, and ends when the worker that starte
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
+import functools
 import os
 import signal
 import sys
@@ -17,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from testbed import campaign
+from testbed.display import Lines
 from testbed.model import Plan, TestbedError
 from testbed.pytest_plugin.federations import planned
 from testbed.pytest_plugin.workers import FAREWELL, ORDER, OUTCOME, Measured, NotMeasured, Order, Outcome, read, write
@@ -45,7 +45,6 @@ def main(path: Path) -> None:
     reasons: list[str] = []
     threading.Thread(target=end_with_parent, args=(reasons,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background of a shell ignores it
-    sys.argv[1:] = order.argv  # as it stands in the manifest
     outcome: Outcome
     try:
         outcome = Measured(measured(order))
@@ -61,18 +60,10 @@ def main(path: Path) -> None:
 
 def measured(order: Order) -> Path:
     """The folder of the run. Raises TestbedError."""
-    import typer
-
-    from testbed import cli
-    from testbed.measure.conductor import Manner
-
     whole = planned(order.scenario, order.candidates)
-    output = io.StringIO()
-    with contextlib.suppress(typer.Exit), contextlib.redirect_stdout(output):
-        cli.measure(
-            narrow(whole.plan, order.cells), whole.catalog, order.results, False, manner=Manner(order.isolated), as_json=True
-        )
-    return order.results / str(json.loads(output.getvalue())["run"])
+    selected = replace(whole, plan=narrow(whole.plan, order.cells))
+    display = Lines(functools.partial(print, file=sys.stderr, flush=True))
+    return campaign.measure(selected, results=order.results, isolated=order.isolated, argv=order.argv, display=display).path
 
 
 def end_with_parent(reasons: list[str]) -> None:

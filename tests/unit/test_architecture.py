@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "testbed"
-FACES = {"cli", "pytest_plugin"}
-"""They may import anything."""
+FACES = {"cli", "pytest_plugin", "__main__"}
+"""They may import anything but another face, and nothing imports them."""
 
 ALLOWED: dict[str, set[str]] = {
     # the words, which import nothing
@@ -81,6 +81,12 @@ def test_a_module_imports_only_what_its_row_allows(path: Path) -> None:
         return
     beyond = local(path) - ALLOWED.get(module, set()) - {module}
     assert not beyond, f"{module} may not import {sorted(beyond)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_imports_a_face(path: Path) -> None:
+    own = {module_of(path)} | ({"cli"} if module_of(path) == "__main__" else set())
+    assert not local(path) & (FACES - own), "campaign.py is there for that"
 
 
 def test_the_walk_sees_an_import_that_is_not_allowed(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import cli
 from testbed.causes import CAUSES
+from testbed.cli import main
 from testbed.model import InputError
 from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
@@ -495,7 +495,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """`testbed` with these arguments; its exit status."""
     monkeypatch.setattr("sys.argv", ["testbed", *arguments])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     return int(ended.value.code or 0)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import cli
+from testbed.cli.display import live
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTBED = [sys.executable, "-c", "from testbed.cli import main; main()"]
@@ -53,7 +53,7 @@ def test_confirm_takes_a_number_or_all(value: str) -> None:
 
 
 def test_without_a_terminal_a_stage_is_one_line_with_what_did_not_get_through(capfd: pytest.CaptureFixture[str]) -> None:
-    with cli.live(False) as display:
+    with live(False) as display:
         display.stage("before: cells", 3)
         for failed in (False, True, True):
             display.advance("before: cells", failed=failed)
@@ -64,7 +64,7 @@ def test_without_a_terminal_a_stage_is_one_line_with_what_did_not_get_through(ca
 
 
 def test_quiet_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
-    with cli.live(True) as display:
+    with live(True) as display:
         display.stage("x", 1)
         display.advance("x")
         display.say("news")

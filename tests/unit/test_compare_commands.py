@@ -12,7 +12,10 @@ import pytest
 from compare_runs import A_CELLS, B_CELLS, delivered, failed, run
 from ruamel.yaml import YAML
 
-from testbed import cli
+from testbed.campaign import Run
+from testbed.cli import main
+from testbed.cli.options import complete_run
+from testbed.cli.outcome import finish
 from testbed.compare import baseline
 from testbed.compare.cells import subject
 
@@ -27,7 +30,7 @@ def testbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     def call(*argv: str) -> int:
         monkeypatch.setattr("sys.argv", ["testbed", *argv])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            main()
         return int(stopped.value.code or 0)
 
     return call
@@ -81,16 +84,16 @@ def test_runs_end_with_their_known_failures_in_mind(tmp_path: Path, capsys: pyte
         "schema: 1\nentries:\n  - where: {sender: {implementation: alpha}}\n    outcome: bounced\n    cause: dns\n    reason: x\n"
     )
     base = baseline.load(tmp_path / "known.yaml")
-    assert cli.finish(tmp_path, one, as_json=False) == 1
-    assert cli.finish(tmp_path, one, as_json=False, accepted=base) == 0
+    assert finish(Run(tmp_path, one), as_json=False) == 1
+    assert finish(Run(tmp_path, one), as_json=False, accepted=base) == 0
     assert "No failure beyond the known ones." in capsys.readouterr().out
     mended = run({"before a b": delivered(), "before b a": delivered()})
-    assert cli.finish(tmp_path, mended, as_json=False, accepted=base) == 1
-    assert cli.finish(tmp_path, mended, as_json=False, accepted=base, strict=False) == 0
+    assert finish(Run(tmp_path, mended), as_json=False, accepted=base) == 1
+    assert finish(Run(tmp_path, mended), as_json=False, accepted=base, strict=False) == 0
     capsys.readouterr()
-    cli.finish(tmp_path, one, as_json=True, accepted=base)
+    finish(Run(tmp_path, one), as_json=True, accepted=base)
     assert json.loads(capsys.readouterr().out)["baseline"]["status"] == 0
-    assert cli.finish(tmp_path, one | {"complete": False}, as_json=False, accepted=base) == 3
+    assert finish(Run(tmp_path, one | {"complete": False}), as_json=False, accepted=base) == 3
 
 
 @pytest.mark.parametrize(("shape", "word"), [("text", "!"), ("markdown", "###"), ("html", "<!doctype html>"), ("json", '"kind"')])
@@ -188,8 +191,8 @@ def test_names_of_runs_are_completed(tmp_path: Path) -> None:
     class Context:
         params = {"results": str(tmp_path)}  # noqa: RUF012
 
-    assert cli.complete_run(Context(), "s") == ["smoke-2", "smoke-1"]  # type: ignore[arg-type]
-    assert cli.complete_run(Context(), "") == ["latest", "smoke-2", "smoke-1"]  # type: ignore[arg-type]
+    assert complete_run(Context(), "s") == ["smoke-2", "smoke-1"]  # type: ignore[arg-type]
+    assert complete_run(Context(), "") == ["latest", "smoke-2", "smoke-1"]  # type: ignore[arg-type]
 
 
 def test_a_side_that_was_kept_says_so() -> None:

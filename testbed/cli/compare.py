@@ -1,0 +1,191 @@
+"""`testbed diff`, `baseline` and `history`: runs beside each other, and beside known failures."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from testbed import campaign
+from testbed.cli.options import Json, Newer, Older, Results, RunNames, Strict
+from testbed.cli.outcome import hold
+from testbed.cli.output import coloured, errors, terminal_width, write_file
+from testbed.compare import accept as acceptance
+from testbed.compare import baseline, files
+from testbed.compare import diff as differences
+from testbed.compare import history as histories
+from testbed.compare.cells import Subject, subject
+from testbed.model import InputError
+from testbed.record import store
+from testbed.report import diff as diff_report
+from testbed.report import diff_page, history_text
+
+
+class Shape(str, Enum):
+    """In which form a comparison is written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    JSON = "json"
+
+
+def diff(
+    a: Older,
+    b: Newer,
+    results: Results = store.DEFAULT_RESULTS,
+    shape: Annotated[Shape, typer.Option("--format", help="of what is written")] = Shape.TEXT,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="write there, and say only the verdict", show_default=False),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="cells that only A has, or could be set so only in A, do not make it exit 3")
+    ] = False,
+    strict: Strict = True,
+    as_json: Json = False,
+) -> None:
+    """What changed from one run to another, cell by cell: 0 nothing worse, 1 regressions, 3 a side could not tell.
+
+    With a baseline on one side, the surprises of the other are held against its known failures.
+    """
+    one, two = side_of(a, results), side_of(b, results)
+    if isinstance(one, baseline.Baseline):
+        one, two = two, one
+    if isinstance(one, baseline.Baseline):
+        raise InputError(
+            "two baselines have nothing to compare: they are lists to review", value=b, hint="name a run on one side"
+        )
+    if isinstance(two, baseline.Baseline):
+        doc = hold(one, two, strict=strict)
+    else:
+        doc = differences.document(one, two, allow_missing=allow_missing)
+    shape = Shape.JSON if as_json else shape
+    colour = coloured() and output is None and shape is Shape.TEXT
+    text = {
+        Shape.TEXT: lambda: diff_report.render_text(doc, colour=colour, width=terminal_width()),
+        Shape.MARKDOWN: lambda: diff_report.render_markdown(doc),
+        Shape.HTML: lambda: diff_page.render_html(doc),
+        Shape.JSON: lambda: json.dumps(doc, indent=1, ensure_ascii=False) + "\n",
+    }[shape]()
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_file(output, text.encode())
+        typer.echo(f"{diff_report.sheet(doc).verdict}\nwritten: {output}")
+    raise typer.Exit(doc["status"])
+
+
+def side_of(name: str, results: Path) -> Subject | baseline.Baseline:
+    """One side of a comparison: a run, judged now by the rules of today; kept verdicts; or known failures. Raises InputError."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return baseline.load(path)
+    if path.suffix == ".json":
+        return files.verdicts(path)
+    run = campaign.judge(name, results)
+    return subject(run.verdicts, run.record.manifest)
+
+
+def accept(
+    runs_: RunNames,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="why they are accepted; of new entries only", show_default=False)],
+    link: Annotated[str | None, typer.Option(metavar="URL", help="where they are dealt with", show_default=False)] = None,
+    expires: Annotated[
+        dt.datetime | None,
+        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="the last day on which they are accepted", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="default: baselines/SCENARIO.yaml", show_default=False)
+    ] = None,
+    results: Results = store.DEFAULT_RESULTS,
+) -> None:
+    """Write the surprises of runs down as known failures; what stands in the file already keeps its words."""
+    if not reason.strip():
+        raise InputError("an empty reason tells a reviewer nothing", value=reason, hint='--reason "…"')
+    today = dt.date.today()
+    if expires and expires.date() < today:
+        raise InputError("the entries would be expired already", value=str(expires.date()), hint=f"today is {today}")
+    sides: list[Subject] = []
+    for name in runs_:
+        side = side_of(name, results)
+        if isinstance(side, baseline.Baseline):
+            raise InputError(
+                "a baseline is accepted from runs", value=name, hint="a run id, a path, `latest`, or a verdicts.json"
+            )
+        sides.append(side)
+    sides.sort(key=lambda s: str(s.verdicts.get("started")))
+    path = output or Path("baselines") / f"{sides[-1].verdicts['scenario']}.yaml"
+    old = baseline.load(path) if path.exists() else None
+    notes = acceptance.Notes(reason.strip(), link, expires.date() if expires else None)
+    accepted = acceptance.accept(sides, notes, old, today)
+    write_file(path, acceptance.render(sides, accepted).encode())
+    counts = f"{accepted.added} new, {accepted.kept} kept, {len(accepted.gone)} taken out"
+    typer.echo(f"written: {path}: {len(accepted.entries)} entries for {sum(accepted.counts)} cells ({counts})")
+    for entry in accepted.gone:
+        typer.echo(f"taken out, nothing of it fails any more: line {entry.line}: {entry.form.reason}")
+    for entry in accepted.renewed:
+        until = f"until {expires.date()}" if expires else "without an end: set one with --expires"
+        typer.echo(f"expired, and accepted again {until}: line {entry.line}: {entry.form.reason}")
+    for entry in accepted.other:
+        typer.echo(f"kept, though it matches no cell of this run: line {entry.line}: {entry.form.reason}")
+    if accepted.undecided:
+        typer.echo(f"{accepted.undecided} cells could not be told, and are not accepted")
+
+
+def history(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="a folder of runs", show_default=False)
+    ] = store.DEFAULT_RESULTS,
+    only: Annotated[
+        str | None, typer.Option("--scenario", metavar="NAME", help="of this scenario only", show_default=False)
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="draw it, as .png or .svg; one file a scenario", show_default=False),
+    ] = None,
+    again: Annotated[bool, typer.Option("--judge", help="judge every run anew, not only those without verdicts: slow")] = False,
+    as_json: Json = False,
+) -> None:
+    """Each cell over many runs: since when it is as it is, how often it changed, and with which versions."""
+    there = store.runs(folder)
+    subjects, skipped = [], []
+    for name in reversed(there):
+        try:
+            found = None if again else files.kept(folder / name)
+            subjects.append(found or side_of(str(folder / name), folder))
+        except InputError as error:
+            skipped.append((name, str(error)))
+    known = sorted({s.verdicts["scenario"] for s in subjects if isinstance(s, Subject)})
+    mine = [s for s in subjects if isinstance(s, Subject) and only in (None, s.verdicts["scenario"])]
+    if not mine:
+        asked = f" of the scenario `{only}`" if only else ""
+        raise InputError(
+            f"no run{asked}", file=str(folder), value=only, allowed=tuple(known), hint="`testbed run SCENARIO` makes one"
+        )
+    doc = histories.document(mine, skipped)
+    if picture:
+        draw_history(doc, picture)
+    if as_json:
+        typer.echo(json.dumps(doc, ensure_ascii=False))
+        return
+    typer.echo(history_text.render_text(doc, colour=coloured(), width=terminal_width()), nl=False)
+
+
+def draw_history(doc: dict[str, Any], path: Path) -> None:
+    """One picture a scenario; several have its name before the ending. Raises InputError for another kind of file."""
+    from testbed.report.history_picture import render_picture
+
+    formats: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
+    if path.suffix not in formats:
+        raise InputError("a picture is a .png or an .svg", value=path.suffix, file=str(path), allowed=tuple(formats))
+    several = len(doc["scenarios"]) > 1
+    for one in doc["scenarios"]:
+        name = "-".join([one["scenario"], one["timers"]] + (["alone"] if one["isolated"] else []))
+        target = path.with_name(f"{path.stem}-{name}{path.suffix}") if several else path
+        write_file(target, render_picture(one, formats[path.suffix]))
+        errors.print(f"written: {target}", soft_wrap=True)

@@ -1,0 +1,63 @@
+"""`testbed doctor` and `clean`: the engine, and what of the testbed's is on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from testbed.cli.options import Json, Quiet
+from testbed.doctor import State, examine
+from testbed.engine import federation, host, images
+from testbed.model import EngineError
+from testbed.plan import catalog
+
+
+def doctor(as_json: Json = False) -> None:
+    """What a run needs and what is there; changes nothing. Exit 0 if a run is possible, 3 if not."""
+    findings = examine(catalog.load())
+    possible = not any(f.state is State.PROBLEM for f in findings)
+    if as_json:
+        typer.echo(json.dumps({"possible": possible, "findings": [f.to_json() for f in findings]}))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        looks = {State.OK: "green", State.NOTE: "yellow", State.PROBLEM: "bold red"}
+        for f in findings:
+            console.print(f"[{looks[f.state]}]{f.state.value:<8}[/]{f.subject:<18}{escape(f.said)}")
+            if f.command:
+                console.print(f"{'':<26}→ {escape(f.command)}")
+        console.print("\na run is possible" if possible else "\na run is not possible yet: see the problems above")
+    raise typer.Exit(0 if possible else 3)
+
+
+def clean(
+    everything: Annotated[bool, typer.Option("--images", help="also the images, and the private engine's data")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove containers and networks of dead runs, and stop the private engine; results stay."""
+    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
+    engine = None
+    with contextlib.suppress(EngineError):
+        engine = host.find()
+    if engine:
+        containers, networks = federation.reap(engine.client)
+        say(f"removed {containers} containers and {networks} networks")
+        alive = engine.client.containers.list(filters={"label": federation.RUN_LABEL}, ignore_removed=True)
+        if alive:
+            say(f"{len(alive)} containers belong to a run that still goes on: left alone")
+            raise typer.Exit(0)
+        if everything and not engine.private:
+            for tag in images.Builder(engine, catalog.load()).present():
+                with contextlib.suppress(Exception):
+                    engine.client.images.remove(f"{images.REPOSITORY}/{tag}", force=True)
+            with contextlib.suppress(Exception):  # earlier builds of the user's own, which lost their tag to a later one
+                engine.client.images.prune({"dangling": True, "label": images.LABEL})
+    if engine is None or engine.private:
+        host.stop(say)
+        if everything:
+            host.remove_data(say)

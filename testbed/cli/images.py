@@ -1,0 +1,154 @@
+"""`testbed images list`, `build` and `check`: the servers' images."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from testbed import campaign
+from testbed.cli.display import live
+from testbed.cli.options import (
+    CandidateBuilds,
+    CandidateConfigs,
+    CandidateFolders,
+    CandidateImages,
+    Implementations,
+    Json,
+    Quiet,
+)
+from testbed.contract.check import Checker, Report, Status
+from testbed.contract.preflight import Preflight
+from testbed.engine import federation, host
+from testbed.engine.images import MAX_AGE, Builder
+from testbed.engine.prepare import prepare
+from testbed.model import Implementation, InputError
+from testbed.plan import candidates, catalog, scenario
+
+
+def list_(as_json: Json = False) -> None:
+    """Every implementation and release, and whether its image is there."""
+    known = catalog.load()
+    engine = host.find()
+    present = Builder(engine, known).present() if engine else {}
+    rows: list[dict[str, Any]] = []
+    for name, image in known.images.items():
+        for release, spec in image.spec.releases.items():
+            entry = present.get(f"{name}:{release}")
+            rows.append(
+                {
+                    "implementation": name,
+                    "release": release,
+                    "version": spec.version,
+                    "built": bool(entry),
+                    "created": entry["created"] if entry else None,
+                    "size": entry["size"] if entry else None,
+                }
+            )
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    typer.echo(f"{'implementation':<22}{'version':<10}image")
+    for row in rows:
+        age = (
+            f"{(time.time() - row['created']) / 86400:.0f} days old, {row['size'] / 1e6:.0f} MB"
+            if row["created"] and row["size"]
+            else "not built"
+        )
+        stale = (
+            " (stale: `testbed clean --images`, then build)" if row["created"] and time.time() - row["created"] > MAX_AGE else ""
+        )
+        typer.echo(f"{row['implementation']}@{row['release']:<{21 - len(row['implementation'])}}{row['version']:<10}{age}{stale}")
+
+
+def build(
+    names: Implementations = None,
+    for_: Annotated[Path | None, typer.Option("--for", metavar="SCENARIO", help="only what this scenario needs")] = None,
+    jobs: Annotated[int | None, typer.Option(help="images built at once", min=1)] = None,
+    build: CandidateBuilds = None,
+    server: CandidateFolders = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build images, side by side; one that cannot be built is said, and the others go on."""
+    known = catalog.load(extra=server or ())
+    known = candidates.add(known, campaign.candidate_options(known, build=build))
+    wanted = {s.implementation for s in scenario.load(for_, known).servers} if for_ else set()
+    theirs = [folder.resolve().name for folder in server or ()]
+    wanted |= select(known, names or theirs or ([] if for_ or known.candidates else list(known.images)))
+    wanted |= {c.implementation for c in known.candidates}
+    with live(quiet) as display:
+        images = prepare(host.ensure(display.say), known, wanted, display, jobs=jobs)
+    raise typer.Exit(3 if images.unavailable else 0)
+
+
+def check(
+    names: Implementations = None,
+    jobs: Annotated[int | None, typer.Option(help="servers tried at once (default: by processors)", min=1)] = None,
+    image: CandidateImages = None,
+    build: CandidateBuilds = None,
+    config: CandidateConfigs = None,
+    server: CandidateFolders = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Boot every release with every policy that it declares, and prove the claims on the wire: exit 0 if all hold, else 1.
+
+    Of a configuration of yours: what the testbed needs of it, and what it does.
+    """
+    known = catalog.load(extra=server or ())
+    known = candidates.add(known, campaign.candidate_options(known, image=image, build=build, config=config))
+    theirs = [folder.resolve().name for folder in server or ()]
+    wanted = select(known, names or theirs or ([] if known.candidates else list(known.images)))
+    configured = {c.implementation for c in known.candidates if c.files}
+    wanted |= {c.implementation for c in known.candidates if not c.files}
+    with live(quiet) as display:
+        engine = host.ensure(display.say)
+        federation.reap(engine.client)
+        images = prepare(engine, known, wanted | configured, display)
+        reports = Checker(known, engine, images, display, jobs=jobs).run(wanted) if wanted else []
+        reports += [found.report() for found in Preflight(known, engine, images, display).examine(configured)]
+    if as_json:
+        typer.echo(json.dumps([r.to_json() for r in reports]))
+    else:
+        show_checks(reports)
+    raise typer.Exit(1 if any(c.status is Status.FAILED for r in reports for c in r.claims) else 0)
+
+
+def show_checks(reports: list[Report]) -> None:
+    """A table per release: setting, claim, what became of it, what was seen."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    looks = {Status.OK: "green", Status.FAILED: "bold red", Status.UNDECLARED: "dim"}
+    for one in reports:
+        counts = ", ".join(f"{sum(c.status is s for c in one.claims)} {s.value}" for s in Status)
+        title = f"{one.implementation}  {one.version or ''}  {counts}  ({one.seconds:.0f} s)"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in ("setting", "claim", "result", "seen"):
+            table.add_column(column)
+        last = ""
+        for c in one.claims:
+            setting = "" if c.setting == last else escape(c.setting)
+            table.add_row(setting, escape(c.claim), f"[{looks[c.status]}]{c.status.value}[/]", escape(c.saw))
+            last = c.setting
+        console.print(table)
+        console.print()
+
+
+def select(known: catalog.Catalog, names: list[str]) -> set[Implementation]:
+    """Implementations by `name` or `name@release`. Raises InputError."""
+    found: set[Implementation] = set()
+    for name in names:
+        texts = [f"{name}@{r}" for r in known.images[name].spec.releases] if name in known.images else [name]
+        for text in texts:
+            try:
+                found |= set(known.resolve(text))
+            except ValueError as error:
+                message, allowed, hint = str(error).split("|")
+                raise InputError(message, value=text, allowed=(*known.images, *allowed.split(", ")), hint=hint or None) from None
+    return found

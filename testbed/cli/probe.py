@@ -1,0 +1,64 @@
+"""`testbed probe`: live servers, asked as any stranger may."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.display import live
+from testbed.cli.options import Json, Quiet
+from testbed.cli.output import coloured, terminal_width
+
+
+def probe(
+    domains: Annotated[
+        list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="XMPP domains: im.example.org", show_default=False)
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", metavar="LIST", help="one domain a line; # begins a comment")] = None,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="POLICY", help="how yours is to be set: `encrypted`, `encrypted,tls_min=1.3`")
+    ] = "encrypted",
+    own: Annotated[
+        str | None, typer.Option("--from", metavar="DOMAIN", help="who asks (default: a name that belongs to nobody)")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="your server's certificate chain, to be shown")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="its key; it is only used, never sent")] = None,
+    ca: Annotated[Path | None, typer.Option(metavar="PEM", help="authorities to trust (default: this system's)")] = None,
+    resolver: Annotated[str | None, typer.Option(metavar="IP[:PORT]", help="name server (default: this system's)")] = None,
+    connect: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="ask there, whatever DNS says; tls://HOST:PORT for direct TLS")
+    ] = None,
+    dialback: Annotated[
+        bool, typer.Option("--dialback", help="also send one dialback key, which the peer then asks the server of --from about")
+    ] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="patience with each step")] = 10.0,
+    jobs: Annotated[int, typer.Option(metavar="N", help="domains asked at once; one connection at a time per address")] = 8,
+    details: Annotated[bool, typer.Option("--details", help="of many domains too, everything")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask live servers, as any stranger may, how they federate, and which policies would still talk to them.
+
+    No message is sent and no account is used: docs/probe.md tells every byte. Exit 0 if all would still talk to a server set to
+    --policy, 1 if some would not, 3 if of some it cannot be said.
+    """
+    from testbed.probe import call, text
+
+    chosen = call.Wanted(
+        domains=tuple(domains or ()), file=file, policy=policy, own=own, certificate=certificate, key=key, ca=ca,
+        resolver=resolver, connect=connect, dialback=dialback, timeout=timeout, jobs=jobs,
+    )  # fmt: skip
+    with live(quiet) as display:
+        found = call.make(chosen, lambda n: display.stage("domains", n), lambda _: display.advance("domains"))
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+        raise typer.Exit(found.exit_status)
+    colour, width = coloured(), terminal_width()
+    if len(found.peers) > 1:
+        typer.echo(text.table(found.peers, found.policy, found.seconds, colour=colour, width=width), nl=False)
+    for number, peer in enumerate(found.peers if details or len(found.peers) == 1 else ()):
+        typer.echo(("\n" if number or len(found.peers) > 1 else "") + text.story(peer, colour=colour, width=width), nl=False)
+    raise typer.Exit(found.exit_status)
