@@ -1,15 +1,13 @@
 """The nouns: frozen dataclasses and enums. This file does no I/O and imports nothing local.
 
 Every other module speaks in these words. A *Cell* (phase x pair x exchange) is the unit that is planned, measured, judged
-and never missing from a result; an *Observation* is one timestamped fact with its source; a *Verdict* is computed from
-Observations alone.
+and never missing from a result. What a run saw and what follows from that stand in `record/`: Observation and Verdict.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -241,34 +239,7 @@ class Plan:
         raise KeyError(domain)
 
 
-# --- causes -----------------------------------------------------------------------------------------------------------
-
-
-# --- record -----------------------------------------------------------------------------------------------------------
-
-
-class Source(str, Enum):
-    """Who saw it, in the order of trust that a verdict gives them."""
-
-    RECEIVER = "receiver"
-    WIRE = "wire"
-    LOG = "log"
-    SENDER = "sender"
-    ENGINE = "engine"
-
-
-@dataclass(frozen=True)
-class Observation:
-    """One timestamped fact. ``time`` is Unix seconds on the clock of the engine's host; ``data`` is flat JSON."""
-
-    time: float
-    source: Source
-    kind: str
-    phase: str | None = None
-    epoch: str | None = None
-    """Which start of the phase's servers: ``mesh``, or ``alone-N`` where pairs were measured by themselves."""
-    cell: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+# --- what became of a cell --------------------------------------------------------------------------------------------
 
 
 class Outcome(str, Enum):
@@ -281,28 +252,6 @@ class Outcome(str, Enum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Fault(str, Enum):
-    """Who would have to change something."""
-
-    SENDER = "sender"
-    RECEIVER = "receiver"
-    BOTH = "both"
-    NETWORK = "network"
-    TESTBED = "testbed"
-
-
-@dataclass(frozen=True)
-class Channel:
-    """What the stanza travelled over, as seen on the wire (authentication also from the logs)."""
-
-    encryption: str | None = None
-    tls_version: str | None = None
-    cipher: str | None = None
-    forward_secrecy: bool | None = None
-    authentication: str | None = None
-    body_in_clear: bool | None = None
-
-
 @dataclass(frozen=True)
 class Expectation:
     """What ought to happen, and the clause that says so."""
@@ -311,45 +260,3 @@ class Expectation:
     because: str
     encryption: str | None = None
     cause: str | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The judgement of one Cell."""
-
-    cell: Cell
-    outcome: Outcome
-    channel: Channel
-    cause: str | None
-    fault: Fault | None
-    explanation: str
-    expected: Expectation
-    surprise: bool
-    seconds: float | None
-    attempts: int
-    evidence: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The cell as it stands in ``derived/verdicts.json``."""
-        return {
-            "id": self.cell.id,
-            "phase": self.cell.phase,
-            "sender": self.cell.sender,
-            "receiver": self.cell.receiver,
-            "exchange": self.cell.exchange,
-            "outcome": self.outcome.value,
-            "channel": dataclasses.asdict(self.channel),
-            "cause": self.cause,
-            "fault": self.fault.value if self.fault else None,
-            "explanation": self.explanation,
-            "expected": {
-                "outcome": self.expected.outcome.value,
-                "because": self.expected.because,
-                "encryption": self.expected.encryption,
-                "cause": self.expected.cause,
-            },
-            "surprise": self.surprise,
-            "seconds": self.seconds,
-            "attempts": self.attempts,
-            "evidence": list(self.evidence),
-        }

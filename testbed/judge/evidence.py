@@ -6,7 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed.model import Cell, Observation, Source
+from testbed.model import Cell
+from testbed.record import observations as kinds
+from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 
 Numbered = tuple[int, Observation]
@@ -65,27 +67,27 @@ class Evidence:
                 continue
             phase, epoch = o.phase or "", o.epoch or ""
             match o.kind:
-                case "stream":
+                case kinds.STREAM.word:
                     self.wire[phase, epoch, o.data["sender"], o.data["receiver"]].append((number, o))
                     self.dissected.add((phase, epoch))
-                case "server-failed" | "login-failed":
+                case kinds.SERVER_FAILED.word | kinds.LOGIN_FAILED.word:
                     self.broken.setdefault((phase, epoch, o.data["domain"]), (number, o))
-                case "disconnected":
+                case kinds.DISCONNECTED.word:
                     self.lost_client.setdefault((phase, epoch, o.data["domain"]), (number, o))
-                case "storm":
+                case kinds.STORM.word:
                     self.storms[phase, epoch].append(o.data)
-                case "unconfirmed":
+                case kinds.UNCONFIRMED.word:
                     self.unconfirmed |= {(phase, frozenset(pair)) for pair in o.data["pairs"]}
-                case "control":
+                case kinds.CONTROL.word:
                     self.controls.append((number, o))
-                case "version":
+                case kinds.VERSION.word:
                     self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
                 case _ if o.source is Source.LOG:
                     self.logs[phase, epoch, o.data["server"], o.data["peer"]].append((number, o))
 
     def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:
         token = o.data.get("token", "")
-        if o.kind == "attempt":
+        if o.kind == kinds.ATTEMPT.word:
             sender, receiver = (o.cell or "").split("/")[-3:-1]
             writer = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
             again = any(a.epoch == o.epoch for a in self.attempts[o.cell or ""])
@@ -93,7 +95,7 @@ class Evidence:
             self.attempts[o.cell or ""].append(attempt)
             by_token[token] = attempt
             return
-        if o.kind == "silence":
+        if o.kind == kinds.SILENCE.word:
             for attempt in self.attempts[o.cell or ""]:
                 if attempt.token == token or (not token and attempt.epoch == o.epoch):
                     attempt.silence = o.data
@@ -104,14 +106,14 @@ class Evidence:
             return
         found.lines.append(number)
         match o.kind:
-            case "sent":
+            case kinds.SENT.word:
                 found.sent = o.time
-            case "received":
+            case kinds.RECEIVED.word:
                 found.received = found.received or o.time
-            case "error":
+            case kinds.ERROR.word:
                 found.bounced = found.bounced or o.time
                 found.error = o.data
-            case "unsendable":
+            case kinds.UNSENDABLE.word:
                 found.unsendable = True
 
     def streams(self, cell: Cell, epoch: str, *, back: bool = False) -> list[Numbered]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.causes import CAUSES, CONFLICTS, UNKNOWN, Group
-from testbed.model import Fault, Outcome
+from testbed.model import Outcome
+from testbed.record.manifest import Role
+from testbed.record.verdicts import Fault, Remedy
 
 Known = Mapping[str, Sequence[Mapping[str, Any]]]
 """Implementation -> what image.yaml lists: `cause`, `as`, `text`, `set`."""
@@ -25,27 +27,9 @@ SENT_BACK = {
     Outcome.LOST: "silently dropped",
 }
 """What the sender's user learnt of it."""
+ONE_SIDE: dict[Fault | None, Role] = {Fault.SENDER: "sender", Fault.RECEIVER: "receiver"}
 AT_FAULT = (Fault.SENDER, Fault.RECEIVER, Fault.BOTH)
 """Faults for which it is the blamed who have to change something; else whoever can."""
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """One way to fix a failure. Where both sides are at fault all of them are needed, else one of them is enough."""
-
-    text: str
-    """What to do, as a clause."""
-    role: str | None = None
-    """`sender` or `receiver`: whose setting it is; None: advice that holds for every implementation."""
-    domain: str | None = None
-    title: str | None = None
-    """The software by its name."""
-    set: Mapping[str, Any] | None = None
-    """The same as keys of a scenario's `set`, where it can be said so."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in a cell of ``verdicts.json``."""
-        return {"role": self.role, "domain": self.domain, "title": self.title, "text": self.text, "set": self.set}
 
 
 @dataclass(frozen=True)
@@ -81,11 +65,11 @@ def explain(
     """Why a cell failed that has this cause and fault, and how to fix it."""
     row = CAUSES.get(cause or UNKNOWN, CAUSES[UNKNOWN])
     parts = [f"{row.meaning} ({SENT_BACK[outcome]})"]
-    sides = {"sender": sender, "receiver": receiver}
+    sides: dict[Role, Party] = {"sender": sender, "receiver": receiver}
     blamed = list(sides)
-    if fault in (Fault.SENDER, Fault.RECEIVER):
-        blamed = [fault.value]
-        parts.append(f"the fault is with the {fault.value}, {sides[fault.value]['domain']}")
+    if side := ONE_SIDE.get(fault):
+        blamed = [side]
+        parts.append(f"the fault is with the {side}, {sides[side]['domain']}")
     elif fault is Fault.BOTH:
         parts.append("both are at fault")
     elif fault is Fault.NETWORK:
@@ -96,7 +80,7 @@ def explain(
     return Explanation("; ".join(parts), fault, remedies)
 
 
-def _remedies(cause: str, roles: Iterable[str], sides: Mapping[str, Party], known: Known, *, own: bool) -> Iterable[Remedy]:
+def _remedies(cause: str, roles: Iterable[Role], sides: Mapping[Role, Party], known: Known, *, own: bool) -> Iterable[Remedy]:
     """The remedy of each of the ``roles`` that has one; ``own``: of a certificate's causes what renews it at its holder."""
     for role in roles:
         server = sides[role]

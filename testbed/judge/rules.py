@@ -14,7 +14,8 @@ from typing import Any
 
 from testbed.causes import CAUSES, UNKNOWN, Group, group_of, words_in
 from testbed.expectations import defect_as
-from testbed.model import Fault, Observation
+from testbed.record.observations import Observation
+from testbed.record.verdicts import Fault
 
 SIDES = ("sender", "receiver")
 TORN_WITHIN = 5.0

@@ -5,7 +5,6 @@ What a cell means, and which of its attempts decides, stands in `weigh`; the cau
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,10 @@ from testbed.judge.evidence import Attempt, Evidence, Numbered
 from testbed.judge.explain import explain
 from testbed.judge.rules import Case, cause_of, fault_of
 from testbed.judge.weigh import Weighed, weigh
-from testbed.model import SCHEMA, Cell, Channel, Expectation, Fault, Observation, Outcome, Policy, Verdict
+from testbed.model import SCHEMA, Cell, Expectation, Outcome, Policy
+from testbed.record.observations import Observation
 from testbed.record.store import Record, planned_cells
+from testbed.record.verdicts import Channel, Fault, Interference, ThirdParty, Verdict
 
 SLACK = 0.05
 """Seconds by which client and capture may differ: both read one clock, at different ends of their queues."""
@@ -59,7 +60,7 @@ def judge(record: Record) -> dict[str, Any]:
         ],
         "storms": [{"phase": p, "epoch": e, **s} for (p, e), storms in court.evidence.storms.items() for s in storms],
         "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == "timing"), {}),
-        "cells": [court.enrich(v) for v in verdicts],
+        "cells": [v.to_json() for v in verdicts],
     }
 
 
@@ -93,11 +94,6 @@ class Court:
         self.evidence = Evidence(record)
         self.servers = {s["domain"]: s for s in record.manifest["servers"]}
         self.settings = {p["name"]: p["settings"] for p in record.manifest["phases"]}
-        self.extra: dict[str, dict[str, Any]] = defaultdict(dict)
-
-    def enrich(self, verdict: Verdict) -> dict[str, Any]:
-        """The cell as JSON, with what is more than the fixed keys."""
-        return verdict.to_json() | {"reason": verdict.explanation, "remedies": []} | self.extra[verdict.cell.id]
 
     def server(self, planned: dict[str, Any]) -> dict[str, Any]:
         """A server as JSON, with the version that its running package stated."""
@@ -129,41 +125,49 @@ class Court:
         deciding, outcome = weighed.deciding, weighed.outcome
         if outcome is None:
             if weighed.flaky:
-                self.extra[cell.id]["flaky"] = list(weighed.flaky)
                 text = f"attempts under the same conditions came out differently: {', '.join(weighed.flaky)}"
                 return replace(
                     self.cannot_say(cell, expected, "unstable", text, len(attempts)),
                     fault=None,
                     surprise=True,
+                    flaky=weighed.flaky,
                     evidence=self.references(cell, deciding),
                 )
             reason = self.testbed_failed(deciding, cell) or "nothing was seen"
             return self.cannot_say(cell, expected, "testbed", reason, len(attempts))
-        self.note_circumstances(cell, weighed)
-        channel, cause, fault = Channel(), None, None
+        channel, cause, named_by, fault, explained = Channel(), None, None, None, None
         if outcome is Outcome.DELIVERED:
             channel = self.channel(cell, deciding)
         else:
             case = self.case(cell, deciding)
-            cause, self.extra[cell.id]["cause_from"] = cause_of(case)
+            cause, named_by = cause_of(case)
             fault = fault_of(cause, case)
+            known = self.record.manifest.get("remedies", {})
+            explained = explain(outcome, cause, fault, self.servers[cell.sender], self.servers[cell.receiver], known)
         ended = deciding.received or deciding.bounced
         surprise = not agrees(outcome, channel, expected)
         doubted = (cell.phase, frozenset((cell.sender, cell.receiver))) in self.evidence.unconfirmed
+        confirmed = None
         if surprise or doubted or outcome is not Outcome.DELIVERED:
-            self.extra[cell.id]["confirmed"] = weighed.alone if surprise or doubted else weighed.agreeing > 1
+            confirmed = weighed.alone if surprise or doubted else weighed.agreeing > 1
         return Verdict(
             cell=cell,
             outcome=outcome,
             channel=channel,
             cause=cause,
             fault=fault,
-            explanation=self.explain(cell, outcome, channel, cause, fault),
+            explanation=explained.text if explained else delivered_over(channel),
             expected=expected,
             surprise=surprise,
             seconds=round(ended - (deciding.sent or deciding.started), 3) if ended else None,
             attempts=len(attempts),
             evidence=self.references(cell, deciding),
+            reason=explained.reason if explained else None,
+            remedies=explained.remedies if explained else (),
+            history_dependent=weighed.history,
+            interference=self.interference(cell, weighed),
+            cause_from=named_by,
+            confirmed=confirmed,
         )
 
     def cannot_say(self, cell: Cell, expected: Expectation, cause: str, text: str, attempts: int = 0) -> Verdict:
@@ -215,18 +219,13 @@ class Court:
             return f"nothing came, and the client at {' and '.join(dead)} was not proven alive afterwards"
         return None
 
-    def note_circumstances(self, cell: Cell, weighed: Weighed) -> None:
-        """That the outcome depends on the order, or that third parties made another one of it in the mesh."""
-        if weighed.history:
-            self.extra[cell.id]["history_dependent"] = weighed.history
-        if weighed.disturbed and weighed.mesh and weighed.outcome:
-            self.extra[cell.id]["interference"] = {
-                "mesh": weighed.mesh.value,
-                "alone": weighed.outcome.value,
-                "by": self.third_parties(cell, weighed.disturbed),
-            }
+    def interference(self, cell: Cell, weighed: Weighed) -> Interference | None:
+        """That third parties made another outcome of the cell in the mesh."""
+        if not (weighed.disturbed and weighed.mesh and weighed.outcome):
+            return None
+        return Interference(weighed.mesh, weighed.outcome, self.third_parties(cell, weighed.disturbed))
 
-    def third_parties(self, cell: Cell, attempt: Attempt) -> list[dict[str, str]]:
+    def third_parties(self, cell: Cell, attempt: Attempt) -> tuple[ThirdParty, ...]:
         """Whose broken streams with one of the two were open while the mesh's attempt went on; storms first."""
         ends = {cell.sender, cell.receiver}
         found = {
@@ -245,7 +244,7 @@ class Court:
             else:
                 continue
             found.setdefault((o.data["sender"], o.data["receiver"]), why)
-        return [{"sender": a, "receiver": b, "because": why} for (a, b), why in list(found.items())[:MOST_PARTIES]]
+        return tuple(ThirdParty(a, b, why) for (a, b), why in list(found.items())[:MOST_PARTIES])
 
     # --- channel ---
 
@@ -327,20 +326,16 @@ class Court:
             dissected=self.record.complete or (cell.phase, epoch) in e.dissected,
         )
 
-    def explain(self, cell: Cell, outcome: Outcome, channel: Channel, cause: str | None, fault: Fault | None) -> str:
-        """One sentence that a person can act on."""
-        if outcome is Outcome.DELIVERED:
-            over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(
-                channel.encryption or "", "over a channel that the wire did not show"
-            )
-            proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(
-                channel.authentication or "", ""
-            )
-            return f"delivered {over}{proven}"
-        known = self.record.manifest.get("remedies", {})
-        explanation = explain(outcome, cause, fault, self.servers[cell.sender], self.servers[cell.receiver], known)
-        self.extra[cell.id] |= {"reason": explanation.reason, "remedies": [r.to_json() for r in explanation.remedies]}
-        return explanation.text
+
+def delivered_over(channel: Channel) -> str:
+    """The explanation of a delivery: over what, and how the sender's domain was proven."""
+    over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(
+        channel.encryption or "", "over a channel that the wire did not show"
+    )
+    proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(
+        channel.authentication or "", ""
+    )
+    return f"delivered {over}{proven}"
 
 
 def outcome_of(attempt: Attempt) -> Outcome:

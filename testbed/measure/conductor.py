@@ -61,17 +61,16 @@ from testbed.model import (
     Cell,
     EngineError,
     Implementation,
-    Observation,
     Outcome,
     Phase,
     Plan,
     Server,
     Settings,
-    Source,
 )
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS
 from testbed.plan.profiles import PROFILES
+from testbed.record.observations import Observation, Source
 from testbed.record.store import CLOSING, Writer
 
 S2S_PORT = 5269

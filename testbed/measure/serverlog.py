@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from testbed.model import Observation, Source
 from testbed.plan.catalog import LogsFile
+from testbed.record.observations import Observation, Source
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"(?:::ffff:)?(\d+\.\d+\.\d+\.\d+|[0-9a-f:]*:[0-9a-f:]+)")

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed.model import SCHEMA, Cell, InputError, Observation, Source
+from testbed.model import SCHEMA, Cell, InputError
+from testbed.record.observations import RUN_COMPLETE, Observation, Source
 
 DEFAULT_RESULTS = Path("results")
-CLOSING = "run-complete"
+CLOSING = RUN_COMPLETE.word
 
 
 class Writer:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed.model import InputError, Observation, Source
+from testbed.model import InputError
+from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 
 Line = tuple[float, str, str]

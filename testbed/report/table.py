@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.judge.explain import fix
-from testbed.model import Authentication, Encryption, Fault, Outcome, Policy, TestbedError
+from testbed.model import Authentication, Encryption, Outcome, Policy, TestbedError
+from testbed.record.verdicts import Fault
 from testbed.report.grid import Grid, Member, State, Verdicts, grid, state
 from testbed.report.summary import Change, classify
 

@@ -17,10 +17,10 @@ from broken import Edit
 
 from testbed.causes import Group, group_of
 from testbed.judge.verdict import judge
-from testbed.model import Fault
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog, Remedy
 from testbed.record import store
+from testbed.record.verdicts import Fault
 
 pytestmark = pytest.mark.engine
 

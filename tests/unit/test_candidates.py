@@ -18,11 +18,12 @@ from testbed.engine.images import Images
 from testbed.judge.verdict import agrees
 from testbed.measure import manifest, pki
 from testbed.measure.conductor import control_pair
-from testbed.model import CONTROL_DOMAINS, Channel, Expectation, Implementation, InputError, Outcome, Plan
+from testbed.model import CONTROL_DOMAINS, Expectation, Implementation, InputError, Outcome, Plan
 from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.policy import CANDIDATE_POLICY, PRESETS
+from testbed.record.verdicts import Channel
 
 MINE = Implementation("prosody", "mine")
 

@@ -11,7 +11,8 @@ import pytest
 from fake_verdicts import verdicts
 
 from testbed.causes import CAUSES
-from testbed.model import Fault, Outcome
+from testbed.model import Outcome
+from testbed.record.verdicts import Fault
 from testbed.report import looks, words
 from testbed.report.grid import KINDS, State, grid, state
 from testbed.report.summary import CHANGES, Change, classify, paragraph, summary

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from testbed import schema
@@ -17,56 +18,10 @@ from testbed.expectations import RULES
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import DIMENSIONS, PRESETS
 
-ANNOTATIONS = {"$schema", "$comment", "$defs", "title", "description", "default"}
-TYPES = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-    "null": type(None),
-}
 
-
-def errors(value: Any, form: dict[str, Any], whole: dict[str, Any], where: str = "$") -> list[str]:
-    """Why ``value`` is not valid (JSON Schema 2020-12, the keywords that ours use; another keyword is an error of this test)."""
-    found: list[str] = []
-    for keyword, wanted in form.items():
-        match keyword:
-            case "$ref":
-                found += errors(value, whole["$defs"][wanted.removeprefix("#/$defs/")], whole, where)
-            case "type":
-                fits = isinstance(value, TYPES[wanted]) and (wanted == "boolean" or not isinstance(value, bool))
-                found += [] if fits else [f"{where}: not {wanted}"]
-            case "enum":
-                found += [] if value in wanted else [f"{where}: {value!r} is none of {wanted}"]
-            case "const":
-                found += [] if value == wanted else [f"{where}: {value!r} is not {wanted!r}"]
-            case "anyOf":
-                branches = [errors(value, branch, whole, where) for branch in wanted]
-                found += [] if [] in branches else min(branches, key=len)
-            case "properties" if isinstance(value, dict):
-                found += [e for k, f in wanted.items() if k in value for e in errors(value[k], f, whole, f"{where}.{k}")]
-            case "additionalProperties" if isinstance(value, dict):
-                extra = [k for k in value if k not in form.get("properties", {})]
-                found += [f"{where}: unknown key {k}" for k in extra if wanted is False]
-                found += [e for k in extra if isinstance(wanted, dict) for e in errors(value[k], wanted, whole, f"{where}.{k}")]
-            case "required" if isinstance(value, dict):
-                found += [f"{where}: {k} is missing" for k in wanted if k not in value]
-            case "items" if isinstance(value, list):
-                found += [e for n, v in enumerate(value) for e in errors(v, wanted, whole, f"{where}[{n}]")]
-            case "minItems" if isinstance(value, list):
-                found += [] if len(value) >= wanted else [f"{where}: fewer than {wanted}"]
-            case "pattern" if isinstance(value, str):
-                found += [] if re.search(wanted, value) else [f"{where}: {value!r} does not match {wanted}"]
-            case "exclusiveMinimum" if isinstance(value, (int, float)):
-                found += [] if value > wanted else [f"{where}: not above {wanted}"]
-            case "properties" | "additionalProperties" | "required" | "items" | "minItems" | "pattern" | "exclusiveMinimum":
-                pass
-            case _:
-                assert keyword in ANNOTATIONS, f"this test knows no {keyword}"
-    return found
+def errors(value: Any, form: dict[str, Any]) -> list[str]:
+    """Why ``value`` is not valid by a published schema."""
+    return [f"{e.json_path}: {e.message}" for e in Draft202012Validator(form).iter_errors(value)]
 
 
 def published(root: Path, name: str) -> dict[str, Any]:
@@ -101,12 +56,79 @@ def test_every_generated_file_says_so_at_its_top(catalog: Catalog) -> None:
         assert schema.COMMAND in "".join(text.splitlines()[:3]), path
 
 
+def test_every_published_schema_is_one(catalog: Catalog) -> None:
+    for path, text in schema.generated(catalog).items():
+        if path.endswith(".json"):
+            Draft202012Validator.check_schema(json.loads(text))
+
+
+def test_the_published_run_is_valid(root: Path) -> None:
+    run = root / "results" / "reference"
+    assert errors(json.loads((run / "manifest.json").read_text()), published(root, "manifest")) == []
+    assert errors(json.loads((run / "derived" / "verdicts.json").read_text()), published(root, "verdicts")) == []
+    line = Draft202012Validator(published(root, "observation"))
+    for number, text in enumerate((run / "observations.jsonl").read_text().splitlines(), 1):
+        assert line.is_valid(json.loads(text)), number
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value"),
+    [
+        ("manifest", ("phases", 0, "name"), 1),
+        ("manifest", ("planned",), []),
+        ("verdicts", ("cells", 0, "outcome"), "arrived"),
+        ("verdicts", ("cells", 0, "channel"), "tls"),
+        ("verdicts", ("complete",), "yes"),
+    ],
+)
+def test_a_wrong_record_is_refused(root: Path, kind: str, place: tuple[str | int, ...], value: Any) -> None:
+    run = root / "results" / "reference"
+    content = json.loads((run / {"manifest": "manifest.json", "verdicts": "derived/verdicts.json"}[kind]).read_text())
+    inner = content
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    assert errors(content, published(root, kind))
+
+
+def test_a_wrong_observation_is_refused(root: Path) -> None:
+    form = published(root, "observation")
+    attempt = {
+        "time": 1.0, "source": "engine", "kind": "attempt", "phase": "now", "epoch": "mesh", "cell": "now/a/b/message",
+        "data": {"token": "cell-1", "cold": True},
+    }  # fmt: skip
+    assert errors(attempt, form) == []
+    for wrong in (
+        {"source": "wire"},
+        {"kind": "try"},
+        {"data": {}},
+        {"data": {"token": "cell-1", "cold": "yes"}},
+        {"time": "now"},
+    ):
+        assert errors(attempt | wrong, form), wrong
+
+
+def test_a_generated_part_keeps_the_page_around_it(catalog: Catalog, root: Path, tmp_path: Path) -> None:
+    page = (root / "docs" / "measuring.md").read_text()
+    (tmp_path / "docs").mkdir()
+    target = tmp_path / "docs" / "measuring.md"
+    before, _, rest = page.partition(schema.BEGIN)
+    after = rest.partition(schema.END)[2]
+    target.write_text(f"{before}{schema.BEGIN}\nold\n{schema.END}{after}")
+    assert "docs/measuring.md" in schema.stale(catalog, tmp_path)
+    schema.write(catalog, tmp_path)
+    assert target.read_text() == page
+    target.write_text("no marks")
+    with pytest.raises(ValueError, match="once each"):
+        schema.stale(catalog, tmp_path)
+
+
 def test_shipped_files_are_valid(root: Path) -> None:
     files = shipped(root)
     assert {kind for kind, _ in files} == {"scenario", "image", "logs"}
     for kind, path in files:
         form = published(root, kind)
-        assert errors(read(path), form, form) == [], path
+        assert errors(read(path), form) == [], path
 
 
 SCENARIO: dict[str, Any] = {
@@ -135,13 +157,13 @@ SCENARIO: dict[str, Any] = {
 )
 def test_a_wrong_scenario_is_refused(root: Path, place: tuple[str | int, ...], value: Any) -> None:
     form = published(root, "scenario")
-    assert errors(SCENARIO, form, form) == []
+    assert errors(SCENARIO, form) == []
     wrong: Any = copy.deepcopy(SCENARIO)
     inner = wrong
     for step in place[:-1]:
         inner = inner[step]
     inner[place[-1]] = value
-    assert errors(wrong, form, form)
+    assert errors(wrong, form)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +186,7 @@ def test_a_wrong_image_is_refused(root: Path, kind: str, place: tuple[str | int,
     for step in place[:-1]:
         inner = inner.setdefault(step, {}) if isinstance(inner, dict) else inner[step]
     inner[place[-1]] = value
-    assert errors(content, form, form)
+    assert errors(content, form)
 
 
 def test_the_tables_are_complete(catalog: Catalog) -> None:
@@ -178,7 +200,7 @@ def test_the_tables_are_complete(catalog: Catalog) -> None:
 
 
 def test_no_table_is_broken(catalog: Catalog) -> None:
-    for path, text in schema.generated(catalog).items():
+    for path, text in (*schema.generated(catalog).items(), *((path, part()) for path, part in schema.PARTS.items())):
         width = None
         for line in text.splitlines() if path.endswith(".md") else ():
             if not line.startswith("|"):

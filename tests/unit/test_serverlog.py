@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from testbed.measure.serverlog import cause_of, match_line, observe, stamped
-from testbed.model import Observation, Source
 from testbed.plan.catalog import LogsFile
+from testbed.record.observations import Observation, Source
 
 
 def pattern(match: str, observe: str, **constants: str) -> dict[str, object]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.model import SCHEMA, InputError, Observation, Source
+from testbed.model import SCHEMA, InputError
+from testbed.record.observations import Observation, Source
 from testbed.record.store import CLOSING, Writer, find, load, planned_cells, write_derived
 
 MANIFEST = {

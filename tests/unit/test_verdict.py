@@ -13,9 +13,11 @@ from testbed.causes import CAUSES, VOCABULARY
 from testbed.judge.explain import explain
 from testbed.judge.rules import Case, cause_of, fault_of
 from testbed.judge.verdict import exit_status, judge
-from testbed.model import Fault, Observation, Outcome, Source
+from testbed.model import Outcome
 from testbed.record import store
+from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
+from testbed.record.verdicts import Fault
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RECORDINGS = sorted(p.parent.name for p in GOLDEN.glob("*/manifest.json"))

@@ -1,0 +1,109 @@
+"""Whether a document that was read has the form that `manifest`, `observations` and `verdicts` give it.
+
+Rule: what is wrong is said as an InputError that names file, key, value and remedy; a document that fits is left as it was read.
+Unknown keys are passed over: a newer testbed adds some.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from testbed.model import InputError
+from testbed.record.manifest import Manifest
+from testbed.record.observations import KINDS, Kind
+from testbed.record.observations import Field as Row
+from testbed.record.verdicts import Verdicts
+
+SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+
+
+@functools.cache
+def manifest_form() -> TypeAdapter[Manifest]:
+    """The form of ``manifest.json``; built once, when the first one is read."""
+    return TypeAdapter(Manifest)
+
+
+@functools.cache
+def verdicts_form() -> TypeAdapter[Verdicts]:
+    """The form of ``derived/verdicts.json``."""
+    return TypeAdapter(Verdicts)
+
+
+@functools.cache
+def observation_form() -> TypeAdapter[Any]:
+    """The form of a line of ``observations.jsonl``: a kind of observation each."""
+    either: Any = functools.reduce(lambda a, b: a | b, (_form(kind) for kind in KINDS.values()))
+    form: Any = Annotated[either, Field(discriminator="kind")]
+    return TypeAdapter(form)
+
+
+def _form(kind: Kind) -> Any:
+    """A row as a TypedDict."""
+    typed: Any = TypedDict  # mypy knows only the form that is written out
+    name = kind.word.title().replace("-", "")
+    data: dict[str, Any] = {}
+    for field in kind.fields:
+        form: Any = Literal[field.values] if field.values else field.type
+        described: Any = Annotated[form | None if field.null else form, Field(description=_described(field))]
+        data[field.name] = NotRequired[described] if field.optional else described
+    keys: dict[str, Any] = {
+        "time": Annotated[float, Field(description="Unix seconds, the clock of the engine's host")],
+        "source": Literal[kind.source.value],
+        "kind": Literal[kind.word],
+    }
+    keys |= dict.fromkeys(kind.scope.value, NotRequired[str] if kind.loose else str)
+    if kind.fields:
+        keys["data"] = typed(f"{name}Data", data)
+    elif kind.others:
+        others: Any = kind.others.type
+        keys["data"] = NotRequired[dict[str, others]]
+    made = typed(name, keys)
+    made.__doc__ = kind.meaning
+    return made
+
+
+def _described(field: Row) -> str:
+    return f"{field.meaning} ({field.unit})" if field.unit else field.meaning
+
+
+def check(form: TypeAdapter[Any], document: Any, *, file: str, hint: str) -> None:
+    """Raise InputError for the first thing in ``document`` that does not fit, with the remedy ``hint``."""
+    try:
+        form.validate_python(document, strict=True)
+    except ValidationError as error:
+        raise _explained(error, file, hint) from None
+
+
+def _explained(error: ValidationError, file: str, hint: str) -> InputError:
+    # a union reports every branch: the error that lies deepest is about the branch that was meant
+    first = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
+    where, value = _key(first["loc"]), first.get("input")
+    context = first.get("ctx", {})
+    match first["type"]:
+        case "missing":
+            return InputError(f"the key `{where}` is missing", file=file, hint=hint)
+        case "literal_error":
+            allowed = tuple(v.strip(" '") for v in str(context["expected"]).replace(" or ", ", ").split(","))
+            return InputError(f"`{where}` cannot be {_shown(value)}", file=file, value=value, allowed=allowed, hint=hint)
+        case _:
+            what = first["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            return InputError(f"`{where}` cannot be {_shown(value)}: it is to be {what}", file=file, value=value, hint=hint)
+
+
+def _key(path: Iterable[int | str]) -> str:
+    """``cells[3].channel.encryption``"""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -1,0 +1,76 @@
+"""One row per kind of observation, and what was ever recorded fits its row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from testbed.measure.wiretap.dissect import Stream
+from testbed.plan.catalog import GROUPS, LogPattern
+from testbed.record import observations as kinds
+from testbed.record import store
+from testbed.record.documents import observation_form
+from testbed.record.observations import KINDS, LOGGED, Observation, Source, misfits
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = [ROOT / "results" / "reference", *sorted(p.parent for p in (ROOT / "tests" / "golden").glob("*/manifest.json"))]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.name)
+def test_every_recorded_observation_fits_its_row(path: Path) -> None:
+    wrong = {f"{n}: {why}" for n, o in enumerate(store.load(path).observations, 1) for why in misfits(o)}
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.name)
+def test_every_recorded_line_has_the_published_types(path: Path) -> None:
+    form = observation_form()
+    for line in (path / "observations.jsonl").read_text().splitlines():
+        form.validate_python(json.loads(line), strict=True)
+
+
+CELL = "now/a.example/b.example/message"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"kind": "guess"}, "no row"),
+        ({"source": Source.WIRE}, "source"),
+        ({"cell": None}, "phase"),
+        ({"data": {}}, "missing"),
+        ({"data": {"token": "cell-1", "colour": "red"}}, "colour"),
+    ],
+)
+def test_what_does_not_fit_its_row_is_named(wrong: dict[str, Any], why: str) -> None:
+    good: dict[str, Any] = {"source": Source.ENGINE, "kind": "attempt", "phase": "now", "epoch": "mesh", "cell": CELL}
+    good["data"] = {"token": "cell-1"}
+    assert misfits(Observation(1.0, **good)) == []
+    assert any(why in text for text in misfits(Observation(1.0, **good | wrong)))
+
+
+def test_a_row_makes_the_observation_that_fits_it() -> None:
+    made = kinds.ATTEMPT.at(1.0, {"token": "cell-1", "cold": False}, phase="now", epoch="mesh", cell=CELL)
+    assert misfits(made) == []
+    assert (made.kind, made.source) == ("attempt", Source.ENGINE)
+
+
+def test_each_kind_and_each_field_has_a_meaning_and_stands_once() -> None:
+    rows = [row for row in vars(kinds).values() if isinstance(row, kinds.Kind)]
+    assert sorted(r.word for r in rows) == sorted(KINDS)
+    for kind in KINDS.values():
+        names = [f.name for f in kind.fields]
+        assert len(names) == len(set(names)), kind.word
+        assert len(kind.meaning) > 10, kind.word
+        assert all(f.meaning for f in kind.all_fields), kind.word
+
+
+def test_the_rows_are_what_writers_can_say() -> None:
+    """Every field of a dissected stream, every kind and group of a log pattern, has its row; and no row has more."""
+    stream = {name for name in vars(Stream(0, "", "", 0, 0.0, 0.0)) if not name.startswith("_")} - {"initiator", "receiver"}
+    assert {f.name for f in kinds.STREAM.fields} == stream | {"sender", "receiver"}
+    assert {k.word for k in kinds.LOGS} == set(get_args(LogPattern.model_fields["observe"].annotation))
+    assert {f.name for f in LOGGED} == {*GROUPS, "server", "line", "direction", "cause"}
