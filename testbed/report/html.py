@@ -21,12 +21,34 @@ from markupsafe import Markup
 
 from testbed.causes import VOCABULARY
 from testbed.report import words
+from testbed.report.captions import captions
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, Verdicts, grid, state
 from testbed.report.opening import meaning, mends, opening, parted
 from testbed.report.summary import CHANGES, Change
 from testbed.report.tones import COLOURINGS, cause_tones
 
-SCRIPTS = ("data.js", "state.js", "paint.js", "matrix.js", "story.js", "lists.js", "page.js")
+SCRIPTS = (
+    # what there is, and what follows from it: pure
+    "data.js",
+    "address.js",
+    "words.js",
+    "view.js",
+    "order.js",
+    "layout.js",
+    "scene.js",
+    # how it is shown, and what is done with it
+    "theme.js",
+    "draw.js",
+    "elements.js",
+    "matrix.js",
+    "pointer.js",
+    "controls.js",
+    "story.js",
+    "reasons.js",
+    "lists.js",
+    "tables.js",
+    "page.js",
+)
 """Parts of the page's one script, in the order in which they are put together."""
 SENDER, RECEIVER = "\ue000", "\ue001"
 """Stand for the cell's two domains in a string that many cells share. Taken out of what a run says, where it has them."""
@@ -114,7 +136,8 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
     defined = {c.word: {"means": c.meaning, "clause": c.clause, "remedy": c.remedy} for c in VOCABULARY}
     found_causes = Counter(c["cause"] for c in verdicts["cells"] if c.get("cause"))
     return {
-        **{k: verdicts.get(k) for k in ("run", "scenario", "title", "started", "timers", "isolated", "timing", "storms")},
+        "run": verdicts.get("run"),
+        "storms": verdicts.get("storms"),
         "complete": bool(verdicts.get("complete", False)),
         "servers": [_server(m, raw[m.domain]) for m in g.members],
         "phases": [{"name": p["name"], "settings": _settings(g, p)} for p in verdicts["phases"]],
@@ -124,7 +147,8 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
         "rows": rows.values,
         "cells": cells,
         "states": [s.value for s in State],
-        "kinds": [list(Kind).index(KINDS[s]) for s in State],
+        "kinds": [k.value for k in Kind],
+        "kind_of_state": [list(Kind).index(KINDS[s]) for s in State],
         "changes": [c.value for c in Change],
         "change": [[list(Change).index(CHANGES[a, b]) for b in Kind] for a in Kind],
         "colourings": {
@@ -132,8 +156,8 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
             for name, tones in (COLOURINGS | {"cause": cause_tones([name for name, _ in found_causes.most_common()])}).items()
         },
         "causes": {name: {"words": words.cause(name)} | defined.get(name, {}) for name in found_causes},
-        "faults": words.FAULTS,
         "mends": [group.to_json(places) for group in groups],
+        "words": captions(len(g.phases)),
     }
 
 

@@ -158,7 +158,7 @@ def test_nothing_of_a_run_becomes_markup() -> None:
     assert len(loud.blocks["script"]) == 2
     assert "<" not in loud.blocks["script"][0]
     assert "\u2028" not in loud.blocks["script"][0]
-    assert loud.data["title"] == HOSTILE
+    assert loud.data["run"] == HOSTILE
     assert any(HOSTILE in text for text in loud.text)
 
 
