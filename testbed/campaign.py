@@ -133,21 +133,21 @@ def remeasure(
 
 def _examined(engine: host.Engine, planned: Planned, images: Images, display: Display) -> Planned:
     """Boot what is the user's own once, and warn of what it lacks; a configuration's policy is found out. Raises TestbedError."""
-    for found in preflight.Preflight(planned.catalog, engine, images, display).run(planned.plan):
-        candidate = planned.catalog.candidate(found.implementation)
-        for note in found.notes:
+    for boot in preflight.Preflight(planned.catalog, engine, images, display).run(planned.plan):
+        candidate = planned.catalog.candidate(boot.implementation)
+        for note in boot.notes:
             if note.status is Status.FAILED:
-                display.warn(f"{found.implementation} {note.claim}")
-        if candidate and found.version:
-            images.versions[tag_of(found.implementation)] = found.version
+                display.warn(f"{boot.implementation} {note.claim}")
+        if candidate and boot.version:
+            images.versions[tag_of(boot.implementation)] = boot.version
         if candidate and candidate.files:
-            planned = candidates.observed(planned, found.implementation, found.policy, found.unknown)
+            planned = candidates.observed(planned, boot.implementation, boot.policy, boot.unknown)
             policy = (
-                f": {preflight.told_of(found.policy)}"
-                if found.policy
-                else f" is not known ({found.unknown}): its cells are never surprises"
+                f": {preflight.told_of(boot.policy)}"
+                if boot.policy
+                else f" is not known ({boot.unknown}): its cells are never surprises"
             )
-            display.say(f"{found.implementation}: what the configuration does{policy}")
+            display.say(f"{boot.implementation}: what the configuration does{policy}")
     return planned
 
 

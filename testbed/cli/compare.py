@@ -18,6 +18,7 @@ from testbed.compare import accept as acceptance
 from testbed.compare import baseline, files
 from testbed.compare import diff as differences
 from testbed.compare import history as histories
+from testbed.compare.baseline import Baseline
 from testbed.compare.cells import Subject, subject
 from testbed.model import InputError
 from testbed.record import store
@@ -44,7 +45,7 @@ def diff(
         typer.Option("--output", "-o", metavar="FILE", help="write there, and say only the verdict", show_default=False),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="cells that only A has, or could be set so only in A, do not make it exit 3")
+        bool, typer.Option("--allow-missing", help="do not exit 3 for cells that only OLD has, or that only OLD could be set to")
     ] = False,
     strict: Strict = True,
     as_json: Json = False,
@@ -53,17 +54,17 @@ def diff(
 
     With a baseline on one side, the surprises of the other are held against its known failures.
     """
-    one, two = side_of(a, results), side_of(b, results)
-    if isinstance(one, baseline.Baseline):
-        one, two = two, one
-    if isinstance(one, baseline.Baseline):
+    older, newer = side_of(a, results), side_of(b, results)
+    if isinstance(older, Baseline):
+        older, newer = newer, older
+    if isinstance(older, Baseline):
         raise InputError(
             "two baselines have nothing to compare: they are lists to review", value=b, hint="name a run on one side"
         )
-    if isinstance(two, baseline.Baseline):
-        doc = hold(one, two, strict=strict)
+    if isinstance(newer, Baseline):
+        doc = hold(older, newer, strict=strict)
     else:
-        doc = differences.document(one, two, allow_missing=allow_missing)
+        doc = differences.document(older, newer, allow_missing=allow_missing)
     shape = Shape.JSON if as_json else shape
     colour = coloured() and output is None and shape is Shape.TEXT
     text = {
@@ -80,13 +81,18 @@ def diff(
     raise typer.Exit(doc["status"])
 
 
-def side_of(name: str, results: Path) -> Subject | baseline.Baseline:
+def side_of(name: str, results: Path) -> Subject | Baseline:
     """One side of a comparison: a run, judged now by the rules of today; kept verdicts; or known failures. Raises InputError."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         return baseline.load(path)
     if path.suffix == ".json":
         return files.verdicts(path)
+    return judged(name, results)
+
+
+def judged(name: str, results: Path) -> Subject:
+    """A run, judged by the rules of today. Raises InputError."""
     run = campaign.judge(name, results)
     return subject(run.verdicts, run.record.manifest)
 
@@ -113,7 +119,7 @@ def accept(
     sides: list[Subject] = []
     for name in runs_:
         side = side_of(name, results)
-        if isinstance(side, baseline.Baseline):
+        if isinstance(side, Baseline):
             raise InputError(
                 "a baseline is accepted from runs", value=name, hint="a run id, a path, `latest`, or a verdicts.json"
             )
@@ -124,10 +130,10 @@ def accept(
     notes = acceptance.Notes(reason.strip(), link, expires.date() if expires else None)
     accepted = acceptance.accept(sides, notes, old, today)
     write_file(path, acceptance.render(sides, accepted).encode())
-    counts = f"{accepted.added} new, {accepted.kept} kept, {len(accepted.gone)} taken out"
+    counts = f"{accepted.added} new, {accepted.kept} kept, {len(accepted.gone)} removed"
     typer.echo(f"written: {path}: {len(accepted.entries)} entries for {sum(accepted.counts)} cells ({counts})")
     for entry in accepted.gone:
-        typer.echo(f"taken out, nothing of it fails any more: line {entry.line}: {entry.form.reason}")
+        typer.echo(f"removed: no longer fails: line {entry.line}: {entry.form.reason}")
     for entry in accepted.renewed:
         until = f"until {expires.date()}" if expires else "without an end: set one with --expires"
         typer.echo(f"expired, and accepted again {until}: line {entry.line}: {entry.form.reason}")
@@ -148,26 +154,26 @@ def history(
         Path | None,
         typer.Option("--picture", metavar="FILE", help="draw it, as .png or .svg; one file a scenario", show_default=False),
     ] = None,
-    again: Annotated[bool, typer.Option("--judge", help="judge every run anew, not only those without verdicts: slow")] = False,
+    again: Annotated[bool, typer.Option("--judge", help="re-judge every run, not only those without verdicts: slow")] = False,
     as_json: Json = False,
 ) -> None:
     """Each cell over many runs: since when it is as it is, how often it changed, and with which versions."""
-    there = store.runs(folder)
-    subjects, skipped = [], []
-    for name in reversed(there):
+    subjects: list[Subject] = []
+    skipped = []
+    for name in reversed(store.runs(folder)):
         try:
-            found = None if again else files.kept(folder / name)
-            subjects.append(found or side_of(str(folder / name), folder))
+            kept = None if again else files.kept(folder / name)
+            subjects.append(kept or judged(str(folder / name), folder))
         except InputError as error:
             skipped.append((name, str(error)))
-    known = sorted({s.verdicts["scenario"] for s in subjects if isinstance(s, Subject)})
-    mine = [s for s in subjects if isinstance(s, Subject) and only in (None, s.verdicts["scenario"])]
-    if not mine:
+    selected = [s for s in subjects if only in (None, s.verdicts["scenario"])]
+    if not selected:
+        scenarios = sorted({s.verdicts["scenario"] for s in subjects})
         asked = f" of the scenario `{only}`" if only else ""
         raise InputError(
-            f"no run{asked}", file=str(folder), value=only, allowed=tuple(known), hint="`testbed run SCENARIO` makes one"
+            f"no run{asked}", file=str(folder), value=only, allowed=tuple(scenarios), hint="`testbed run SCENARIO` makes one"
         )
-    doc = histories.document(mine, skipped)
+    doc = histories.document(selected, skipped)
     if picture:
         draw_history(doc, picture)
     if as_json:
@@ -184,8 +190,8 @@ def draw_history(doc: dict[str, Any], path: Path) -> None:
     if path.suffix not in formats:
         raise InputError("a picture is a .png or an .svg", value=path.suffix, file=str(path), allowed=tuple(formats))
     several = len(doc["scenarios"]) > 1
-    for one in doc["scenarios"]:
-        name = "-".join([one["scenario"], one["timers"]] + (["alone"] if one["isolated"] else []))
+    for scenario in doc["scenarios"]:
+        name = "-".join([scenario["scenario"], scenario["timers"]] + (["alone"] if scenario["isolated"] else []))
         target = path.with_name(f"{path.stem}-{name}{path.suffix}") if several else path
-        write_file(target, render_picture(one, formats[path.suffix]))
+        write_file(target, render_picture(scenario, formats[path.suffix]))
         errors.print(f"written: {target}", soft_wrap=True)

@@ -76,12 +76,12 @@ def build(
     server: CandidateFolders = None,
     quiet: Quiet = False,
 ) -> None:
-    """Build images, side by side; one that cannot be built is said, and the others go on."""
+    """Build images in parallel; if one cannot be built, name it and continue with the others."""
     known = catalog.load(extra=server or ())
     known = candidates.add(known, campaign.candidate_options(known, build=build))
     wanted = {s.implementation for s in scenario.load(for_, known).servers} if for_ else set()
-    theirs = [folder.resolve().name for folder in server or ()]
-    wanted |= select(known, names or theirs or ([] if for_ or known.candidates else list(known.images)))
+    brought = [folder.resolve().name for folder in server or ()]
+    wanted |= select(known, names or brought or ([] if for_ or known.candidates else list(known.images)))
     wanted |= {c.implementation for c in known.candidates}
     with live(quiet) as display:
         images = prepare(host.ensure(display.say), known, wanted, display, jobs=jobs)
@@ -100,12 +100,12 @@ def check(
 ) -> None:
     """Boot every release with every policy that it declares, and prove the claims on the wire: exit 0 if all hold, else 1.
 
-    Of a configuration of yours: what the testbed needs of it, and what it does.
+    For a configuration of your own: whether it has what the testbed needs, and what it does.
     """
     known = catalog.load(extra=server or ())
     known = candidates.add(known, campaign.candidate_options(known, image=image, build=build, config=config))
-    theirs = [folder.resolve().name for folder in server or ()]
-    wanted = select(known, names or theirs or ([] if known.candidates else list(known.images)))
+    brought = [folder.resolve().name for folder in server or ()]
+    wanted = select(known, names or brought or ([] if known.candidates else list(known.images)))
     configured = {c.implementation for c in known.candidates if c.files}
     wanted |= {c.implementation for c in known.candidates if not c.files}
     with live(quiet) as display:
@@ -125,14 +125,14 @@ def show_checks(reports: list[Report]) -> None:
     """A table per release: setting, claim, what became of it, what was seen."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     looks = {Status.OK: "green", Status.FAILED: "bold red", Status.UNDECLARED: "dim"}
-    for one in reports:
-        counts = ", ".join(f"{sum(c.status is s for c in one.claims)} {s.value}" for s in Status)
-        title = f"{one.implementation}  {one.version or ''}  {counts}  ({one.seconds:.0f} s)"
+    for report in reports:
+        counts = ", ".join(f"{sum(c.status is s for c in report.claims)} {s.value}" for s in Status)
+        title = f"{report.implementation}  {report.version or ''}  {counts}  ({report.seconds:.0f} s)"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("setting", "claim", "result", "seen"):
             table.add_column(column)
         last = ""
-        for c in one.claims:
+        for c in report.claims:
             setting = "" if c.setting == last else escape(c.setting)
             table.add_row(setting, escape(c.claim), f"[{looks[c.status]}]{c.status.value}[/]", escape(c.saw))
             last = c.setting
@@ -142,13 +142,13 @@ def show_checks(reports: list[Report]) -> None:
 
 def select(known: catalog.Catalog, names: list[str]) -> set[Implementation]:
     """Implementations by `name` or `name@release`. Raises InputError."""
-    found: set[Implementation] = set()
+    selected: set[Implementation] = set()
     for name in names:
         texts = [f"{name}@{r}" for r in known.images[name].spec.releases] if name in known.images else [name]
         for text in texts:
             try:
-                found |= set(known.resolve(text))
+                selected |= set(known.resolve(text))
             except ValueError as error:
                 message, allowed, hint = str(error).split("|")
                 raise InputError(message, value=text, allowed=(*known.images, *allowed.split(", ")), hint=hint or None) from None
-    return found
+    return selected

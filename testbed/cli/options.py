@@ -42,14 +42,14 @@ Implementations = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the result")]
-CANDIDATES = "Something of yours (docs/server-projects.md)"
+CANDIDATES = "Bring your own server (docs/server-projects.md)"
 CandidateImages = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
         metavar="IMPLEMENTATION=IMAGE",
-        help="an image on this engine, a build of a known implementation; IMPLEMENTATION: `NAME` or `NAME@RELEASE`, "
-        "the release that it is like; repeatable, as all of these",
+        help="an image on this engine, a build of a known implementation; IMPLEMENTATION is `NAME`, or `NAME@RELEASE` "
+        "for the release that it resembles; repeatable, like all of these",
         rich_help_panel=CANDIDATES,
         show_default=False,
     ),
@@ -86,7 +86,11 @@ CandidateFolders = Annotated[
 ]
 Instead = Annotated[
     bool,
-    typer.Option("--instead", help="in the place of the scenario's servers of it, not beside them", rich_help_panel=CANDIDATES),
+    typer.Option(
+        "--instead",
+        help="replace the scenario's servers of that implementation, rather than stand beside them",
+        rich_help_panel=CANDIDATES,
+    ),
 ]
 SIDE = "a run id, a path, `latest`, a verdicts.json, or a baseline (.yaml)"
 Older = Annotated[str, typer.Argument(metavar="OLD", help=SIDE, show_default=False, autocompletion=complete_run)]
@@ -97,7 +101,7 @@ BaselineFile = Annotated[
         "--baseline", metavar="FILE", help="known failures: exit 0 if there are no others, 1 if there are", show_default=False
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict/--no-strict", help="with a baseline: a known failure that passes exits 1")]
+Strict = Annotated[bool, typer.Option("--strict/--no-strict", help="with a baseline: exit 1 if a known failure passes")]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="write there, not to standard output", show_default=False),

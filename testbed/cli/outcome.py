@@ -22,11 +22,11 @@ def finish(run: Run, *, as_json: bool, accepted: Baseline | None = None, strict:
     if accepted is None:
         show(run, run.verdicts, as_json=as_json)
         return run.exit_status
-    held = hold(subject(run.verdicts), accepted, strict=strict)
-    show(run, run.verdicts | {"baseline": held} if as_json else run.verdicts, as_json=as_json)
+    comparison = hold(subject(run.verdicts), accepted, strict=strict)
+    show(run, run.verdicts | {"baseline": comparison} if as_json else run.verdicts, as_json=as_json)
     if not as_json:
-        typer.echo("\n" + diff.render_text(held, colour=coloured(), width=terminal_width()), nl=False)
-    return int(held["status"])
+        typer.echo("\n" + diff.render_text(comparison, colour=coloured(), width=terminal_width()), nl=False)
+    return int(comparison["status"])
 
 
 def hold(side: Subject, accepted: Baseline, *, strict: bool) -> dict[str, Any]:

@@ -19,13 +19,16 @@ def probe(
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="LIST", help="one domain a line; # begins a comment")] = None,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="POLICY", help="how yours is to be set: `encrypted`, `encrypted,tls_min=1.3`")
+        str,
+        typer.Option(
+            "--policy", metavar="POLICY", help="the policy that your server is to have: `encrypted`, `encrypted,tls_min=1.3`"
+        ),
     ] = "encrypted",
     own: Annotated[
         str | None, typer.Option("--from", metavar="DOMAIN", help="who asks (default: a name that belongs to nobody)")
     ] = None,
     certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="your server's certificate chain, to be shown")] = None,
-    key: Annotated[Path | None, typer.Option(metavar="PEM", help="its key; it is only used, never sent")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="its key, used but never sent")] = None,
     ca: Annotated[Path | None, typer.Option(metavar="PEM", help="authorities to trust (default: this system's)")] = None,
     resolver: Annotated[str | None, typer.Option(metavar="IP[:PORT]", help="name server (default: this system's)")] = None,
     connect: Annotated[
@@ -34,9 +37,9 @@ def probe(
     dialback: Annotated[
         bool, typer.Option("--dialback", help="also send one dialback key, which the peer then asks the server of --from about")
     ] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="patience with each step")] = 10.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="timeout per step")] = 10.0,
     jobs: Annotated[int, typer.Option(metavar="N", help="domains asked at once; one connection at a time per address")] = 8,
-    details: Annotated[bool, typer.Option("--details", help="of many domains too, everything")] = False,
+    details: Annotated[bool, typer.Option("--details", help="everything, also for many domains")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -52,13 +55,13 @@ def probe(
         resolver=resolver, connect=connect, dialback=dialback, timeout=timeout, jobs=jobs,
     )  # fmt: skip
     with live(quiet) as display:
-        found = call.make(chosen, lambda n: display.stage("domains", n), lambda _: display.advance("domains"))
+        answers = call.make(chosen, lambda n: display.stage("domains", n), lambda _: display.advance("domains"))
     if as_json:
-        typer.echo(json.dumps(found.to_json()))
-        raise typer.Exit(found.exit_status)
+        typer.echo(json.dumps(answers.to_json()))
+        raise typer.Exit(answers.exit_status)
     colour, width = coloured(), terminal_width()
-    if len(found.peers) > 1:
-        typer.echo(text.table(found.peers, found.policy, found.seconds, colour=colour, width=width), nl=False)
-    for number, peer in enumerate(found.peers if details or len(found.peers) == 1 else ()):
-        typer.echo(("\n" if number or len(found.peers) > 1 else "") + text.story(peer, colour=colour, width=width), nl=False)
-    raise typer.Exit(found.exit_status)
+    if len(answers.peers) > 1:
+        typer.echo(text.table(answers.peers, answers.policy, answers.seconds, colour=colour, width=width), nl=False)
+    for number, peer in enumerate(answers.peers if details or len(answers.peers) == 1 else ()):
+        typer.echo(("\n" if number or len(answers.peers) > 1 else "") + text.story(peer, colour=colour, width=width), nl=False)
+    raise typer.Exit(answers.exit_status)

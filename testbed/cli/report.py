@@ -33,7 +33,7 @@ def report(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a run again from its record, and write its report anew; with --format, write nothing but that one report."""
+    """Re-judge a run from its record and rewrite its reports; with --format, write that one report alone."""
     accepted = baseline.load(baseline_file) if baseline_file else None
     if output and shape is None:
         raise InputError("--output is for one report", value=str(output), hint="say which with --format")
@@ -48,8 +48,8 @@ def report(
         refuse_bytes(chosen.binary, output, chosen.file)
         run = campaign.judge(path)
         deliver(formats.render(run.verdicts, shape), output)
-        held = hold(subject(run.verdicts), accepted, strict=strict) if accepted else None
-        raise typer.Exit(int(held["status"]) if held else run.exit_status)
+        comparison = hold(subject(run.verdicts), accepted, strict=strict) if accepted else None
+        raise typer.Exit(int(comparison["status"]) if comparison else run.exit_status)
     with live(quiet) as display:
         run = campaign.report(path, display=display)
     raise typer.Exit(finish(run, as_json=as_json, accepted=accepted, strict=strict))

@@ -38,10 +38,12 @@ def run(
     jobs: Annotated[int | None, typer.Option(help="images built at once (default: by processors)", min=1)] = None,
     isolated: Annotated[
         bool,
-        typer.Option("--isolated", help="measure every pair in a federation of just the two, started for it: slow, and right"),
+        typer.Option(
+            "--isolated", help="measure every pair in a federation of just the two, started for it: slow but authoritative"
+        ),
     ] = False,
     confirm: Annotated[
-        str, typer.Option(metavar="N|all", help="unexpected pairs that are measured again alone, per phase, at most")
+        str, typer.Option(metavar="N|all", help="how many unexpected pairs are measured again alone, per phase")
     ] = str(CONFIRM),
     full_capture: Annotated[
         bool, typer.Option("--full-capture", help="keep every packet of the federation (DNS and clients too), without a bound")
@@ -97,10 +99,10 @@ def plan(
     counts = f"{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}"
     typer.echo(f"{planned.scenario}: {planned.title}\n{counts}\n")
     width = max(len(s.domain) for s in planned.servers)
-    for one in planned.servers:
-        settings = [p.settings[one.domain] for p in planned.phases]
+    for server_ in planned.servers:
+        settings = [p.settings[server_.domain] for p in planned.phases]
         steps = " → ".join(f"{s.policy.name}/{s.certificate}" + (" (unsupported)" if s.unsupported else "") for s in settings)
-        typer.echo(f"{one.domain:<{width}}  {one.implementation!s:<18} {steps}")
+        typer.echo(f"{server_.domain:<{width}}  {server_.implementation!s:<18} {steps}")
 
 
 def rerun(

@@ -8,7 +8,6 @@ can be seen to mend what it names. As a command it makes the run that tests/gold
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -16,16 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from testbed.display import Silent
-from testbed.engine import federation, host
-from testbed.engine.images import Builder
+from testbed import campaign
+from testbed.campaign import Planned
 from testbed.measure import conductor as runs
 from testbed.measure import zone
 from testbed.model import Plan, Server, Settings
 from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog, Image
-from testbed.record import store
 
 PATIENCE = 30.0
 """Seconds until a server whose client cannot log in is given up: one of them never will."""
@@ -60,19 +57,14 @@ def edited(known: Catalog, plan: Plan, edits: Mapping[str, Mapping[str, Iterable
 def measure(
     plan: Plan, known: Catalog, results: Path, *, render: Callable[..., str] = zone.render_zone, patience: float = runs.BOOT
 ) -> Path:
-    """The folder of a run of ``plan``; nothing is judged. ``render`` writes the zone; ``patience``: seconds until a login."""
-    engine = host.ensure()
-    federation.reap(engine.client)
-    built = Builder(engine, known).ensure({s.implementation for s in plan.servers})
-    writer = store.Writer(results, plan.scenario)
-    runner = runs.Runner(plan, known, engine, built, writer, Silent(), manner=runs.Manner(confirm=0), argv=[Path(__file__).name])
+    """The folder of a run of ``plan``. ``render`` writes the zone; ``patience``: seconds until a login."""
     before = zone.render_zone, runs.BOOT
     zone.render_zone, runs.BOOT = render, patience  # type: ignore[assignment]
     try:
-        asyncio.run(runner.run())
+        planned = Planned(plan, known)
+        return campaign.measure(planned, results=results, confirm=0, examine=False, argv=[Path(__file__).name]).path
     finally:
         zone.render_zone, runs.BOOT = before
-    return writer.path
 
 
 # --- the run of tests/golden/broken -----------------------------------------------------------------------------------

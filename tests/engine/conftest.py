@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from small_mesh import Small, Subject
+from smoke_run import smoke as smoke
 
 from testbed.contract import check
 from testbed.contract.agent import CLEAR_PEER, TLS_PEER

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_mesh import left, run_of
+from smoke_run import TESTBED, Done
 
+from testbed import campaign
+from testbed.campaign import Planned
 from testbed.causes import CAUSES
-from testbed.display import Silent
 from testbed.engine import federation
 from testbed.engine.host import Engine
-from testbed.engine.images import Builder, Images
+from testbed.engine.images import Images
 from testbed.judge.verdict import exit_status, judge
-from testbed.measure import conductor as runs
-from testbed.model import CONTROL_DOMAINS, Implementation
+from testbed.measure import conductor
+from testbed.model import CONTROL_DOMAINS
 from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
 from testbed.plan.policy import PRESETS
@@ -34,43 +32,7 @@ from testbed.record import store
 
 pytestmark = pytest.mark.engine
 
-TESTBED = Path(sys.executable).with_name("testbed")
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass
-class Done:
-    """A run of the smoke scenario that is over."""
-
-    path: Path
-    status: int
-    printed: dict[str, Any]
-
-    @property
-    def verdicts(self) -> dict[str, Any]:
-        return json.loads((self.path / "derived" / "verdicts.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def smoke(root: Path, environment: dict[str, str], built: Images, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """`testbed run scenarios/smoke.yaml`, once, however many workers there are.
-
-    COMPAT: pytest 9.2 with xdist 3.8 does not keep a group's tests together (pytest-dev/pytest-xdist issue 1386).
-    """
-    del built  # the images are there before the clock runs
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    results, printed = shared / "smoke", shared / "smoke.json"
-    with (shared / "smoke.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not printed.exists():
-            command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", results, "--json", "--quiet"]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-            assert done.returncode in (0, 1, 3), done.stderr
-            printed.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
-    status, out, error = json.loads(printed.read_text())
-    assert out, error
-    return Done(run_of(results), status, json.loads(out))
 
 
 ANY = object()
@@ -230,26 +192,25 @@ def test_rerun_measures_each_direction_cold_and_alone(smoke: Done, environment: 
 
 @pytest.mark.xdist_group("control")
 def test_a_control_pair_that_does_not_get_through_makes_the_run_unable_to_tell(
-    root: Path, catalog: catalogs.Catalog, engine: Engine, built: Images, tmp_path: Path
+    engine: Engine, built: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del root
+    monkeypatch.setenv("DOCKER_HOST", engine.address)
     file = tmp_path / "two.yaml"
     file.write_text(
         "name: two\ntitle: Two servers\nservers:\n  - {implementation: prosody@trixie, policy: [opportunistic, encrypted]}\n"
         "phases: [{name: before}]\n"
     )
-    writer = store.Writer(tmp_path / "results", "two")
-    runner = runs.Runner(scenario.load(file, catalog), catalog, engine, built, writer, Silent())
-    one, other = runner.controls
-    runner.controls = (replace(one, policy=PRESETS["cleartext"]), replace(other, policy=PRESETS["encrypted"]))
-    runner.by_domain |= {s.domain: s for s in runner.controls}
-    asyncio.run(runner.run())
-    verdicts = judge(store.load(writer.path))
+    planned = campaign.plan(file)
+    one, other = conductor.control_pair(planned.plan, planned.catalog, built)
+    broken = (replace(one, policy=PRESETS["cleartext"]), replace(other, policy=PRESETS["encrypted"]))
+    monkeypatch.setattr(conductor, "control_pair", lambda *_: broken)
+    run = campaign.measure(planned, results=tmp_path / "results")
+    verdicts = run.verdicts
     assert [(c["when"], c["ok"]) for c in verdicts["controls"]] == [("first", False), ("last", False)]
     assert all(domain in verdicts["controls"][0]["reason"] for domain in CONTROL_DOMAINS)
     assert {c["outcome"] for c in verdicts["cells"]} == {"delivered"}
-    assert exit_status(verdicts) == 3
-    assert left(engine, writer.id) == []
+    assert run.exit_status == 3
+    assert left(engine, run.id) == []
 
 
 def start_and_wait(root: Path, environment: dict[str, str], results: Path) -> subprocess.Popen[str]:
@@ -312,7 +273,7 @@ def started(results: Path) -> list[str]:
 
 @pytest.mark.xdist_group("broken")
 def test_an_image_that_cannot_be_built_costs_only_its_own_cells(
-    root: Path, engine: Engine, built: Images, tmp_path: Path
+    root: Path, engine: Engine, built: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del built
     folder = tmp_path / "images"
@@ -331,12 +292,10 @@ def test_an_image_that_cannot_be_built_costs_only_its_own_cells(
         "  - {implementation: prosody@trixie, policy: [opportunistic, encrypted]}\n"
         "  - {implementation: broken@trixie, policy: encrypted}\nphases: [{name: before}]\n"
     )
-    plan = scenario.load(plan_file, known)
-    images = Builder(engine, known, root=folder).ensure({s.implementation for s in plan.servers})
-    assert images.reason(Implementation("broken", "trixie")) == "E: there is no such package"
-    writer = store.Writer(tmp_path / "results", plan.scenario)
-    asyncio.run(runs.Runner(plan, known, engine, images, writer, Silent()).run())
-    verdicts = judge(store.load(writer.path))
+    monkeypatch.setenv("DOCKER_HOST", engine.address)
+    run = campaign.measure(Planned(scenario.load(plan_file, known), known), results=tmp_path / "results")
+    assert run.record.manifest["unavailable"] == {"broken:trixie": "E: there is no such package"}
+    verdicts = run.verdicts
     assert verdicts["complete"]
     outcomes = {(c["sender"].split("-")[0], c["receiver"].split("-")[0], c["outcome"], c["cause"]) for c in verdicts["cells"]}
     lost = {("broken", "prosody"), ("prosody", "broken")}
@@ -347,5 +306,5 @@ def test_an_image_that_cannot_be_built_costs_only_its_own_cells(
         if cell["outcome"] == "inconclusive":
             assert cell["fault"] == "testbed"
             assert "E: there is no such package" in cell["explanation"]
-    assert exit_status(verdicts) in (0, 1)
-    assert left(engine, writer.id) == []
+    assert run.exit_status in (0, 1)
+    assert left(engine, run.id) == []
