@@ -19,8 +19,9 @@ from ruamel.yaml.scalarstring import FoldedScalarString
 
 from testbed.causes import UNKNOWN
 from testbed.compare.baseline import FACETS, Baseline, BaselineFile, Entry, EntryForm, EntryWhere, SideWhere, facets
-from testbed.compare.cells import Cell, Subject, cannot_say, passes
+from testbed.compare.cells import Subject, cannot_say, passes
 from testbed.model import SCHEMA, InputError, Outcome
+from testbed.report.cell import Cell
 
 HEAD = """# Known failures: cells that differ from the expectation, each with the one failure that is accepted for it.
 # Written by `testbed baseline accept`; `reason`, `link`, `expires` and `may_pass` are yours to edit, and are kept.

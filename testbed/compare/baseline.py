@@ -17,8 +17,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.causes import CAUSES, FINDINGS, UNKNOWN
-from testbed.compare.cells import Cell, Subject, brief, cannot_say, passes, software
+from testbed.compare.cells import Subject, brief, cannot_say, passes, software
 from testbed.model import SCHEMA
+from testbed.report.cell import Cell
 from testbed.yamlfile import Document
 
 Globs = str | list[str]

@@ -1,6 +1,7 @@
 """What a comparison knows of one run: its cells by id, what its servers are and how each was set, in which words to say it.
 
-Rule: pure functions on verdicts; the only file here that knows their keys for servers, phases and channels.
+Rule: pure functions on verdicts; the only file here that knows their keys for servers and phases. The words of one cell are those
+of the reports.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
+from testbed.report.cell import Cell, describe, unstable
 from testbed.report.grid import State, state
 
-Cell = Mapping[str, Any]
 CANNOT_SAY = {State.UNSEEN, State.INCONCLUSIVE, State.MISSING}
 """As in the exit status of a run: a delivery over a channel that the wire did not show says nothing about encryption."""
 FAILED = {State.BOUNCED, State.LOST}
@@ -95,11 +96,6 @@ def cannot_say(cell: Cell | None) -> bool:
     return state(cell) in CANNOT_SAY and not (cell and unstable(cell))
 
 
-def unstable(cell: Cell) -> bool:
-    """Whether its attempts disagreed under the same conditions: a finding about the pair, neither a failure nor a pass."""
-    return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.FINDING
-
-
 def absent(cell: Cell) -> bool:
     """Whether there was nothing to measure: an image could not be built, or its server did not start."""
     return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT
@@ -108,25 +104,6 @@ def absent(cell: Cell) -> bool:
 def passes(cell: Cell) -> bool:
     """Whether the cell came out as expected, and the testbed can say so."""
     return not cell["surprise"] and not cannot_say(cell) and cell["outcome"] != Outcome.UNSUPPORTED.value
-
-
-def describe(cell: Cell | None) -> str:
-    """``delivered over TLSv1.3, external``, ``bounced: dialback-failed``"""
-    if cell is None:
-        return "not in the run"
-    if unstable(cell):
-        return str(cell["cause"])
-    if cell["outcome"] != Outcome.DELIVERED.value:
-        return f"{cell['outcome']}: {cell['cause']}" if cell.get("cause") else str(cell["outcome"])
-    channel = cell.get("channel") or {}
-    found = state(cell)
-    if found is State.CLEARTEXT:
-        over = "in cleartext"
-    elif found is State.UNSEEN:
-        return "delivered, channel not seen"
-    else:
-        over = f"over {channel.get('tls_version') or 'TLS'}"
-    return f"delivered {over}, {channel.get('authentication') or 'proof of identity not seen'}"
 
 
 def doubts(cell: Cell | None) -> list[str]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from testbed.compare.cells import FAILED, Cell, Subject, absent, brief, cannot_say, differences, unstable
+from testbed.compare.cells import FAILED, Subject, absent, brief, cannot_say, differences
 from testbed.model import SCHEMA, InputError, Outcome
+from testbed.report.cell import Cell, unstable
 from testbed.report.grid import state
 
 

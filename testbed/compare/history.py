@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from testbed.compare.cells import FAILED, Cell, Subject, cannot_say, describe, software
+from testbed.compare.cells import FAILED, Subject, cannot_say, software
 from testbed.model import SCHEMA
+from testbed.report.cell import Cell, describe
 from testbed.report.grid import state
 
 Setup = tuple[str, str, bool]

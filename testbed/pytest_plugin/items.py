@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from testbed.compare.cells import cannot_say, describe, software
+from testbed.compare.cells import cannot_say, software
 from testbed.model import Cell
 from testbed.pytest_plugin.federations import Federation, Judged
 from testbed.pytest_plugin.reporting import typed
-from testbed.report import words
+from testbed.report.cell import command, describe, evidence, expected, facts, headline
 
 Failed: Any = pytest.fail.Exception
 """What pytest shows as text alone, without a traceback, if it was raised with ``pytrace=False``."""
@@ -136,7 +136,7 @@ class CellItem(pytest.Item):
         cell = self.verdict
         assert cell is not None
         if cell["surprise"]:
-            raise Surprise(self.story(cell, f"{describe(cell)}, expected {expected(cell)}"), pytrace=False)
+            raise Surprise(self.story(cell, headline(cell)), pytrace=False)
         if passing := self.judged.passing(self.cell.id):
             known, entry = passing
             raise Surprise(
@@ -148,14 +148,14 @@ class CellItem(pytest.Item):
 
     def story(self, cell: Mapping[str, Any], headline: str) -> str:
         """What a person needs to go on from here."""
-        facts = [
+        lines = [
             *((role, self.server(cell[role])) for role in ("sender", "receiver")),
-            *facts_of(cell),
+            *facts(cell),
             *(("known as", text) for text in self.judged.not_accepted(cell)),
             *(("evidence", text) for text in evidence(cell, self.run)),
-            ("story", f"testbed explain {self.run} {cell['sender']} {cell['receiver']}"),
+            ("story", command(cell, self.run)),
         ]
-        return "\n".join([headline, *(f"  {name:<10} {text}" for name, text in facts if text)])
+        return "\n".join([headline, *(f"  {name:<10} {text}" for name, text in lines)])
 
     def server(self, domain: str) -> str:
         """``a.example: name@release 1.2, policy encrypted, certificate ca``"""
@@ -167,53 +167,12 @@ class CellItem(pytest.Item):
         )
 
 
-def expected(cell: Mapping[str, Any]) -> str:
-    """``delivered over tls``, ``bounced: tls-required``"""
-    ought = cell["expected"]
-    over = {"tls": " over TLS", "cleartext": " in cleartext"}.get(ought.get("encryption") or "", "")
-    return f"{ought['outcome']}{over}" + (f": {ought['cause']}" if ought.get("cause") else "")
-
-
-def facts_of(cell: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and text of what the verdict says."""
-    channel = {k: v for k, v in (cell.get("channel") or {}).items() if v is not None and not isinstance(v, bool)}
-    yield "outcome", describe(cell)
-    yield "channel", ", ".join(map(str, channel.values()))
-    if cell.get("cause"):
-        source = f" (seen by: {cell['cause_from']})" if cell.get("cause_from") else ""
-        yield "cause", f"{cell['cause']}{source}"
-        yield "fault", words.FAULTS.get(cell.get("fault") or "", "nobody's, or not to be told")
-    yield "because", str(cell["explanation"])
-    yield "expected", f"{expected(cell)}: {cell['expected']['because']}"
-    if seen := cell.get("interference"):
-        by = "; ".join(f"{b['sender']} -> {b['receiver']}, {b['because']}" for b in seen.get("by") or ())
-        yield (
-            "disturbed",
-            f"in the mesh {seen['mesh']}, alone {seen['alone']}: third parties interfered" + (f" ({by})" if by else ""),
-        )
-    if seen := cell.get("history_dependent"):
-        yield "history", f"on a first contact {seen['cold']}, after the other direction {seen['warm']}: the outcome depends on it"
-    if cell.get("flaky"):
-        yield "attempts", f"{', '.join(cell['flaky'])}: attempts under the same conditions disagreed"
-    if "confirmed" in cell:
-        yield "confirmed", "yes" if cell["confirmed"] else "no: no second attempt, and no measurement of the pair alone, agreed"
-
-
-def evidence(cell: Mapping[str, Any], run: str) -> Iterator[str]:
-    """Where to look: the record once with all its lines, then each log."""
-    lines = [text.partition("#")[2] for text in cell["evidence"] if text.startswith("observations.jsonl#")]
-    if lines:
-        yield f"{run}/observations.jsonl, lines {', '.join(lines)}"
-    yield from (f"{run}/{text}" for text in cell["evidence"] if not text.startswith("observations.jsonl#"))
-
-
 def properties(cell: Mapping[str, Any], run: str) -> Iterator[tuple[str, object]]:
     """For JUnit's XML and others that read a test's properties."""
     channel = cell.get("channel") or {}
-    found = {
-        "run": run, "cell": cell["id"], "outcome": cell["outcome"], "cause": cell.get("cause"), "fault": cell.get("fault"),
-        "encryption": channel.get("encryption"), "tls_version": channel.get("tls_version"),
-        "authentication": channel.get("authentication"), "expected": expected(cell), "because": cell["expected"]["because"],
-        "seconds": cell.get("seconds"),
+    values = {
+        "run": run, "cell": cell["id"], **{key: cell.get(key) for key in ("outcome", "cause", "fault")},
+        **{key: channel.get(key) for key in ("encryption", "tls_version", "authentication")},
+        "expected": expected(cell), "because": cell["expected"]["because"], "seconds": cell.get("seconds"),
     }  # fmt: skip
-    yield from ((key, value) for key, value in found.items() if value is not None)
+    yield from ((key, value) for key, value in values.items() if value is not None)

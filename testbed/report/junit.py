@@ -16,6 +16,7 @@ from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
+from testbed.report import cell as words_of
 from testbed.report import words
 from testbed.report.grid import KINDS, Kind, State, Verdicts, grid, state
 
@@ -80,15 +81,13 @@ def _cell(cell: Mapping[str, Any], verdicts: Verdicts) -> Case:
     seconds = max(0.0, float(cell.get("seconds") or 0.0))
     if result is None:
         return Case(where, name, seconds)
-    expected = cell.get("expected") or {}
     messages = {
-        "failure": f"expected {_amount(expected.get('outcome'), expected.get('encryption'), expected.get('cause'))}, "
-        f"got {_amount(cell['outcome'], (cell.get('channel') or {}).get('encryption'), cell.get('cause'))}",
+        "failure": words_of.headline(cell),
         "error": f"the testbed cannot say: {cell.get('explanation') or words.cause(cell.get('cause'))}",
         "skipped": str(cell.get("explanation") or words.cause(cell.get("cause"))),
     }
     kind = "surprise" if result == "failure" else str(cell.get("cause") or cell["outcome"])
-    return Case(where, name, seconds, result, kind, messages[result], "\n".join(_text(cell, verdicts)))
+    return Case(where, name, seconds, result, kind, messages[result], "\n".join(_text(cell, str(verdicts["run"]))))
 
 
 def _result(cell: Mapping[str, Any]) -> str | None:
@@ -97,36 +96,14 @@ def _result(cell: Mapping[str, Any]) -> str | None:
     found = state(cell)
     if found is State.UNSUPPORTED or inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT:
         return "skipped"
-    # A delivery over nobody knows what might be the very cleartext that was forbidden.
+    # A delivery over an unobserved channel might be the very cleartext that was forbidden.
     return "error" if KINDS[found] in (Kind.UNKNOWN, Kind.UNSEEN) else None
 
 
-def _amount(outcome: Any, encryption: Any, cause: Any) -> str:
-    return f"{outcome or '?'}" + (f" ({cause or encryption})" if cause or encryption else "")
-
-
-def _text(cell: Mapping[str, Any], verdicts: Verdicts) -> Iterator[str]:
-    expected, channel = cell.get("expected") or {}, cell.get("channel") or {}
-    yield str(cell.get("explanation") or "no explanation was recorded")
-    yield ""
-    facts = {
-        "outcome": cell["outcome"],
-        "cause": cell.get("cause"),
-        "fault": words.FAULTS.get(cell.get("fault") or ""),
-        "channel": ", ".join(str(v) for k, v in channel.items() if v is not None and not isinstance(v, bool)),
-        "expected": _amount(expected.get("outcome"), expected.get("encryption"), expected.get("cause")),
-        "because": expected.get("because"),
-        "confirmed": {True: "a second attempt agreed", False: "measured once only"}.get(cell.get("confirmed")),  # type: ignore[arg-type]
-        "flaky": ", ".join(cell.get("flaky") or ()),
-    }
-    facts |= {key: ", ".join(f"{k} {v}" for k, v in (cell.get(key) or {}).items() if k != "by") for key in CIRCUMSTANCES}
-    yield from (f"{key.replace('_', ' ')}: {value}" for key, value in facts.items() if value)
-    yield "evidence, in the run's folder:"
-    yield from (f"  {where}" for where in cell.get("evidence") or ("none",))
-    yield f"its story: testbed explain {verdicts['run']} {cell['sender']} {cell['receiver']}"
-
-
-CIRCUMSTANCES = ("history_dependent", "interference")
+def _text(cell: Mapping[str, Any], run: str) -> Iterator[str]:
+    yield from (f"{name}: {text}" for name, text in words_of.facts(cell))
+    yield from (f"evidence: {place}" for place in words_of.evidence(cell, run))
+    yield f"story: {words_of.command(cell, run)}"
 
 
 def _suite(root: ET.Element, number: int, name: str, cases: list[Case], verdicts: Verdicts) -> None:

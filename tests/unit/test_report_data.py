@@ -279,14 +279,14 @@ def test_a_failure_has_all_that_one_needs() -> None:
     made["cells"][0] = cell
     found = ET.fromstring(junit.render(made)).find("testsuite/testcase/failure")
     assert found is not None
-    assert found.attrib["message"] == "expected delivered (tls), got bounced (dns)"
+    assert found.attrib["message"] == "bounced: dns, expected delivered over TLS"
     for part in (
-        cell["explanation"],
+        f"because: {cell['explanation']}",
         "cause: dns",
         "fault: the network's",
-        "because: RFC 1",
-        "observations.jsonl#1",
-        "flaky: a, b",
+        "expected: delivered over TLS: RFC 1",
+        "observations.jsonl, lines 1",
+        "attempts: a, b",
     ):
         assert part in (found.text or "")
 

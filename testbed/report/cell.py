@@ -1,0 +1,94 @@
+"""One cell in words: what came of it, what was expected, and the facts that a person needs to go on from there.
+
+Rule: pure functions on one cell of ``verdicts.json``. Whoever speaks of a single cell (a test case, a test of pytest, a
+comparison) takes these words, so that the same cell reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from testbed.causes import Inconclusive, inconclusive_as
+from testbed.model import Outcome
+from testbed.report import words
+from testbed.report.grid import State, state
+
+Cell = Mapping[str, Any]
+OVER = {"tls": " over TLS", "cleartext": " in cleartext"}
+RECORD = "observations.jsonl#"
+"""How a piece of evidence begins that is a line of the record."""
+
+
+def unstable(cell: Cell) -> bool:
+    """Whether its attempts disagreed under the same conditions: a finding about the pair, neither a failure nor a pass."""
+    return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.FINDING
+
+
+def describe(cell: Cell | None) -> str:
+    """``delivered over TLSv1.3, external``, ``bounced: dialback-failed``"""
+    if cell is None:
+        return "not in the run"
+    if unstable(cell):
+        return str(cell["cause"])
+    if cell["outcome"] != Outcome.DELIVERED.value:
+        return f"{cell['outcome']}: {cell['cause']}" if cell.get("cause") else str(cell["outcome"])
+    channel, amount = cell.get("channel") or {}, state(cell)
+    if amount is State.UNSEEN:
+        return "delivered, channel not seen"
+    over = "in cleartext" if amount is State.CLEARTEXT else f"over {channel.get('tls_version') or 'TLS'}"
+    return f"delivered {over}, {channel.get('authentication') or 'proof of identity not seen'}"
+
+
+def expected(cell: Cell) -> str:
+    """``delivered over TLS``, ``bounced: tls-required``"""
+    expectation = cell.get("expected") or {}
+    cause = f": {expectation['cause']}" if expectation.get("cause") else ""
+    return f"{expectation.get('outcome') or 'nothing'}{OVER.get(expectation.get('encryption') or '', '')}{cause}"
+
+
+def headline(cell: Cell) -> str:
+    """``bounced: dialback-failed, expected delivered over TLS``"""
+    return f"{describe(cell)}, expected {expected(cell)}"
+
+
+def facts(cell: Cell) -> Iterator[tuple[str, str]]:
+    """Name and text of what the verdict says; none is empty."""
+    yield "outcome", describe(cell)
+    if channel := [str(v) for v in (cell.get("channel") or {}).values() if v is not None and not isinstance(v, bool)]:
+        yield "channel", ", ".join(channel)
+    if cell.get("cause"):
+        yield "cause", f"{cell['cause']}" + (f" (seen by: {cell['cause_from']})" if cell.get("cause_from") else "")
+        yield "fault", words.FAULTS.get(cell.get("fault") or "", "nobody's, or unknown")
+    yield "because", str(cell.get("explanation") or "no explanation was recorded")
+    because = (cell.get("expected") or {}).get("because")
+    yield "expected", expected(cell) + (f": {because}" if because else "")
+    yield from _circumstances(cell)
+
+
+def _circumstances(cell: Cell) -> Iterator[tuple[str, str]]:
+    """What the record itself says about taking the cell at its word."""
+    if interference := cell.get("interference"):
+        parties = (f"{by['sender']} -> {by['receiver']}, {by['because']}" for by in interference.get("by") or ())
+        names = f" ({text})" if (text := "; ".join(parties)) else ""
+        yield "disturbed", f"in the mesh {interference['mesh']}, alone {interference['alone']}: third parties interfered{names}"
+    if history := cell.get("history_dependent"):
+        yield "history", f"{history['cold']} on a first contact, {history['warm']} after the other direction"
+    if cell.get("flaky"):
+        yield "attempts", f"{', '.join(map(str, cell['flaky']))}: attempts under the same conditions disagreed"
+    if (confirmed := cell.get("confirmed")) is not None:
+        agreed = "by a repeat measurement"
+        yield "confirmed", agreed if confirmed else "no: neither a second attempt nor a measurement of the pair alone agreed"
+
+
+def evidence(cell: Cell, run: str) -> Iterator[str]:
+    """Where to look: the record once with all its lines, then each log. ``run`` is how a person names the run's folder."""
+    places = [str(place) for place in cell.get("evidence") or ()]
+    if lines := [place.removeprefix(RECORD) for place in places if place.startswith(RECORD)]:
+        yield f"{run}/observations.jsonl, lines {', '.join(lines)}"
+    yield from (f"{run}/{place}" for place in places if not place.startswith(RECORD))
+
+
+def command(cell: Cell, run: str) -> str:
+    """The command that tells the whole story of its pair."""
+    return f"testbed explain {run} {cell['sender']} {cell['receiver']}"
