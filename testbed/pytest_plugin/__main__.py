@@ -5,20 +5,18 @@ Rule: writes one outcome, whatever happens, and ends when the worker that starte
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from testbed import campaign
 from testbed.display import Lines
 from testbed.model import Plan, TestbedError
-from testbed.pytest_plugin.federations import planned
 from testbed.pytest_plugin.workers import FAREWELL, ORDER, OUTCOME, Measured, NotMeasured, Order, Outcome, read, write
 
 
@@ -60,10 +58,15 @@ def main(path: Path) -> None:
 
 def measured(order: Order) -> Path:
     """The folder of the run. Raises TestbedError."""
-    whole = planned(order.scenario, order.candidates)
-    selected = replace(whole, plan=narrow(whole.plan, order.cells))
-    display = Lines(functools.partial(print, file=sys.stderr, flush=True))
-    return campaign.measure(selected, results=order.results, isolated=order.isolated, argv=order.argv, display=display).path
+    whole = campaign.plan(order.scenario, **asdict(order.candidates))
+    selection = replace(whole, plan=narrow(whole.plan, order.cells))
+    run = campaign.measure(selection, results=order.results, isolated=order.isolated, argv=order.argv, display=Lines(say))
+    return run.path
+
+
+def say(line: str) -> None:
+    """One line of news."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def end_with_parent(reasons: list[str]) -> None:

@@ -1,6 +1,6 @@
 """What a session knows of each scenario: its plan, its verdicts, and what the known failures say of them.
 
-Rule: scenarios, records and verdicts in, facts out; knows nothing of pytest, and starts nothing.
+Rule: scenarios, records and verdicts in, facts out; starts nothing.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed import campaign
 from testbed.compare import baseline, files
 from testbed.compare.baseline import Baseline, Entry, Gate
-from testbed.compare.cells import Cell, Subject, subject
+from testbed.compare.cells import Subject, subject
 from testbed.judge.verdict import judge
 from testbed.model import InputError, Plan
-from testbed.plan import candidates, catalog, scenario
-from testbed.plan.candidates import Planned
 from testbed.pytest_plugin.markers import Words
-from testbed.pytest_plugin.options import Candidates, Options
+from testbed.pytest_plugin.options import Options
 from testbed.record import store
+from testbed.report.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Federation:
 def load(options: Options) -> tuple[Federation, ...]:
     """The scenarios of a session, with the runs that are to be reported. Raises InputError."""
     baselines = [baseline.load(path) for path in options.baselines]
-    plans = [planned(path, options.candidates).plan for path in options.scenarios]
+    plans = [campaign.plan(path, **asdict(options.candidates)).plan for path in options.scenarios]
     if options.baselines_named:
         _refuse_strangers(baselines, plans)
     federations = tuple(
@@ -118,14 +118,6 @@ def load(options: Options) -> tuple[Federation, ...]:
     if options.runs:
         _report(options.runs, options.results, federations)
     return federations
-
-
-def planned(path: Path, brought: Candidates) -> Planned:
-    """The plan of a scenario, with what the project brings in it. Raises InputError."""
-    known = catalog.load(extra=[Path(folder) for folder in brought.server])
-    texts = {"image": brought.image, "build": brought.build, "config": brought.config}
-    read = [candidates.read(option, text, known) for option in texts for text in texts[option]]
-    return candidates.place(scenario.load(path, known), known, read, instead=brought.instead)
 
 
 def _refuse_strangers(baselines: Iterable[Baseline], plans: Iterable[Plan]) -> None:
@@ -145,14 +137,14 @@ def _report(runs: Iterable[str], results: Path, federations: Iterable[Federation
     scenarios = tuple(f.plan.scenario for f in federations)
     for name in runs:
         verdicts, path = _verdicts(name, results)
-        scenario_name = verdicts.verdicts["scenario"]
-        if scenario_name not in scenarios:
+        scenario = verdicts.verdicts["scenario"]
+        if scenario not in scenarios:
             raise InputError(
-                f"a run of the scenario `{scenario_name}`", file=name, value=name, allowed=scenarios,
+                f"a run of the scenario `{scenario}`", file=name, value=name, allowed=scenarios,
                 hint="give its scenario with --federation",
             )  # fmt: skip
         for federation in federations:
-            if federation.plan.scenario == scenario_name:
+            if federation.plan.scenario == scenario:
                 federation.accept(verdicts, path)
     for federation in federations:
         if federation.judged is None:

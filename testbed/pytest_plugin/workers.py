@@ -184,7 +184,7 @@ class Progress:
 
     def last(self) -> str:
         """The last line of all; empty if there is none."""
-        return next(reversed(self.file.read_text().strip().splitlines()), "")
+        return next(reversed(self.file.read_text().strip().splitlines()), "").strip()
 
     def follow(self) -> None:
         """Show them until the session ends: the controller of xdist has nothing else to do meanwhile."""
@@ -228,13 +228,11 @@ def measure(order: Order, shared: Shared, lock: int, progress: Progress, timeout
 
 
 def _start(order: Path, lock: int, log: Path) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
     with log.open("a") as lines:
         return subprocess.Popen(
             # -P: what stands in the project's own folder must not be imported instead of a library
             [sys.executable, "-P", "-m", "testbed.pytest_plugin", str(order)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=lines, text=True, pass_fds=[lock],
-            env=environment | {"NO_COLOR": "1", "COLUMNS": "400"},
             start_new_session=True,  # Ctrl-C comes through the pipe, once: a second one would cut the cleaning short
         )  # fmt: skip
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -12,13 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from testbed import campaign
 from testbed.compare import baseline, files  # noqa: F401 - loaded before pytester remembers which modules there are
+from testbed.model import EngineError
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
-from testbed.pytest_plugin import hooks, reporting  # noqa: F401
+from testbed.pytest_plugin import CANDIDATES, hooks, options, reporting, workers  # noqa: F401
+from testbed.pytest_plugin import __main__ as process
 from testbed.pytest_plugin.__main__ import narrow
-from testbed.pytest_plugin.workers import Measured, NotMeasured, Outcome, Shared
+from testbed.pytest_plugin.federations import Federation
+from testbed.pytest_plugin.workers import (
+    ORDER,
+    OUTCOME,
+    Measured,
+    Meeting,
+    NotMeasured,
+    Order,
+    Outcome,
+    Progress,
+    Shared,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -370,3 +388,145 @@ def test_workers_that_cannot_meet_say_so(tmp_path: Path) -> None:
     outcome = Shared(tmp_path / "gone", 0).outcome(lambda _: None, lambda: None)
     assert isinstance(outcome, NotMeasured)
     assert "all must be on this machine" in outcome.reason
+
+
+# --- each part by itself --------------------------------------------------------------------------------------------------
+
+
+def test_options_are_taken_from_the_command_line_then_the_settings_then_the_defaults(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(settings: str, *arguments: str) -> options.Options:
+        pytester.makepyprojecttoml(f"[tool.pytest.ini_options]\n{settings}\n")
+        return options.read(pytester.parseconfig(*arguments), [Path("a.yaml"), Path("a.yaml")])
+
+    monkeypatch.delenv("TESTBED_RESULTS", raising=False)
+    home = pytester.path
+    assert asked("") == options.Options((home / "a.yaml",))
+    monkeypatch.setenv("TESTBED_RESULTS", "of-the-environment")
+    assert asked("").results == Path("of-the-environment")
+    settings = (
+        'federation_results = "kept"\nfederation_timeout = "9"\nfederation_isolated = true\n'
+        'federation_baseline = ["known.yaml"]\nfederation_build = ["x=here"]\nfederation_image = ["x=me/x:1"]'
+    )
+    assert asked(settings) == options.Options(
+        (home / "a.yaml",),
+        results=home / "kept",
+        timeout=9,
+        isolated=True,
+        candidates=options.Candidates(image=("x=me/x:1",), build=(f"x={home / 'here'}",)),
+        baselines=(home / "known.yaml",),
+    )
+    named = asked(
+        settings, "--federation-results=r", "--federation-timeout=3.5", "--federation-baseline=b.yaml",
+        "--federation-build=x=there", "--federation-instead", "--federation-run=latest",
+    )  # fmt: skip
+    assert (named.results, named.timeout, named.runs) == (Path("r"), 3.5, ("latest",))
+    assert (named.baselines, named.baselines_named) == ((Path("b.yaml"),), True)
+    assert named.candidates == options.Candidates(image=("x=me/x:1",), build=("x=there",), instead=True)
+
+
+def test_what_a_project_brings_is_what_the_campaign_takes() -> None:
+    names = {field.name for field in dataclasses.fields(options.Candidates)}
+    assert names == {*CANDIDATES, "instead"}
+    assert names <= set(inspect.signature(campaign.plan).parameters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        (
+            ORDER,
+            Order(
+                Path("/x.yaml"), ("a/b/c/message",), Path("/results"), True,
+                options.Candidates(build=("x=.",), instead=True), Path("/0-outcome.json"), ("pytest", "-k", "ä"),
+            ),
+        ),
+        (OUTCOME, Measured(Path("/results/x-1"))),
+        (OUTCOME, NotMeasured("no engine: it's “not” there")),
+    ],
+)  # fmt: skip
+def test_what_one_process_writes_another_reads(tmp_path: Path, kind: TypeAdapter[Any], document: Any) -> None:
+    workers.write(tmp_path / "x.json", kind, document)
+    assert workers.read(tmp_path / "x.json", kind) == document
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_news_are_whole_lines_and_each_is_shown_once(tmp_path: Path) -> None:
+    shown: list[list[str]] = []
+    progress = Progress(Meeting(tmp_path), shown.append)
+    progress.pump()
+    for text in ("  images: done\n  cer", "tificates: done\n", ""):
+        with progress.file.open("a") as file:
+            file.write(text)
+        progress.pump()
+    assert shown == [["images: done"], ["certificates: done"]]
+    assert progress.last() == "certificates: done"
+
+
+def test_the_folder_where_they_meet_is_removed_by_who_made_it() -> None:
+    host = Meeting()
+    assert host.outcome(0) is None
+    folder = host.open()
+    guest = Meeting(folder)
+    Shared(guest.open(), 0).write(NotMeasured("x"))
+    assert host.outcome(0) == NotMeasured("x")
+    guest.close()
+    assert folder.is_dir()
+    host.close()
+    assert not folder.exists()
+
+
+def test_what_is_shown_before_and_after(pytester: pytest.Pytester, catalog: Catalog) -> None:
+    here = pytester.path
+    plan = scenario.load(here / "scenarios" / "x.yaml", catalog)
+    federation = Federation(0, here / "scenarios" / "x.yaml", plan)
+    assert reporting.heading(federation, here) == "federation: scenarios/x.yaml (12 cells)"
+    federation.accept(files.verdicts(here / verdicts(here, catalog)), None)
+    assert reporting.heading(federation, Path("/else")).endswith("x.yaml (12 cells), reported from tiny-1")
+    assert reporting.ending("tiny", NotMeasured("no engine"), here) == "federation tiny: no engine"
+    assert reporting.ending("tiny", Measured(here / "results" / "r"), here) == "federation tiny: run results/r"
+
+
+def test_an_order_is_measured_as_the_campaign_would(
+    pytester: pytest.Pytester, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[campaign.Planned, dict[str, Any]]] = []
+
+    def measure(planned: campaign.Planned, **arguments: Any) -> campaign.Run:
+        calls.append((planned, arguments))
+        return campaign.Run(Path("/kept/tiny-1"), {})
+
+    monkeypatch.setattr(campaign, "measure", measure)
+    file, cell = pytester.path / "scenarios" / "x.yaml", "test-day/c.example/b.example/message"
+    order = Order(file, (cell,), Path("/kept"), True, options.Candidates(), Path("/o"), ("pytest", "-x"))
+    assert process.measured(order) == Path("/kept/tiny-1")
+    [(planned, arguments)] = calls
+    assert planned.plan == narrow(scenario.load(file, catalog), [cell])
+    assert (arguments["results"], arguments["isolated"], arguments["argv"]) == (Path("/kept"), True, ("pytest", "-x"))
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (EngineError("interrupted; what was measured until then is kept"), "it was told; what was measured until then is kept"),
+        (KeyboardInterrupt(), "it was told; it ended before anything was measured"),
+        (ValueError("x"), "the testbed failed, which is a bug of it: ValueError: x"),
+    ],
+)
+def test_whatever_ends_a_measurement_is_its_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, reason: str
+) -> None:
+    def measured(_: Order) -> Path:
+        raise failure
+
+    def end_with_parent(reasons: list[str]) -> None:
+        reasons.append("it was told")
+
+    monkeypatch.setattr(process, "measured", measured)
+    monkeypatch.setattr(process, "end_with_parent", end_with_parent)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    outcome = tmp_path / "outcome.json"
+    workers.write(tmp_path / "o", ORDER, Order(Path("/x"), (), Path("/r"), False, options.Candidates(), outcome, ("pytest",)))
+    process.main(tmp_path / "o")
+    assert workers.read(outcome, OUTCOME) == NotMeasured(reason)
