@@ -16,11 +16,9 @@ from testbed import campaign
 from testbed.compare import baseline, files
 from testbed.compare.baseline import Baseline, Entry, Gate
 from testbed.compare.cells import Subject, subject
-from testbed.judge.verdict import judge
 from testbed.model import InputError, Plan
 from testbed.pytest_plugin.markers import Words
 from testbed.pytest_plugin.options import Options
-from testbed.record import store
 from testbed.report.cell import Cell
 
 
@@ -157,5 +155,5 @@ def _verdicts(name: str, results: Path) -> tuple[Subject, Path | None]:
     """A run, judged again, and its folder; or verdicts that were kept as a file, which have none."""
     if name.endswith(".json"):
         return files.verdicts(Path(name)), None
-    record = store.load(store.find(name, results))
-    return subject(judge(record), record.manifest), record.path
+    run = campaign.judge(name, results)
+    return subject(run.verdicts), run.path

@@ -37,6 +37,7 @@ from testbed.pytest_plugin.workers import (
     Progress,
     Shared,
 )
+from testbed.report import junit
 
 pytest_plugins = ["pytester"]
 
@@ -296,6 +297,34 @@ def test_properties_for_junit(pytester: pytest.Pytester, catalog: Catalog) -> No
     failure = case.find("failure")
     assert failure is not None
     assert "testbed explain tiny-1 a.example b.example" in (failure.text or "")
+
+
+def test_the_report_for_junit_says_the_same_of_the_same_cell(pytester: pytest.Pytester, catalog: Catalog) -> None:
+    doubtful = FAILED | {
+        "cause_from": "wire", "confirmed": False, "flaky": ["bounced", "lost"], "explanation": "give it a certificate",
+        "history_dependent": {"cold": "bounced", "warm": "delivered"},
+        "interference": {"mesh": "lost", "alone": "bounced", "by": [{"sender": "c", "receiver": "a", "because": "timing"}]},
+    }  # fmt: skip
+    cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": {}}
+    unseen = {"channel": {"encryption": None}}
+    changes = {CELL: doubtful, "before/b.example/a.example/message": cannot, "before/b.example/c.example/message": unseen}
+    kept = verdicts(pytester.path, catalog, changes)
+    report(pytester, kept, "--junitxml=j.xml")
+    lines: dict[str, list[str]] = {}
+    for case in ET.parse(pytester.path / "j.xml").iter("testcase"):
+        ids = [str(p.get("value")) for p in case.iter("property") if p.get("name") == "cell"]
+        for result in (*case.iter("failure"), *case.iter("error")):
+            lines[ids[0]] = (result.text or "").splitlines()
+    assert lines.keys() == changes.keys()
+    for suite in ET.fromstring(junit.render(json.loads((pytester.path / kept).read_text()))):
+        for case in suite.iter("testcase"):
+            for result in (*case.iter("failure"), *case.iter("error")):
+                sender, receiver, exchange = re.split(" → |: ", case.attrib["name"])
+                headline, *facts = lines.pop(f"{suite.attrib['name']}/{sender}/{receiver}/{exchange}")
+                assert result.attrib["message"] == headline
+                shown = [re.sub(r"^  (\w+) +", r"\1: ", line) for line in facts]
+                assert [f for f in shown if not f.startswith(("sender:", "receiver:"))] == (result.text or "").splitlines()
+    assert not lines
 
 
 ENTRY = """\
