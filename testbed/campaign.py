@@ -22,7 +22,7 @@ from testbed.engine import federation, host
 from testbed.engine.images import Images, tag_of
 from testbed.engine.prepare import prepare
 from testbed.judge import verdict
-from testbed.measure.conductor import Manner, Runner
+from testbed.measure.conductor import Manner, conduct
 from testbed.measure.pace import CONFIRM
 from testbed.model import EngineError, InputError, TestbedError
 from testbed.plan import candidates, catalog, recorded, scenario
@@ -93,9 +93,12 @@ def measure(
     writer = store.Writer(Path(results), planned.plan.scenario)
     judged: list[Run] = []
     manner = Manner(isolated, confirm, full_capture)
-    runner = Runner(planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv)
+    conducted = conduct(
+        planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv,
+        after=lambda: judged.append(report(writer.path, display=display)),
+    )  # fmt: skip
     try:
-        run_blocking(runner.run(lambda: judged.append(report(writer.path, display=display))))
+        run_blocking(conducted)
     except KeyboardInterrupt:
         writer.close(None)
         raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None

@@ -19,6 +19,14 @@ SENTINEL = 15.0
 """Seconds within which a client's message to itself must come back, for it to count as alive."""
 BOOT = 240.0
 """Seconds that a server may take from its start to its client's login."""
+FIRST_WORD = 60.0
+"""Seconds that an agent may take to begin, or to open the gate: only an agent that is gone takes longer."""
+ANSWER = 30.0
+"""Seconds that an agent may take for anything else that it can do at once."""
+ZONE = 30.0
+"""Seconds within which a name server must have loaded its zone."""
+DISSECTION = 900.0
+"""Seconds that tshark may take for a capture."""
 PROBE = 0.25
 """Seconds between two measurements of how strained the machine is."""
 ALIVE = 5.0

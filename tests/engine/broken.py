@@ -17,8 +17,9 @@ from pathlib import Path
 
 from testbed import campaign
 from testbed.campaign import Planned
-from testbed.measure import conductor as runs
 from testbed.measure import zone
+from testbed.measure.driver import driver
+from testbed.measure.pace import BOOT
 from testbed.model import Plan, Server, Settings
 from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
@@ -55,16 +56,16 @@ def edited(known: Catalog, plan: Plan, edits: Mapping[str, Mapping[str, Iterable
 
 
 def measure(
-    plan: Plan, known: Catalog, results: Path, *, render: Callable[..., str] = zone.render_zone, patience: float = runs.BOOT
+    plan: Plan, known: Catalog, results: Path, *, render: Callable[..., str] = zone.render_zone, patience: float = BOOT
 ) -> Path:
     """The folder of a run of ``plan``. ``render`` writes the zone; ``patience``: seconds until a login."""
-    before = zone.render_zone, runs.BOOT
-    zone.render_zone, runs.BOOT = render, patience  # type: ignore[assignment]
+    before = zone.render_zone, driver.BOOT
+    zone.render_zone, driver.BOOT = render, patience  # type: ignore[assignment]
     try:
         planned = Planned(plan, known)
         return campaign.measure(planned, results=results, confirm=0, examine=False, argv=[Path(__file__).name]).path
     finally:
-        zone.render_zone, runs.BOOT = before
+        zone.render_zone, driver.BOOT = before
 
 
 # --- the run of tests/golden/broken -----------------------------------------------------------------------------------

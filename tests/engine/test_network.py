@@ -20,10 +20,11 @@ from small_mesh import EngineBackend, Small, left
 from testinfra.host import Host
 
 from testbed.engine import federation, host
-from testbed.engine.channel import Channel
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
-from testbed.measure import wiretap, zone
+from testbed.measure import zone
+from testbed.measure.wiretap import wiretap
+from testbed.measure.wiretap.wiretap import Wiretap
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
 
@@ -118,36 +119,19 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
 
     async def measure() -> list[bool]:
         container = small.mesh.create_agent("wiretap", built.ids["wiretap"], wiretap.files(), inside=False)
-        tap, seen = Channel(container, lambda _: None), []
-        tap.start()
-        ready = tap.expect(lambda e: e["event"] == "ready", 60, "its first word")
+        tap = Wiretap(container)
         federation.start(container)
-        await ready
-        table = {
-            "name": f"s2s_{small.mesh.short}",
-            "interface": small.mesh.bridge,
-            "subnets": small.mesh.addresses.subnets,
-            "port": 5269,
-            "attempts": 3,
-        }
-        prepared = tap.expect(lambda e: e["event"] in ("prepared", "failed"), 60, "the gate")
-        tap.send(do="prepare", servers=4, **table)
-        assert (await prepared)["event"] == "prepared"
-        seen.append(reaches(5269))
-        seen.append(reaches(5222))
-        seen.append(reaches_host())
-        opened = tap.expect(lambda e: e["event"] in ("opened", "failed"), 10, "an open gate")
-        tap.send(do="open", pairs=gate, token="t")
-        assert (await opened)["event"] == "opened"
-        seen.append(reaches(5269))
-        told = tap.expect(lambda e: e["event"] == "storms", 10, "that the gate was shut again")
-        tap.send(do="close", pairs=gate)
-        tap.send(do="storms", among=macs, token="storms")
-        await told
-        seen.append(reaches(5269))
-        tap.close()
+        await tap.ready()
+        await tap.prepare(f"s2s_{small.mesh.short}", small.mesh.bridge, 4, small.mesh.addresses.subnets)
+        ways = [reaches(5269), reaches(5222), reaches_host()]
+        await tap.open(gate)
+        ways.append(reaches(5269))
+        tap.close(gate)
+        await tap.storms(macs)  # commands are done in order: when this is answered, the gate is shut again
+        ways.append(reaches(5269))
+        tap.channel.close()
         federation.drop([container])
-        return seen
+        return ways
 
     shut, other_port, host, opened, shut_again = asyncio.run(measure())
     listener.close()

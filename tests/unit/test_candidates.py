@@ -17,7 +17,7 @@ from testbed.contract.agent import BAD_PEER, CLEAR_PEER, TLS_PEER
 from testbed.engine.images import Images
 from testbed.judge.verdict import agrees
 from testbed.measure import manifest, pki
-from testbed.measure.conductor import control_pair
+from testbed.measure.control import control_pair
 from testbed.model import CONTROL_DOMAINS, Expectation, Implementation, InputError, Outcome, Plan
 from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs

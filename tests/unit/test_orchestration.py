@@ -4,85 +4,110 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from testbed.measure.conductor import Round, Runner
-from testbed.measure.pace import Slots
-from testbed.model import EngineError
+from testbed.display import Silent
+from testbed.engine.berths import Berth
+from testbed.engine.images import Images
+from testbed.measure.alone import Alone
+from testbed.measure.attempts import Attempts
+from testbed.measure.conductor import PhaseMeasurement, phase_after_phase
+from testbed.measure.epochs import Epochs
+from testbed.measure.journal import Journal
+from testbed.measure.parts import Parts, removed
+from testbed.measure.tasks import Workers, task_group
+from testbed.model import EngineError, Phase
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog
+from testbed.record.store import Writer
 
 
-def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well() -> None:
+def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well(root: Path, catalog: Catalog) -> None:
     """Else a phase without wire and logs would pass for a complete one."""
 
-    async def broken() -> None:
-        raise EngineError("the dissection failed")
-
-    async def measure() -> None:
-        runner = object.__new__(Runner)
-        runner.plan = SimpleNamespace(phases=("before", "after"))  # type: ignore[assignment]
-        runner.background = []
-
-        async def measure_phase(phase: object) -> None:
-            if phase == "before":
-                runner.background.append(asyncio.create_task(broken()))
+    class Measurement(PhaseMeasurement):
+        async def measure(self) -> None:
             await asyncio.sleep(0.01)
+            self.mesh_down.set()
+            if self.phase.name == "before":
+                await asyncio.sleep(0.001)
+                raise EngineError("the dissection failed")
 
-        runner.measure_phase = measure_phase  # type: ignore[method-assign]
-        await runner.measure_all()
+    def measurement_of(phase: Phase, pairs: Any) -> PhaseMeasurement:
+        return Measurement(None, phase, pairs)  # type: ignore[arg-type]  # it asks nothing of the run
 
+    plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
     with pytest.raises(EngineError, match="dissection"):
-        asyncio.run(measure())
+        asyncio.run(phase_after_phase(plan, measurement_of))
 
 
-def test_a_pair_that_could_not_be_measured_alone_gives_its_addresses_up() -> None:
+class Channel:
+    """An agent's, that never says anything."""
+
+    def on(self, *_: object) -> None: ...
+
+
+class Driver:
+    """A driver that knows no name server."""
+
+    def __init__(self) -> None:
+        self.channel = Channel()
+
+    async def zone_loaded(self, *_: object) -> None:
+        raise EngineError("the name server does not answer")
+
+
+class Berths:
+    """Berths without containers, and what became of them."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, str]] = []
+
+    def missing(self, images: list[str]) -> int:
+        return len(images)
+
+    def take(self, image: str) -> Any:
+        return SimpleNamespace(address=(f"198.18.0.{len(image)}", None), image=image, start=lambda *_: None)
+
+    def give(self, berth: Berth) -> None:
+        self.ends.append(("given back", berth.image))
+
+    def discard(self, berth: Berth) -> None:
+        self.ends.append(("given up", berth.image))
+
+
+def test_a_pair_that_could_not_be_measured_alone_gives_its_addresses_up(root: Path, catalog: Catalog, tmp_path: Path) -> None:
     """Else the streams of whoever has them next are taken for its own, and a delivery there has left no trace on the wire."""
-    noted: list[str] = []
-    fates: list[tuple[str, str]] = []
-
-    class Fake:
-        def missing(self, images: list[str]) -> int:
-            return len(images)
-
-        def take(self, image: str) -> SimpleNamespace:
-            return SimpleNamespace(address=(f"198.18.0.{len(image)}", None), image=image)
-
-        def give(self, berth: SimpleNamespace) -> None:
-            fates.append(("given back", berth.image))
-
-        def discard(self, berth: SimpleNamespace) -> None:
-            fates.append(("given up", berth.image))
+    plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
+    a, b = plan.servers[0], plan.servers[2]
+    settings = {d: replace(s, unsupported="nothing is started here") for d, s in plan.phases[0].settings.items()}
+    phase = Phase("before", settings)
+    images = Images({"dns": "dns", f"{a.implementation.name}:{a.implementation.release}": "a.example"})
+    images.ids[f"{b.implementation.name}:{b.implementation.release}"] = "bb.example"
+    berths, writer, driver = Berths(), Writer(tmp_path, "alone"), Driver()
 
     async def measure() -> float:
-        runner: Any = object.__new__(Runner)
-        phase = SimpleNamespace(name="before", settings={})
-        servers = {d: SimpleNamespace(domain=d, implementation=d) for d in ("a.example", "bb.example")}
-        runner.by_domain, runner.alone_number, runner.epochs = servers, {"before": 0}, {}
-        runner.images = SimpleNamespace(ids={"dns": "dns"}, server=lambda implementation: implementation)
-        runner.slots, runner.starting, runner.berths = Slots(1), asyncio.Semaphore(1), Fake()
-        runner.loop, runner.writer = asyncio.get_running_loop(), SimpleNamespace(flush=lambda: None)
-        runner.note = lambda _source, kind, **_: noted.append(kind)
-
-        async def off(work: Any) -> Any:
-            return work()
-
-        async def serve(*_: object) -> None:
-            raise EngineError("the name server does not answer")
-
-        async def start_server(*_: object) -> None: ...
-
-        runner.off, runner.serve, runner.start_server = off, serve, start_server
-        round_: Any = Round(phase)  # type: ignore[arg-type]
-        await runner.measure_alone(round_, "a.example", "bb.example", again=False)
-        assert runner.slots.free == 1
-        return float(round_.epochs[0].ended)
+        async with Workers(2) as workers:
+            parts = Parts(None, workers, Journal(writer), None, driver, asyncio.Semaphore(1))  # type: ignore[arg-type]
+            epochs = Epochs(parts, plan, catalog, images, {}, None, Silent())  # type: ignore[arg-type]
+            attempts = Attempts(parts, "run", "short")
+            alone = Alone(parts, epochs, attempts, images, {s.domain: s for s in plan.servers}, berths)  # type: ignore[arg-type]
+            free = alone.slots.free
+            epoch = await alone.pair(phase, a.domain, b.domain, plan.exchanges)
+            assert alone.slots.free == free
+            return epoch.ended
 
     assert asyncio.run(measure()) < time.time() + 1, "the epoch has ended"
-    assert noted == ["epoch-started", "server-failed", "epoch-ended"]
-    assert fates == [("given up", "dns"), ("given up", "a.example"), ("given up", "bb.example")]
+    writer.close(None)
+    kinds = [line.partition('"kind":"')[2].partition('"')[0] for line in (writer.path / "observations.jsonl").open()]
+    assert kinds == ["epoch-started", "server-failed", "epoch-ended"]
+    assert sorted(berths.ends) == [("given up", "a.example"), ("given up", "bb.example"), ("given up", "dns")]
 
 
 def test_what_a_thread_still_makes_when_a_run_ends_is_removed_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,21 +115,44 @@ def test_what_a_thread_still_makes_when_a_run_ends_is_removed_too(monkeypatch: p
     done: list[str] = []
     monkeypatch.setattr("testbed.engine.federation.remove", lambda *_: done.append("removed"))
 
+    def make() -> None:
+        time.sleep(0.2)
+        done.append("made")
+
     async def end() -> None:
-        runner: Any = object.__new__(Runner)
-        runner.threads = ThreadPoolExecutor(1)
-        runner.engine, runner.writer = SimpleNamespace(client=None), SimpleNamespace(id="run")
-
-        def make() -> None:
-            time.sleep(0.2)
-            done.append("made")
-
-        making = asyncio.ensure_future(runner.off(make))
-        never = asyncio.ensure_future(runner.off(lambda: done.append("made too late")))
-        await asyncio.sleep(0.05)
-        making.cancel()  # the thread goes on
-        await runner.raze()
-        never.cancel()
+        async with removed(SimpleNamespace(client=None), "run"), Workers(1) as workers, task_group() as tasks:  # type: ignore[arg-type]
+            making = tasks.create_task(workers.do(make))
+            tasks.create_task(workers.do(lambda: done.append("made too late"))).cancel()
+            await asyncio.sleep(0.05)
+            making.cancel()  # the thread goes on
 
     asyncio.run(end())
     assert done == ["made", "removed"]
+
+
+@pytest.mark.parametrize("where", ["task", "body"])
+def test_the_first_error_of_a_group_is_raised_as_it_is_and_ends_the_others(where: str) -> None:
+    ended: list[str] = []
+
+    async def fail() -> None:
+        raise EngineError("the first")
+
+    async def wait(note: Callable[[str], None]) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            note("waited")
+
+    async def work() -> None:
+        async with task_group() as tasks:
+            tasks.create_task(wait(ended.append))
+            await asyncio.sleep(0)
+            if where == "task":
+                tasks.create_task(fail())
+                await asyncio.sleep(60)
+            await fail()
+
+    with pytest.raises(EngineError, match="the first") as caught:
+        asyncio.run(work())
+    assert ended == ["waited"]
+    assert type(caught.value) is EngineError

@@ -1,14 +1,13 @@
 """Runs in the driver's container: one slixmpp client per server, commands on standard input, events on standard output.
 
-It imports nothing of the testbed (only standard library, slixmpp and the exchanges beside it), decides nothing and judges
-nothing: it says what the clients saw, when.
+It imports nothing of the testbed but what is copied beside it (the protocol, the exchanges), decides nothing and judges nothing:
+it says what the clients saw, when.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import logging
 import re
 import struct
@@ -18,22 +17,27 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import messages
+import protocol
 import slixmpp
 
 USER, SECRET, RESOURCE = "tester", "secret", "testbed"
 STREAMS = "http://etherx.jabber.org/streams"
 ANSWER = re.compile(rb"<iq\b[^>]*(?:/>|>.*?</iq>)", re.S)
 RETRY = 0.25  # seconds between two attempts to reach a server that still boots
+SENTINEL = "sentinel-"
+REPORTS = {"received": protocol.Received, "error": protocol.Bounced}
 
 
 LINES: list[str] = []
 """Events on their way out: one write for all that the loop has at once, since each wakes four processes."""
 
 
-def emit(event: str, **data: Any) -> None:
+def emit(message: object, id: int | None = None) -> None:
+    """Say something: a reply to the command with ``id``, or an event."""
     if not LINES:
         asyncio.get_running_loop().call_soon(flush)
-    LINES.append(json.dumps({"event": event, "time": time.time(), **data}) + "\n")
+    LINES.append(messages.encode(message, id))
 
 
 def flush() -> None:
@@ -58,6 +62,8 @@ class Client(slixmpp.ClientXMPP):
         self.auto_reconnect = False
         self.ready = asyncio.Event()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.pings: dict[str, int] = {}
+        """Body of a message to itself -> the command that asked for it."""
         self.add_event_handler("session_start", self._start)
         for name in ("failed_all_auth", "connection_failed", "disconnected", "stream_error"):
             self.add_event_handler(name, lambda data, name=name: self._end(name, data))
@@ -67,7 +73,7 @@ class Client(slixmpp.ClientXMPP):
 
     def _end(self, name: str, data: Any) -> None:
         if self.ready.is_set() and name == "disconnected":
-            emit("disconnected", client=self.key, reason=str(data or ""))
+            emit(protocol.Disconnected(self.key, str(data or "")))
         if not self.ended.done():
             self.ended.set_result(f"{name}: {data}" if data else name)
 
@@ -75,13 +81,19 @@ class Client(slixmpp.ClientXMPP):
         self.send_presence()
         self.ready.set()
 
-    def _report(self, kind: str, token: str, **data: Any) -> None:
-        if not token.startswith("sentinel-"):
-            emit(kind, token=token, client=self.key, **data)
+    def _report(self, kind: str, token: str, **facts: Any) -> None:
+        if not token.startswith(SENTINEL):
+            emit(REPORTS[kind](self.key, token, **facts))
+
+    def ping(self, id: int) -> None:
+        """Send a message to itself, through its own server."""
+        body = f"{SENTINEL}{id}"
+        self.pings[body] = id
+        self.send_message(mto=self.boundjid, mbody=body, mtype="chat")
 
     def _sentinel(self, stanza: Any) -> None:
-        if stanza["body"].startswith("sentinel-"):
-            emit("alive", client=self.key, token=stanza["body"])
+        if (id := self.pings.pop(stanza["body"], None)) is not None:
+            emit(protocol.Alive(), id)
 
 
 class Driver:
@@ -94,7 +106,8 @@ class Driver:
         self.clients: dict[str, Client] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    async def login(self, client: str, domain: str, address: str, port: int, timeout: float) -> None:
+    async def login(self, command: protocol.Login, id: int) -> None:
+        client, domain, address, port, timeout = vars(command).values()
         began = time.monotonic()
         reason, tries = "nothing was tried", 0
         while (left := timeout - (time.monotonic() - began)) > 0:
@@ -111,42 +124,50 @@ class Driver:
             await asyncio.wait(either, timeout=min(left, 3.0 * tries), return_when=asyncio.FIRST_COMPLETED)
             if account.ready.is_set():
                 self.clients[client] = account
-                emit("online", client=client, seconds=time.monotonic() - began)
+                emit(protocol.Online(time.monotonic() - began), id)
                 return
             ready.cancel()
             reason = account.ended.result() if account.ended.done() else "the login did not end"
             account.abort()
             await asyncio.sleep(RETRY)
-        emit("login-failed", client=client, reason=reason)
+        emit(protocol.LoginFailed(reason), id)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    async def send(self, command: protocol.Send, id: int) -> None:
+        client = self.clients.get(command.client)
+        if client is None or not client.is_connected():
+            emit(protocol.Unsendable(), id)
+            return
+        self.exchanges[command.exchange].send(client, f"{USER}@{command.receiver}", command.token)
+        emit(protocol.Sent(), id)
+
+    async def ping(self, command: protocol.Ping, id: int) -> None:
+        if client := self.clients.get(command.client):
+            client.ping(id)
+
+    async def await_zone(self, command: protocol.AwaitZone, id: int) -> None:
+        await serial(command.address, command.serial)
+        emit(protocol.ZoneLoaded(), id)
+
+    async def logout(self, command: protocol.Logout, _id: int | None) -> None:
+        for key in command.clients:
+            if client := self.clients.pop(key, None):
+                client.ready.clear()  # an end that was asked for is no news
+                client.abort()
+
+    def do(self, envelope: messages.Envelope) -> None:
+        """Begin what a command asks for; what goes wrong there is its reply."""
+        method = getattr(self, messages.name_of(type(envelope.message)).replace("-", "_"))
+        task = asyncio.create_task(answered(method(envelope.message, envelope.id), envelope.id))
         self.tasks.add(task)  # the loop itself holds no reference to it
         task.add_done_callback(self.tasks.discard)
 
-    def do(self, command: dict[str, Any]) -> None:
-        kind = command.pop("do")
-        match kind:
-            case "login":
-                self.start(self.login(**command))
-            case "send":
-                client = self.clients.get(command["client"])
-                if client is None or not client.is_connected():
-                    emit("unsendable", token=command["token"], client=command["client"])
-                    return
-                self.exchanges[command["exchange"]].send(client, f"{USER}@{command['receiver']}", command["token"])
-                emit("sent", token=command["token"])
-            case "ping":
-                client = self.clients.get(command["client"])
-                if client is not None:
-                    client.send_message(mto=client.boundjid, mbody=command["token"], mtype="chat")
-            case "serial":
-                self.start(serial(**command))
-            case "logout":
-                for key in command["clients"]:
-                    if client := self.clients.pop(key, None):
-                        client.ready.clear()  # an end that was asked for is no news
-                        client.abort()
+
+async def answered(work: Coroutine[Any, Any, None], id: int | None) -> None:
+    """Do ``work``. The host must hear of a failure: a silent driver would look like a silent server."""
+    try:
+        await work
+    except Exception as error:
+        emit(messages.Failed(repr(error)), id)
 
 
 class Answer(asyncio.DatagramProtocol):
@@ -160,7 +181,7 @@ class Answer(asyncio.DatagramProtocol):
             self.data.set_result(data)
 
 
-async def serial(address: str, serial: int, token: str) -> None:
+async def serial(address: str, serial: int) -> None:
     """Ask a name server for the SOA of the root (RFC 1035 §4) until it has loaded the zone with this serial."""
     question = b"\0" + struct.pack("!HH", 6, 1)
     while True:
@@ -171,7 +192,6 @@ async def serial(address: str, serial: int, token: str) -> None:
             said = said[2 if said[:1] >= b"\xc0" else 1 :]  # the owner's name: the root, or a pointer to it
             (length,) = struct.unpack("!H", said[8:10])
             if struct.unpack("!I", said[10 + length - 20 : 10 + length - 16])[0] == serial:
-                emit("serial", token=token)
                 return
         except (OSError, TimeoutError, struct.error):
             pass
@@ -217,12 +237,13 @@ async def main() -> None:
     driver = Driver()
     reader = asyncio.StreamReader(limit=2**22)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    emit("ready")
+    emit(messages.Ready())
+    known = messages.vocabulary(protocol.COMMANDS)
     while line := await reader.readline():
         try:
-            driver.do(json.loads(line))
-        except Exception as error:  # the host must hear of it; a silent driver would look like a silent server
-            emit("driver-error", command=line.decode(errors="replace").strip(), error=repr(error))
+            driver.do(messages.decode(line, known))
+        except ValueError as error:
+            emit(messages.Failed(f"{error}: {line.decode(errors='replace').strip()}"))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
 """Runs in the wiretap's container, in the network namespace of the engine's host: neighbour table, gate, capture, tshark.
 
-It imports nothing of the testbed. Commands on standard input, events on standard output, one JSON object a line. The gate is an
-nftables table of the bridge family that belongs to this process (`flags owner`): it vanishes with it, however it ends.
+It imports nothing of the testbed but what is copied beside it (the protocol), and judges nothing. The gate is an nftables table
+of the bridge family that belongs to this process (`flags owner`): it vanishes with it, however it ends.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
+import messages
 import nftables
+import protocol
 
 CAPTURES = Path("/captures")
+LINES_AT_ONCE = 500
 FIELDS = (
     "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
     "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version",
@@ -28,16 +28,21 @@ FIELDS = (
 LOCK = threading.Lock()
 
 
-def emit(event: str, **data: Any) -> None:
-    line = json.dumps({"event": event, "time": time.time(), **data}) + "\n"
+def emit(message: object, id: int | None = None) -> None:
+    """Say something: a reply to the command with ``id``, or an event."""
+    line = messages.encode(message, id)
     with LOCK:
         sys.stdout.write(line)
         sys.stdout.flush()
 
 
-def neighbours(servers: int) -> None:
-    """Raise the neighbour table's thresholds where `servers` need more: it is one table for the whole host."""
+def neighbours(servers: int) -> protocol.TableTooSmall | None:
+    """Raise the neighbour table's thresholds where `servers` need more: it is one table for the whole host.
+
+    Returns what stands in the way; the defaults bear a small federation, so only one that would overflow them is refused.
+    """
     need = 2 * servers * servers + 1024
+    refused = None
     for family in ("ipv4", "ipv6"):
         folder = Path(f"/proc/sys/net/{family}/neigh/default")
         if not folder.is_dir():
@@ -52,20 +57,14 @@ def neighbours(servers: int) -> None:
             for n in (3, 2, 1):
                 if wanted[n] != now[n]:
                     (folder / f"gc_thresh{n}").write_text(str(wanted[n]))
-            raised = wanted != now
-            emit("neighbours", family=family, raised=raised, before=now[3], after=wanted[3], need=need, ok=True)
+            emit(protocol.Neighbours(family, True, now[3], need, raised=wanted != now, after=wanted[3]))
         except OSError as error:
             command = "sysctl -w " + " ".join(f"net.{family}.neigh.default.gc_thresh{n}={wanted[n]}" for n in (3, 2, 1))
-            # The defaults bear a small federation: only one that would overflow them is refused.
-            emit(
-                "neighbours",
-                family=family,
-                ok=now[3] >= servers * servers,
-                error=str(error),
-                command=command,
-                before=now[3],
-                need=need,
-            )
+            ok = now[3] >= servers * servers
+            emit(protocol.Neighbours(family, ok, now[3], need, error=str(error), command=command))
+            if not ok:
+                refused = refused or protocol.TableTooSmall(need, now[3], command)
+    return refused
 
 
 class Gate:
@@ -115,100 +114,106 @@ class Gate:
         elements = ", ".join(f"{a} . {b}" for a, b in pairs)
         self.run(f"{verb} element {self.table} pairs {{ {elements} }}")
 
-    def storms(self, among: list[str]) -> list[dict[str, Any]]:
+    def storms(self, among: list[str]) -> list[tuple[str, str, int]]:
         """Pairs among these addresses whose connection attempts were cut, with how many; they are forgotten then."""
         self.nft.set_json_output(True)
         try:
             listing = json.loads(self.run(f"list set {self.table} storm"))
         finally:
             self.nft.set_json_output(False)
-        found = []
+        storms: list[tuple[str, str, int]] = []
         for item in listing.get("nftables", []):
             for element in item.get("set", {}).get("elem", []):
                 inner = element.get("elem", {}) if isinstance(element, dict) else {}
                 if "val" in inner:
                     a, b = inner["val"]["concat"]
                     if a in among and b in among:
-                        found.append({"from": a, "to": b, "attempts": inner.get("counter", {}).get("packets", 0)})
-        if found:
-            elements = ", ".join(f"{storm['from']} . {storm['to']}" for storm in found)
+                        storms.append((a, b, inner.get("counter", {}).get("packets", 0)))
+        if storms:
+            elements = ", ".join(f"{a} . {b}" for a, b, _ in storms)
             self.run(f"delete element {self.table} storm {{ {elements} }}")
-        return found
+        return storms
 
 
 class Agent:
+    """What the host may ask for, one method a command; each returns the reply."""
+
     def __init__(self) -> None:
-        self.gate: Gate | None = None
+        self._gate: Gate | None = None
         self.captures: dict[str, subprocess.Popen[str]] = {}
         self.limits: dict[str, int] = {}
 
-    def do(self, command: dict[str, Any]) -> None:
-        match command.pop("do"):
-            case "prepare":
-                neighbours(command["servers"])
-                self.gate = Gate(command["name"], command["interface"], command["subnets"], command["port"], command["attempts"])
-                emit("prepared")
-            case "open":
-                assert self.gate
-                self.gate.change("add", command["pairs"])
-                emit("opened", token=command["token"])
-            case "close":
-                assert self.gate
-                self.gate.change("delete", command["pairs"])
-            case "answer":
-                emit("answer", token=command["token"])
-            case "storms":
-                assert self.gate
-                emit("storms", pairs=self.gate.storms(command["among"]), token=command["token"])
-            case "capture":
-                self.start(**command)
-            case "stop":
-                threading.Thread(target=self.stop, kwargs=command).start()
-            case "dissect":
-                threading.Thread(target=self.dissect, kwargs=command).start()
+    @property
+    def gate(self) -> Gate:
+        if self._gate is None:
+            raise RuntimeError("the gate has not been prepared")
+        return self._gate
 
-    def start(self, name: str, interface: str, filter: str, limit: int) -> None:
+    def do(self, envelope: messages.Envelope) -> None:
+        """Do a command and answer it; what takes long, in a thread of its own."""
+        if isinstance(envelope.message, SLOW):
+            threading.Thread(target=self.serve, args=(envelope,)).start()
+        else:
+            self.serve(envelope)
+
+    def serve(self, envelope: messages.Envelope) -> None:
+        """Do a command and answer it. The host must hear of a failure: a gate that stays shut looks like a failed pair."""
+        method = getattr(self, messages.name_of(type(envelope.message)).replace("-", "_"))
+        try:
+            reply = method(envelope.message)
+        except Exception as error:
+            reply = messages.Failed(repr(error))
+        if reply:
+            emit(reply, envelope.id)
+
+    def prepare(self, command: protocol.Prepare) -> object:
+        if refused := neighbours(command.servers):
+            return refused
+        self._gate = Gate(command.name, command.interface, command.subnets, command.port, command.attempts)
+        return protocol.Prepared()
+
+    def open(self, command: protocol.Open) -> object:
+        self.gate.change("add", command.pairs)
+        return protocol.Opened()
+
+    def close(self, command: protocol.Close) -> None:
+        self.gate.change("delete", command.pairs)
+
+    def answer(self, _command: protocol.Answer) -> object:
+        return protocol.Answered()
+
+    def list_storms(self, command: protocol.ListStorms) -> object:
+        return protocol.Storms(self.gate.storms(command.among))
+
+    def capture(self, command: protocol.Capture) -> object:
         """Capture into a file of at most ``limit`` kB (0: no bound)."""
         CAPTURES.mkdir(exist_ok=True)
-        arguments = ["dumpcap", "-q", "-i", interface, "-f", filter, "-B", "64", "-w", str(CAPTURES / f"{name}.pcapng")]
-        arguments += ["-a", f"filesize:{limit}"] if limit else []
-        self.limits[name] = limit * 1000
-        process = self.captures[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+        arguments = ["dumpcap", "-q", "-i", command.interface, "-f", command.filter, "-B", "64"]
+        arguments += ["-w", str(CAPTURES / f"{command.name}.pcapng")]
+        arguments += ["-a", f"filesize:{command.limit}"] if command.limit else []
+        self.limits[command.name] = command.limit * 1000
+        process = self.captures[command.name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
         assert process.stderr
         for line in process.stderr:
             if line.startswith("File:"):
-                emit("capturing", name=name)
-                return
-        emit("failed", reason=f"dumpcap ended: {process.wait()}")
+                return protocol.Capturing()
+        raise RuntimeError(f"dumpcap ended: {process.wait()}")
 
-    def stop(self, name: str) -> None:
+    def stop_capture(self, command: protocol.StopCapture) -> object:
+        name = command.name
         process = self.captures.pop(name)
         process.send_signal(signal.SIGINT)
         assert process.stderr
         said = process.stderr.read()
         process.wait()
         size, limit = (CAPTURES / f"{name}.pcapng").stat().st_size, self.limits.pop(name)
-        emit("captured", name=name, said=said.strip(), size=size, full=bool(limit) and size >= limit)
+        return protocol.Captured(name, said.strip(), size, bool(limit) and size >= limit)
 
-    def dissect(self, name: str) -> None:
+    def dissect(self, command: protocol.Dissect) -> object:
         """tshark's fields, one line a packet, onto the channel."""
-        path = CAPTURES / f"{name}.pcapng"
-        arguments = [
-            "tshark",
-            "-n",
-            "-r",
-            str(path),
-            "-o",
-            "tcp.desegment_tcp_streams:TRUE",
-            "-o",
-            "tcp.analyze_sequence_numbers:TRUE",
-            "-T",
-            "fields",
-            "-E",
-            "separator=|",
-            "-E",
-            "occurrence=a",
-        ]
+        arguments = ["tshark", "-n", "-r", str(CAPTURES / f"{command.name}.pcapng")]
+        arguments += ["-o", "tcp.desegment_tcp_streams:TRUE", "-o", "tcp.analyze_sequence_numbers:TRUE"]
+        arguments += ["-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
         for field in FIELDS:
             arguments += ["-e", field]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -217,25 +222,30 @@ class Agent:
         lines: list[str] = []
         for line in process.stdout:
             lines.append(line.rstrip("\n"))
-            if len(lines) == 500:
-                emit("packets", name=name, lines=lines)
+            if len(lines) == LINES_AT_ONCE:
+                emit(protocol.Packets(command.name, lines))
                 lines = []
-        emit("packets", name=name, lines=lines)
+        emit(protocol.Packets(command.name, lines))
         error = process.stderr.read()
-        emit("dissected", name=name, status=process.wait(), said=error.strip()[-500:], size=path.stat().st_size)
+        return protocol.Dissected(process.wait(), error.strip()[-500:])
+
+
+SLOW = (protocol.StopCapture, protocol.Dissect)
+"""Commands that must not hold up the gate."""
 
 
 def main() -> None:
     """Read commands until standard input ends."""
     agent = Agent()
-    emit("ready", cpus=os.cpu_count())
+    emit(messages.Ready())
+    known = messages.vocabulary(protocol.COMMANDS)
     for line in sys.stdin:
         try:
-            agent.do(json.loads(line))
-        except Exception as error:  # the host must hear of it: a gate that stays shut looks like a failed pair
-            emit("failed", command=line.strip(), reason=repr(error))
+            agent.do(messages.decode(line, known))
+        except ValueError as error:
+            emit(messages.Failed(f"{error}: {line.strip()}"))
     for name in list(agent.captures):
-        agent.stop(name)
+        agent.stop_capture(protocol.StopCapture(name))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""Measures a pair alone: a federation of just the two beside the mesh, with a name server and addresses of its own.
+
+Rule: new processes on an empty state, in containers that are kept for one pair after another (`engine/berths`).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from testbed.engine import federation
+from testbed.engine.berths import Berth, Berths
+from testbed.engine.images import Images
+from testbed.measure import zone
+from testbed.measure.attempts import Attempts, Progress
+from testbed.measure.epochs import Epoch, Epochs
+from testbed.measure.pace import Slots
+from testbed.measure.parts import Parts
+from testbed.measure.tasks import task_group
+from testbed.model import EngineError, Phase, Server
+from testbed.record import observations
+
+
+class Alone:
+    """Federations of two, so many at once as there are slots."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        epochs: Epochs,
+        attempts: Attempts,
+        images: Images,
+        servers: Mapping[str, Server],
+        berths: Berths,
+    ) -> None:
+        self.parts, self.epochs, self.attempts, self.images, self.servers = parts, epochs, attempts, images, servers
+        self.slots, self.berths = Slots(federation.SLOTS), berths
+        self._numbers: dict[str, int] = defaultdict(int)
+        self._serials = itertools.count(2)  # the mesh's zone is the first
+
+    async def pair(
+        self, phase: Phase, a: str, b: str, exchanges: Sequence[str], *, urgent: bool = False, progress: Progress = lambda _: None
+    ) -> Epoch:
+        """Measure both directions, ``a`` first; ``urgent``: before others that wait. What fails of it is noted, not raised."""
+        servers = (self.servers[a], self.servers[b])
+        there = {s.domain: image for s in servers if (image := self.images.server(s.implementation))}
+        images = [self.images.ids["dns"], *there.values()]
+        async with self.slots.place(lambda: -1 if urgent else self.berths.missing(images)):
+            self._numbers[phase.name] += 1
+            epoch = Epoch(phase, f"alone-{self._numbers[phase.name]}", servers, phase.settings, {}, "")
+            taken: list[Berth] = []
+            try:
+                for image in images:
+                    async with self.parts.starting:
+                        taken.append(await self.parts.workers.do(functools.partial(self.berths.take, image)))
+                epoch.dns = taken[0].address[0]
+                epoch.berths = dict(zip(there, taken[1:], strict=True))
+                epoch.addresses = {domain: berth.address for domain, berth in epoch.berths.items()}
+                async with self.epochs.running(epoch):
+                    await self._serve(taken[0], epoch)
+                    await self.attempts.pair(epoch, a, b, exchanges, progress=progress)
+            except EngineError as error:
+                reason = f"measured alone with {b}: {error}"
+                self.parts.journal.note(observations.SERVER_FAILED, epoch=epoch, domain=a, reason=reason)
+                async with task_group() as discards:
+                    for berth in taken:
+                        discards.create_task(self.parts.workers.do(functools.partial(self.berths.discard, berth)))
+                self.epochs.ended(epoch)
+            else:
+                for berth in taken:
+                    self.berths.give(berth)
+        return epoch
+
+    async def _serve(self, berth: Berth, epoch: Epoch) -> None:
+        """A name server for this epoch alone; returns when it answers with this epoch's zone. Raises EngineError."""
+        serial = next(self._serials)
+        text = zone.render_zone(epoch.addresses, serial=serial)
+        await self.parts.workers.do(lambda: berth.start({"/etc/testbed/zone": text.encode()}, berth.address[0]))
+        await self.parts.driver.zone_loaded(berth.address[0], serial)

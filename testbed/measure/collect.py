@@ -1,0 +1,134 @@
+"""What is left of a phase when it is measured: wire and logs become observations, capture and logs become evidence."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from testbed.display import Display
+from testbed.engine import federation
+from testbed.engine.federation import Container
+from testbed.measure import serverlog
+from testbed.measure.pace import CAPTURE_KB
+from testbed.measure.parts import Parts
+from testbed.measure.tasks import task_group
+from testbed.measure.wiretap.dissect import Dissector, Stream
+from testbed.measure.wiretap.wiretap import S2S_PORT
+from testbed.model import EngineError, Server
+from testbed.plan.catalog import Catalog
+from testbed.record import observations
+from testbed.record.observations import STREAM, Observation
+
+if TYPE_CHECKING:
+    from testbed.measure.epochs import Epoch
+
+LEVEL = 3
+"""Of gzip, for evidence: text to a tenth, in little time."""
+
+
+class Collector:
+    """Takes in what wire and logs have to say, into the record of one run."""
+
+    def __init__(
+        self, parts: Parts, catalog: Catalog, servers: Mapping[str, Server], domains: Iterable[str], display: Display
+    ) -> None:
+        """``servers`` by domain, the control pair's among them; ``domains``: those of the plan."""
+        self.parts, self.catalog, self.servers, self.domains, self.display = parts, catalog, servers, set(domains), display
+
+    @contextlib.asynccontextmanager
+    async def capture(self, phase: str, cells: int, *, full: bool) -> AsyncIterator[None]:
+        """The capture of a phase with so many ``cells``; ``full``: every packet, without a bound. Raises EngineError."""
+        limit = 0 if full else CAPTURE_KB[0] + CAPTURE_KB[1] * cells
+        await self.parts.wiretap.capture(phase, self.parts.mesh.bridge, limit, everything=full)
+        yield
+        captured = await self.parts.wiretap.stop_capture(phase)
+        self.parts.journal.note(observations.WIRETAP_CAPTURED, **vars(captured))
+        if captured.full:
+            self.display.say(f"{phase}: the capture reached its bound and ended early; measure again with --full-capture")
+
+    async def collect(self, phase: str, epochs: Sequence[Epoch]) -> float:
+        """Everything of a phase whose capture has ended; the containers go. Returns the seconds that it took."""
+        began, stage = time.monotonic(), f"{phase}: evidence"
+        containers = [(e, domain, c) for e in epochs for domain, c in e.containers.items()]
+        self.display.stage(stage, len(containers) + 1)
+        async with task_group() as tasks:
+            for epoch, domain, container in containers:
+                tasks.create_task(self._read_log(epoch, domain, container, stage))
+            tasks.create_task(self._dissect(phase, epochs))
+        await self.parts.workers.do(lambda: self._keep_capture(phase))
+        self.display.advance(stage)
+        return time.monotonic() - began
+
+    async def keep_log(self, epoch: Epoch, domain: str, raw: bytes) -> None:
+        """A server's log as evidence and as observations."""
+        self.parts.journal.extend(await self.parts.workers.do(lambda: self._parse_log(epoch, domain, raw)))
+
+    async def _dissect(self, phase: str, epochs: Sequence[Epoch]) -> None:
+        """The streams of the capture, each for the epoch that had its addresses then."""
+        dissector = Dissector(S2S_PORT)
+        reply = await self.parts.wiretap.dissect(phase, dissector.feed)
+        if reply.status:
+            reason = f"tshark ended with {reply.status}: {reply.said}"
+            self.parts.journal.note(observations.WIRETAP_FAILED, phase=phase, reason=reason)
+        self.parts.journal.extend(observations_of(dissector.streams.values(), phase, epochs))
+
+    def _keep_capture(self, phase: str) -> None:
+        """The capture as evidence, compressed (Wireshark opens it as it is)."""
+        with contextlib.suppress(EngineError):
+            raw = federation.fetch(self.parts.wiretap.channel.container, f"/captures/{phase}.pcapng")
+            self.parts.journal.writer.evidence(phase, "s2s.pcapng.gz").write_bytes(gzip.compress(raw, LEVEL))
+
+    async def _read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
+        """A container's log is kept; then the container goes."""
+
+        def read() -> bytes:
+            raw = federation.logs(container)
+            federation.drop([container])
+            return raw
+
+        await self.keep_log(epoch, domain, await self.parts.workers.do(read))
+        self.display.advance(stage)
+
+    def _parse_log(self, epoch: Epoch, domain: str, raw: bytes) -> list[Observation]:
+        phase = epoch.phase.name
+        self.parts.journal.writer.evidence(phase, epoch.name, f"{domain}.log.gz").write_bytes(gzip.compress(raw, LEVEL))
+        if domain not in self.servers:
+            return []
+        addresses = {ip: d for d, pair in epoch.addresses.items() for ip in pair if ip}
+        return serverlog.observe(
+            self.catalog.image(self.servers[domain].implementation).logs,
+            serverlog.stamped(raw),
+            server=domain,
+            domains=self.domains,
+            addresses=addresses,
+            phase=phase,
+            epoch=epoch.name,
+        )
+
+
+def observations_of(streams: Iterable[Stream], phase: str, epochs: Sequence[Epoch]) -> list[Observation]:
+    """TCP streams as observations; those between addresses that were no two servers' of one epoch are none.
+
+    Two pairs measured alone, one after the other, may have had one slot's addresses: the time tells them apart.
+    """
+    observations = []
+    for stream in streams:
+        ends = [owner(ip, stream.start, epochs) for ip in (stream.initiator, stream.receiver)]
+        if ends[0] and ends[1] and ends[0][0] == ends[1][0]:
+            facts = {k: v for k, v in stream.facts().items() if k not in ("initiator", "receiver")}
+            data = {"sender": ends[0][1], "receiver": ends[1][1], **facts}
+            observations.append(STREAM.at(stream.start, data, phase=phase, epoch=ends[0][0]))
+    return observations
+
+
+def owner(ip: str, moment: float, epochs: Iterable[Epoch]) -> tuple[str, str] | None:
+    """The epoch and the domain that an address belonged to at a time (Unix seconds)."""
+    for epoch in epochs:
+        if epoch.began <= moment <= epoch.ended:
+            for domain, pair in epoch.addresses.items():
+                if ip in pair:
+                    return epoch.name, domain
+    return None

@@ -1,0 +1,63 @@
+"""The driver as the host speaks with it: one method per command of `protocol.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from testbed import exchanges
+from testbed.engine import messages
+from testbed.engine.channel import Channel
+from testbed.engine.federation import Container
+from testbed.engine.messages import Envelope
+from testbed.measure.driver import protocol
+from testbed.measure.pace import ANSWER, BOOT, FIRST_WORD, SENTINEL, ZONE
+
+C2S_PORT = 5222
+REPLIES = messages.vocabulary([reply for replies in protocol.COMMANDS.values() for reply in replies] + list(protocol.EVENTS))
+
+
+def files() -> dict[str, bytes]:
+    """What the driver's container needs: the agent, what it says, and the exchanges."""
+    here = Path(__file__).parent
+    tree = {name: (here / name).read_bytes() for name in ("agent.py", "protocol.py")}
+    tree["messages.py"] = Path(messages.__file__).read_bytes()
+    return tree | {f"exchanges/{path.name}": path.read_bytes() for path in exchanges.FOLDER.glob("*.py")}
+
+
+class Driver:
+    """All clients of a run."""
+
+    def __init__(self, container: Container) -> None:
+        self.channel = Channel(container, REPLIES)
+
+    async def ready(self) -> None:
+        """Await its first word. Raises EngineError, as every method here that awaits something."""
+        await self.channel.ready(FIRST_WORD)
+
+    async def login(self, client: str, domain: str, address: str) -> Envelope:
+        """Be online as ``client``: Online, or LoginFailed when its server has had `BOOT` seconds."""
+        command = protocol.Login(client, domain, address, C2S_PORT, BOOT)
+        return await self.channel.ask(command, BOOT + ANSWER, f"the login of {client}")
+
+    async def send(self, client: str, exchange: str, receiver: str, token: str) -> Envelope:
+        """Start an exchange: Sent, or Unsendable. What becomes of it comes as an event."""
+        return await self.channel.ask(protocol.Send(client, exchange, receiver, token), ANSWER, f"that {client} sends")
+
+    async def alive(self, client: str) -> bool:
+        """Whether a message of the client to itself comes back within `SENTINEL` seconds."""
+        try:
+            async with asyncio.timeout(SENTINEL):
+                await self.channel.ask(protocol.Ping(client), 2 * SENTINEL, f"a sign of life of {client}")
+        except TimeoutError:
+            return False
+        return True
+
+    async def zone_loaded(self, address: str, serial: int) -> None:
+        """Return when the name server at ``address`` has the zone with this serial."""
+        await self.channel.ask(protocol.AwaitZone(address, serial), ZONE, f"zone {serial} at {address}")
+
+    def logout(self, clients: Iterable[str]) -> None:
+        """Drop clients whose servers are about to end."""
+        self.channel.tell(protocol.Logout(list(clients)))

@@ -1,0 +1,248 @@
+"""An epoch is one start of servers within a phase: the whole mesh, a pair that is measured alone, or the control pair.
+
+Rule: whoever begins an epoch ends it. Its servers are new processes on an empty state; only their logs outlive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from testbed.display import Display
+from testbed.engine import federation
+from testbed.engine.berths import Berth
+from testbed.engine.federation import Container
+from testbed.engine.images import Images
+from testbed.engine.messages import Envelope
+from testbed.measure.collect import Collector
+from testbed.measure.driver.protocol import Disconnected, Online
+from testbed.measure.pace import ALIVE, HEAVY, LINGER, STARTS
+from testbed.measure.parts import Parts
+from testbed.measure.pki import Issued
+from testbed.measure.tasks import task_group
+from testbed.model import Cell, EngineError, Implementation, Phase, Plan, Server, Settings
+from testbed.plan.catalog import Catalog
+from testbed.record import observations
+
+MESH = "mesh"
+Address = tuple[str, str | None]
+"""IPv4 and, where there is one, IPv6."""
+
+
+@dataclass
+class Epoch:
+    """One start of servers within a phase, and what was seen in it."""
+
+    phase: Phase
+    name: str
+    """``mesh``, ``alone-N``, ``control-first``, ``control-last``."""
+    servers: tuple[Server, ...]
+    settings: Mapping[str, Settings]
+    addresses: dict[str, Address]
+    """By domain."""
+    dns: str
+    """The name server that these servers ask."""
+    containers: dict[str, Container] = field(default_factory=dict)
+    berths: dict[str, Berth] = field(default_factory=dict)
+    """Of a pair that is measured alone: what its servers run in, and others before and after them."""
+    macs: dict[str, str] = field(default_factory=dict)
+    online: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    """By domain: whether its client got in."""
+    booted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when no server of this epoch starts any more."""
+    answers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Cell id -> of each attempt `received` · `error` · `silence` · `unsendable`, or once `not-started`."""
+    opened: dict[frozenset[str], str] = field(default_factory=dict)
+    """Pair -> the domain that wrote first."""
+    began: float = float("inf")
+    ended: float = float("inf")
+    """Unix seconds."""
+
+    @property
+    def id(self) -> str:
+        """Unique within the run."""
+        return f"{self.phase.name}:{self.name}"
+
+    def container(self, domain: str) -> Container:
+        """What the server of ``domain`` runs in. KeyError if it was not started."""
+        return self.berths[domain].container if domain in self.berths else self.containers[domain]
+
+    def client(self, domain: str) -> str:
+        """The name of the client that is logged in at ``domain`` in this epoch."""
+        return f"{self.id}:{domain}"
+
+    def cold(self, cell: Cell) -> bool:
+        """Whether the next attempt of a cell is the first that its two servers hear of each other; then notes who wrote first."""
+        first = self.opened.setdefault(frozenset((cell.sender, cell.receiver)), cell.sender)
+        return first == cell.sender and not self.answers[cell.id]
+
+
+class Epochs:
+    """Starts and ends the servers of epochs."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        plan: Plan,
+        catalog: Catalog,
+        images: Images,
+        issued: Mapping[tuple[str, str], Issued],
+        collector: Collector,
+        display: Display,
+    ) -> None:
+        self.parts, self.plan, self.catalog, self.images = parts, plan, catalog, images
+        self.issued, self.collector, self.display = issued, collector, display
+        self._epochs: dict[str, Epoch] = {}
+        self._versions: set[Implementation] = set()
+        parts.driver.channel.on(Disconnected, self._disconnected)
+
+    @contextlib.asynccontextmanager
+    async def running(self, epoch: Epoch, *, lag: float = 0.0) -> AsyncIterator[None]:
+        """The servers of ``epoch``, light ones first; the block may talk to each as soon as its client is online.
+
+        When the block is done, the gate is given ``lag`` seconds or `LINGER`, and the servers end. If it fails, nothing more is
+        done: what is left of the epoch is removed with the run, or by who gave the berths. Raises EngineError.
+        """
+        self._epochs[epoch.id], epoch.began = epoch, time.time()
+        epoch.online = {s.domain: asyncio.get_running_loop().create_future() for s in epoch.servers}
+        self.parts.journal.note(observations.EPOCH_STARTED, epoch=epoch, servers=[s.domain for s in epoch.servers])
+        async with task_group() as tasks:
+            boots = [tasks.create_task(self._start(epoch, server)) for server in self._in_order(epoch.servers)]
+            tasks.create_task(self._note_booted(epoch, boots))
+            yield
+        await asyncio.sleep(max(LINGER + 0.1, lag))
+        await self._note_storms(epoch)
+        await self._halt(epoch)
+        self.ended(epoch)
+
+    def ended(self, epoch: Epoch) -> None:
+        """From now on its addresses are others'."""
+        epoch.ended = time.time()
+        self.parts.journal.note(observations.EPOCH_ENDED, epoch=epoch)
+        self.parts.journal.writer.flush()
+
+    def _in_order(self, servers: Iterable[Server]) -> list[Server]:
+        """Light servers first: their pairs can talk while the heavy ones still boot."""
+        return sorted(servers, key=lambda s: (self.catalog.image(s.implementation).spec.boot_weight, s.index))
+
+    async def _note_booted(self, epoch: Epoch, boots: list[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*boots)
+        epoch.booted.set()
+
+    async def _start(self, epoch: Epoch, server: Server) -> None:
+        """Raise one server and log its client in; the outcome is in ``epoch.online``."""
+        online, image = epoch.online[server.domain], self.images.server(server.implementation)
+        if epoch.settings[server.domain].unsupported or image is None:
+            online.set_result(False)
+        else:
+            try:
+                await self._boot(epoch, server, image)
+                await self._note_version(epoch, server)
+            except EngineError as error:
+                self.parts.journal.note(observations.SERVER_FAILED, epoch=epoch, domain=server.domain, reason=str(error))
+                self.display.say(f"{server.domain}: {error}")
+                if not online.done():
+                    online.set_result(False)
+        if epoch.name == MESH:
+            self.display.advance(f"{epoch.phase.name}: servers")
+
+    async def _boot(self, epoch: Epoch, server: Server, image: str) -> None:
+        """Container, server, client. Raises EngineError."""
+        # a heavy boot keeps its place until it is done: more at once only take longer each
+        heavy = self.catalog.image(server.implementation).spec.boot_weight >= HEAVY
+        async with self.parts.starting:
+            await self._start_container(epoch, server, image)
+            if heavy:
+                await self._log_in(epoch, server)
+        if not heavy:
+            await self._log_in(epoch, server)
+
+    async def _start_container(self, epoch: Epoch, server: Server, image: str) -> None:
+        """Create and start a server's container, or start it in its berth. Raises EngineError."""
+        parts, domain = self.parts, server.domain
+        files, address = self._files(server, epoch), epoch.addresses[domain]
+        if berth := epoch.berths.get(domain):
+            await parts.workers.do(lambda: berth.start({f"/etc/testbed/{name}": data for name, data in files.items()}, epoch.dns))
+            epoch.macs[domain] = berth.mac
+        else:
+            name = f"{epoch.phase.name}-{epoch.name}-{domain.split('.')[0]}"
+            container = await parts.workers.do(lambda: parts.mesh.create_server(name, image, files, address, epoch.dns))
+            epoch.containers[domain] = container
+            await parts.workers.do(lambda: federation.start(container))
+            epoch.macs[domain] = (await parts.workers.do(lambda: federation.facts(container, parts.mesh.name)))["mac"]
+        parts.journal.note(
+            observations.SERVER_STARTED, epoch=epoch, domain=domain, image=image, mac=epoch.macs[domain],
+            address=address[0], address6=address[1],
+        )  # fmt: skip
+
+    def _files(self, server: Server, epoch: Epoch) -> dict[str, bytes]:
+        """Everything that stands in the server's /etc/testbed; the rendered part is kept as evidence, keys are not."""
+        settings, ipv6 = epoch.settings[server.domain], self.parts.mesh.addresses.net6 is not None
+        rendered = self.catalog.image(server.implementation).render(server, settings, timers=self.plan.timers, ipv6=ipv6)
+        issued = self.issued[server.domain, settings.certificate].files()
+        for name, data in {**rendered, "cert.pem": issued["cert.pem"]}.items():
+            self.parts.journal.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
+        return {**rendered, **issued}
+
+    async def _log_in(self, epoch: Epoch, server: Server) -> None:
+        """Have the server's client online, or not. Raises EngineError if the server ends before."""
+        domain, container = server.domain, epoch.container(server.domain)
+        login = asyncio.ensure_future(self.parts.driver.login(epoch.client(domain), domain, epoch.addresses[domain][0]))
+        try:
+            while not (await asyncio.wait({login}, timeout=ALIVE))[0]:
+                state = await self.parts.workers.do(lambda: federation.facts(container, self.parts.mesh.name))
+                if not state["running"]:
+                    raise EngineError(f"the server ended with status {state['exit']} before its client was online")
+        finally:
+            login.cancel()
+        envelope = login.result()
+        online = isinstance(envelope.message, Online)
+        kind = observations.ONLINE if online else observations.LOGIN_FAILED
+        self.parts.journal.note(kind, at=envelope.time, epoch=epoch, domain=domain, **vars(envelope.message))
+        epoch.online[domain].set_result(online)
+        if not online:
+            self.display.say(f"{domain}: its client cannot log in: {envelope.message.reason}")
+
+    async def _note_version(self, epoch: Epoch, server: Server) -> None:
+        """What the running server's package says of its version; asked once per release."""
+        implementation = server.implementation
+        if implementation in self._versions or not epoch.online[server.domain].result():
+            return
+        self._versions.add(implementation)
+        package, container = self.catalog.image(implementation).spec.package, epoch.container(server.domain)
+        version = self.images.version(implementation) or await self.parts.workers.do(
+            lambda: federation.execute(container, ["dpkg-query", "-W", "-f=${Version}", package])
+        )
+        name, release = implementation.name, implementation.release
+        self.parts.journal.note(observations.VERSION, implementation=name, release=release, version=version)
+
+    async def _note_storms(self, epoch: Epoch) -> None:
+        """Who tried to connect without pause. Raises EngineError."""
+        domains = {mac: domain for domain, mac in epoch.macs.items()}
+        for a, b, attempts in await self.parts.wiretap.storms(list(domains)):
+            self.parts.journal.note(observations.STORM, epoch=epoch, sender=domains[a], receiver=domains[b], cut=attempts)
+
+    async def _halt(self, epoch: Epoch) -> None:
+        """End an epoch's servers; what those in containers of their own logged stays for `collect`. Raises EngineError."""
+        parts = self.parts
+        parts.driver.logout(epoch.client(s.domain) for s in epoch.servers)
+        for domain, berth in epoch.berths.items():
+            if domain in epoch.macs:
+                logged = await parts.workers.do(berth.stop)
+                await self.collector.keep_log(epoch, domain, logged)
+        containers = list(epoch.containers.values())
+        async with task_group() as halts:
+            for share in (containers[n::STARTS] for n in range(min(STARTS, len(containers)))):
+                halts.create_task(parts.workers.do(functools.partial(federation.halt, share)))
+
+    def _disconnected(self, envelope: Envelope) -> None:
+        """A client lost its server."""
+        name, _, domain = envelope.message.client.rpartition(":")
+        if (epoch := self._epochs.get(name)) and domain in epoch.online:
+            reason = envelope.message.reason
+            self.parts.journal.note(observations.DISCONNECTED, at=envelope.time, epoch=epoch, domain=domain, reason=reason)

@@ -1,0 +1,55 @@
+"""What ought to become of the pairs of a plan, as far as measuring depends on it: whom to doubt, whom to let wait. No verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from testbed.expectations import expect
+from testbed.model import Cell, Outcome, Phase, Server
+from testbed.plan.catalog import Catalog
+from testbed.plan.profiles import PROFILES
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The table of expectations, asked for the servers of one run."""
+
+    catalog: Catalog
+    servers: Mapping[str, Server]
+    """By domain."""
+    _outcomes: dict[tuple[str, str, str], Outcome] = field(default_factory=dict, compare=False)
+
+    def outcome(self, phase: Phase, sender: str, receiver: str) -> Outcome:
+        """What ought to become of a stanza; `inconclusive` where nothing can be expected."""
+        key = (phase.name, sender, receiver)
+        if key not in self._outcomes:
+            self._outcomes[key] = self._outcome(phase, sender, receiver)
+        return self._outcomes[key]
+
+    def _outcome(self, phase: Phase, sender: str, receiver: str) -> Outcome:
+        if any(self.catalog.unknown(self.servers[d].implementation) for d in (sender, receiver)):
+            return Outcome.INCONCLUSIVE
+        sides = [
+            self.catalog.side(self.servers[d], phase.settings[d], PROFILES[phase.settings[d].certificate].defect)
+            for d in (sender, receiver)
+        ]
+        return expect(sides[0], sides[1]).outcome
+
+    def crosstalks(self, phase: Phase, a: str, b: str) -> bool:
+        """Whether a pair ought to deliver, and one of the two is known to behave differently among other peers."""
+        known = any(self.catalog.image(self.servers[d].implementation).crosstalks(phase.settings[d].policy) for d in (a, b))
+        return known and Outcome.DELIVERED in (self.outcome(phase, a, b), self.outcome(phase, b, a))
+
+    def delivers(self, phase: Phase, a: str, b: str) -> bool:
+        """Whether both directions ought to deliver, and neither server is known to behave differently among other peers."""
+        outcomes = {self.outcome(phase, a, b), self.outcome(phase, b, a)}
+        return outcomes == {Outcome.DELIVERED} and not self.crosstalks(phase, a, b)
+
+    def doubtful(self, phase: Phase, cell: Cell, answers: Collection[str]) -> bool:
+        """Whether what the mesh saw of a cell has to be confirmed: unexpected, or not the same every time."""
+        expected, kinds = self.outcome(phase, cell.sender, cell.receiver), set(answers)
+        if expected is Outcome.INCONCLUSIVE:
+            return len(kinds) > 1 or "silence" in kinds
+        usual = "received" if expected is Outcome.DELIVERED else "error"
+        return bool(kinds) and kinds not in ({usual}, {"not-started"})

@@ -1,0 +1,124 @@
+"""What all servers of a run share: network, name server, wiretap (gate and capture), driver. Raised once, removed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.engine import federation
+from testbed.engine.channel import Channel
+from testbed.engine.host import Engine
+from testbed.engine.images import Images
+from testbed.engine.messages import Failed
+from testbed.measure import zone
+from testbed.measure.driver import driver
+from testbed.measure.driver.driver import Driver
+from testbed.measure.journal import Journal
+from testbed.measure.pace import PROBE, STARTS, Admission
+from testbed.measure.tasks import Workers, task_group
+from testbed.measure.wiretap import wiretap
+from testbed.measure.wiretap.protocol import Neighbours
+from testbed.measure.wiretap.wiretap import Wiretap
+from testbed.model import EngineError, Server
+from testbed.record import observations
+
+IPV6 = Path("/proc/sys/net/ipv6")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is there before any server is, and what every epoch uses."""
+
+    mesh: federation.Mesh
+    workers: Workers
+    journal: Journal
+    wiretap: Wiretap
+    driver: Driver
+    starting: asyncio.Semaphore
+    """A place for each container that may be started at once."""
+    admission: Admission = field(default_factory=Admission)
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """While this lasts pressure is measured, and an agent that ends raises EngineError: an engine may be killed."""
+        async with task_group() as watchers:
+            tasks = [watchers.create_task(_until_gone(c)) for c in (self.wiretap.channel, self.driver.channel)]
+            tasks.append(watchers.create_task(self._watch_pressure()))
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def _watch_pressure(self) -> None:
+        """Measure how strained the machine is, also while no gate is opened."""
+        while True:
+            asked = time.monotonic()
+            await self.wiretap.answer()
+            self.admission.measured(time.monotonic() - asked)
+            await asyncio.sleep(PROBE)
+
+
+async def _until_gone(channel: Channel) -> None:
+    """Raises EngineError when an agent has ended."""
+    await channel.closed.wait()
+    container = channel.container
+    how = await asyncio.to_thread(lambda: federation.fate(container))
+    raise EngineError(f"{container.name} {how} in the middle of the run: {channel.last_words()}")
+
+
+@contextlib.asynccontextmanager
+async def removed(engine: Engine, run: str) -> AsyncIterator[None]:
+    """Whatever becomes of the block: afterwards, nothing of the run is left on the engine."""
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(lambda: federation.remove(engine.client, {federation.RUN_LABEL: run}))
+
+
+@contextlib.asynccontextmanager
+async def parts_of(
+    engine: Engine, images: Images, servers: Sequence[Server], journal: Journal, *, ipv6: bool
+) -> AsyncIterator[Parts]:
+    """The parts of a federation of ``servers``, running. Raises EngineError."""
+    writer = journal.writer
+    # first the threads end, then what they made is removed
+    async with removed(engine, writer.id), Workers(STARTS + 4) as workers:
+        wanted = ipv6 and IPV6.is_dir()
+        mesh = await workers.do(lambda: federation.Mesh(engine, writer.id, len(servers), ipv6=wanted))
+        text = zone.render_zone({s.domain: mesh.addresses.of(s.index) for s in servers})
+        writer.evidence("zone").write_text(text)
+        async with task_group() as starts:
+            starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
+            tap = starts.create_task(_wiretap(mesh, images, workers, journal))
+            clients = starts.create_task(_driver(mesh, images, workers, journal))
+        await tap.result().prepare(f"s2s_{mesh.short}", mesh.bridge, len(servers), mesh.addresses.subnets)
+        yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS))
+
+
+async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Wiretap:
+    """On the engine's host network."""
+    container = await workers.do(lambda: mesh.create_agent("wiretap", images.ids["wiretap"], wiretap.files(), inside=False))
+    tap = Wiretap(container)
+    tap.channel.on(Failed, lambda e: journal.note(observations.WIRETAP_FAILED, at=e.time, reason=e.message.reason))
+    tap.channel.on(Neighbours, lambda e: journal.note(observations.WIRETAP_NEIGHBOURS, at=e.time, **_known(vars(e.message))))
+    await workers.do(lambda: federation.start(container))
+    await tap.ready()
+    return tap
+
+
+async def _driver(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Driver:
+    """In the mesh, beside the servers."""
+    container = await workers.do(lambda: mesh.create_agent("driver", images.ids["driver"], driver.files(), inside=True))
+    clients = Driver(container)
+    clients.channel.on(Failed, lambda e: journal.note(observations.DRIVER_ERROR, at=e.time, error=e.message.reason))
+    await workers.do(lambda: federation.start(container))
+    await clients.ready()
+    return clients
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in facts.items() if v is not None}

@@ -1,0 +1,95 @@
+"""The wiretap as the host speaks with it: one method per command of `protocol.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from testbed.engine import messages
+from testbed.engine.channel import Channel
+from testbed.engine.federation import Container
+from testbed.measure.pace import ANSWER, ATTEMPTS, DISSECTION, FIRST_WORD
+from testbed.measure.wiretap import protocol
+from testbed.model import EngineError
+
+S2S_PORT = 5269
+REPLIES = messages.vocabulary([reply for replies in protocol.COMMANDS.values() for reply in replies] + list(protocol.EVENTS))
+
+Gate = list[list[str]]
+"""Ordered pairs of hardware addresses."""
+
+
+def files() -> dict[str, bytes]:
+    """What the wiretap's container needs: the agent, and what it says."""
+    here = Path(__file__).parent
+    tree = {name: (here / name).read_bytes() for name in ("agent.py", "protocol.py")}
+    return tree | {"messages.py": Path(messages.__file__).read_bytes()}
+
+
+class Wiretap:
+    """Gate and capture of a run."""
+
+    def __init__(self, container: Container) -> None:
+        self.channel = Channel(container, REPLIES)
+        self._readers: dict[str, Callable[[list[str]], None]] = {}
+        """Capture -> who takes its lines."""
+        self.channel.on(protocol.Packets, lambda envelope: self._readers[envelope.message.name](envelope.message.lines))
+
+    async def ready(self) -> None:
+        """Await its first word. Raises EngineError, as every method here that awaits something."""
+        await self.channel.ready(FIRST_WORD)
+
+    async def prepare(self, name: str, interface: str, servers: int, subnets: list[str]) -> None:
+        """Size the neighbour table and shut the gate."""
+        command = protocol.Prepare(name, interface, servers, subnets, S2S_PORT, ATTEMPTS)
+        reply = (await self.channel.ask(command, FIRST_WORD, "the gate between servers")).message
+        if isinstance(reply, protocol.TableTooSmall):
+            raise EngineError(
+                f"{servers} servers need {reply.need} entries in the neighbour table, which holds {reply.before}; "
+                f"only root can raise it: {reply.command}"
+            )
+
+    async def open(self, gate: Gate) -> None:
+        """Let two servers reach each other's s2s port."""
+        await self.channel.ask(protocol.Open(gate), FIRST_WORD, "an open gate")
+
+    def close(self, gate: Gate) -> None:
+        """Shut the gate on them again."""
+        self.channel.tell(protocol.Close(gate))
+
+    async def answer(self) -> None:
+        """Return when it has answered; how long that takes tells how strained the machine is."""
+        await self.channel.ask(protocol.Answer(), FIRST_WORD, "a sign of life")
+
+    async def storms(self, among: Sequence[str]) -> list[tuple[str, str, int]]:
+        """Who tried to connect to whom without pause, and how many attempts were cut; asked once, it is forgotten."""
+        storms = (await self.channel.ask(protocol.ListStorms(list(among)), ANSWER, "the storms")).message
+        return [(a, b, attempts) for a, b, attempts in storms.pairs]
+
+    async def capture(self, name: str, interface: str, limit: int, *, everything: bool) -> None:
+        """Capture s2s packets, or ``everything``, into a file of at most ``limit`` kB (0: no bound)."""
+        command = protocol.Capture(name, interface, "" if everything else capture_filter(S2S_PORT), limit)
+        await self.channel.ask(command, ANSWER, "the capture's start")
+
+    async def stop_capture(self, name: str) -> protocol.Captured:
+        """End a capture."""
+        reply = (await self.channel.ask(protocol.StopCapture(name), FIRST_WORD, "the capture's end")).message
+        assert isinstance(reply, protocol.Captured)
+        return reply
+
+    async def dissect(self, name: str, feed: Callable[[list[str]], None]) -> protocol.Dissected:
+        """Have tshark read a capture: ``feed`` gets its lines, all of them before this returns."""
+        self._readers[name] = feed
+        try:
+            reply = (await self.channel.ask(protocol.Dissect(name), DISSECTION, "the dissection")).message
+        finally:
+            del self._readers[name]
+        assert isinstance(reply, protocol.Dissected)
+        return reply
+
+
+def capture_filter(port: int) -> str:
+    """BPF: s2s packets that carry data or begin or end a connection; bare acknowledgements say nothing and are half of all."""
+    v4 = "ip and (tcp[13] & 7 != 0 or ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0)"
+    v6 = "ip6 and (ip6[53] & 7 != 0 or ip6[4:2] - ((ip6[52] & 0xf0) >> 2) != 0)"
+    return f"tcp port {port} and (({v4}) or ({v6}))"

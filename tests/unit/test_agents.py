@@ -1,0 +1,157 @@
+"""The agents' protocols: one table for both sides, every command answered by its id, every message as it was sent."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import dataclasses
+import json
+import socket
+import struct
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from testbed.engine import messages
+from testbed.engine.channel import Channel
+from testbed.measure.driver import driver
+from testbed.measure.driver import protocol as clients
+from testbed.measure.wiretap import protocol as taps
+from testbed.measure.wiretap import wiretap
+from testbed.model import EngineError
+
+
+def kinds(protocol: ModuleType) -> list[type]:
+    replies = [reply for replies in protocol.COMMANDS.values() for reply in replies]
+    return [*protocol.COMMANDS, *replies, *protocol.EVENTS]
+
+
+@pytest.mark.parametrize("protocol", [clients, taps])
+def test_every_message_stands_in_the_table_and_says_what_it_means(protocol: ModuleType) -> None:
+    defined = [v for v in vars(protocol).values() if dataclasses.is_dataclass(v)]
+    assert set(defined) == set(kinds(protocol))
+    assert all(kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(") for kind in defined)
+    assert len({messages.name_of(kind) for kind in defined}) == len(defined)
+
+
+@pytest.mark.parametrize(("protocol", "host"), [(clients, driver), (taps, wiretap)])
+def test_both_sides_have_a_method_for_every_command(protocol: ModuleType, host: ModuleType) -> None:
+    """The agent's is found by the command's name, so one that is missing would only be missed in a run."""
+    agent = ast.parse(Path(str(protocol.__file__)).with_name("agent.py").read_text())
+    methods = {n.name for n in ast.walk(agent) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert {messages.name_of(c).replace("-", "_") for c in protocol.COMMANDS} <= methods
+    sent = {n.attr for n in ast.walk(ast.parse(Path(str(host.__file__)).read_text())) if isinstance(n, ast.Attribute)}
+    assert {c.__name__ for c in protocol.COMMANDS} <= sent
+
+
+@pytest.mark.parametrize("host", [driver, wiretap])
+def test_an_agent_gets_all_that_it_imports(host: ModuleType) -> None:
+    assert {"agent.py", "protocol.py", "messages.py"} <= host.files().keys()
+
+
+def test_a_message_comes_out_as_it_went_in() -> None:
+    known = messages.vocabulary(clients.EVENTS)
+    sent = clients.Bounced("c", "t", "b.example", "remote-server-timeout", "ü\n", "wait")
+    line = messages.encode(sent, 7)
+    assert line.count("\n") == 1
+    envelope = messages.decode(line, known)
+    assert (envelope.message, envelope.id) == (sent, 7)
+    assert envelope.time > 1e9
+
+
+@pytest.mark.parametrize(
+    "line", ["", "[]", "{}", "nonsense", '{"message": "bounced", "id": 1, "time": 0}', '{"message": "no-such"}']
+)
+def test_what_is_no_message_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        messages.decode(line, messages.vocabulary(clients.EVENTS))
+
+
+class Container:
+    """A container whose attach stream the test holds the other end of."""
+
+    name = "agent"
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.settimeout(5)
+        self.lines = self.ours.makefile()
+
+    def attach_socket(self, **_: object) -> Any:
+        return self.theirs
+
+    def says(self, text: str, stream: int = 1) -> None:
+        self.ours.sendall(struct.pack(">BxxxL", stream, len(text.encode())) + text.encode())
+
+    async def hears(self) -> dict[str, Any]:
+        line = await asyncio.to_thread(self.lines.readline)
+        return dict(json.loads(line))
+
+
+def channel_of(container: Container) -> Channel:
+    return Channel(container, driver.REPLIES)  # type: ignore[arg-type]
+
+
+def test_replies_find_who_asked_whatever_the_order() -> None:
+    async def talk() -> list[object]:
+        container = Container()
+        channel = channel_of(container)
+        asked = [asyncio.create_task(channel.ask(clients.Ping(c), 5, c)) for c in "ab"]
+        heard = [await container.hears() for _ in asked]
+        assert [h["client"] for h in heard] == ["a", "b"]
+        assert heard[0]["id"] != heard[1]["id"]
+        container.says(messages.encode(clients.LoginFailed("second"), heard[1]["id"]))
+        container.says(messages.encode(clients.LoginFailed("first"), heard[0]["id"]))
+        return [(await a).message for a in asked]
+
+    assert asyncio.run(talk()) == [clients.LoginFailed("first"), clients.LoginFailed("second")]
+
+
+def test_one_failure_ends_nobody_else() -> None:
+    async def talk() -> None:
+        container = Container()
+        channel = channel_of(container)
+        one, other = (asyncio.create_task(channel.ask(clients.Ping(c), 5, f"a sign of {c}")) for c in "ab")
+        heard = [await container.hears() for _ in "ab"]
+        container.says(messages.encode(messages.Failed("KeyError('a')"), heard[0]["id"]))
+        with pytest.raises(EngineError, match="a sign of a failed: KeyError"):
+            await one
+        assert not other.done()
+        container.says(messages.encode(clients.Alive(), heard[1]["id"]))
+        assert (await other).message == clients.Alive()
+
+    asyncio.run(talk())
+
+
+def test_an_event_reaches_who_listens_and_an_end_ends_who_waits() -> None:
+    async def talk() -> list[object]:
+        container, heard = Container(), []
+        channel = channel_of(container)
+        channel.on(clients.Disconnected, lambda e: heard.append(e.message))
+        container.says(messages.encode(messages.Ready()))
+        await channel.ready(5)
+        line = messages.encode(clients.Disconnected("a", "gone"))
+        container.says(line[:20])  # an engine may cut a line anywhere
+        container.says(line[20:])
+        container.says("Traceback: out of memory\n", stream=2)
+        asked = asyncio.create_task(channel.ask(clients.Ping("a"), 5, "a sign of life"))
+        await container.hears()
+        container.ours.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(EngineError, match=r"a sign of life; it ended: Traceback: out of memory"):
+            await asked
+        return list(heard)
+
+    assert asyncio.run(talk()) == [clients.Disconnected("a", "gone")]
+
+
+def test_silence_is_an_error_that_says_what_was_awaited() -> None:
+    async def talk() -> None:
+        channel = channel_of(Container())
+        with pytest.raises(EngineError, match="awaited from agent: its first word; it said nothing of it for 0 s"):
+            await channel.ready(0.05)
+        with pytest.raises(EngineError, match="awaited from agent: the gate; it said nothing"):
+            await channel.ask(clients.Ping("a"), 0.05, "the gate")
+
+    asyncio.run(talk())
