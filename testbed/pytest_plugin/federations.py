@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,15 @@ class Judged:
 
     def accepted(self, cell: str) -> tuple[Baseline, Entry] | None:
         """The entry that accepts what happened in the cell (its id)."""
-        return next(self._entries(cell, "known"), None)
+        return next(self._entries(cell, lambda gate: gate.known), None)
 
     def passing(self, cell: str) -> tuple[Baseline, Entry] | None:
         """The entry that lists the cell (its id) as a failure, though it came out as expected."""
-        return next(self._entries(cell, "passing"), None)
+        return next(self._entries(cell, lambda gate: gate.passing), None)
 
-    def _entries(self, cell: str, kind: str) -> Iterator[tuple[Baseline, Entry]]:
+    def _entries(self, cell: str, cells_of: Callable[[Gate], Mapping[int, list[Cell]]]) -> Iterator[tuple[Baseline, Entry]]:
         for gate in self.gates:
-            for place, cells in getattr(gate, kind).items():
+            for place, cells in cells_of(gate).items():
                 if any(c["id"] == cell for c in cells):
                     yield gate.baseline, gate.baseline.entries[place]
 

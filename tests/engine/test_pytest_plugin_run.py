@@ -54,11 +54,11 @@ def start(project: Path, environment: dict[str, str], *arguments: str) -> subpro
 
 def test_only_what_is_selected_is_measured_and_once(project: Path, environment: dict[str, str]) -> None:
     process = start(project, environment, "-m", "phase_before", "-k", "b.example")
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    assert "4 passed" in said
-    assert set(re.findall(r"\[(gw\d)\].* PASSED", said)) == {"gw0", "gw1"}, said
-    assert "federation: before: cells: done" in said
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "4 passed" in output
+    assert set(re.findall(r"\[(gw\d)\].* PASSED", output)) == {"gw0", "gw1"}, output
+    assert "federation: before: cells: done" in output
     manifest = json.loads((run_of(project / "results") / "manifest.json").read_text())
     assert [p["name"] for p in manifest["phases"]] == ["before"]
     assert manifest["planned"] == {
@@ -72,13 +72,13 @@ def test_only_what_is_selected_is_measured_and_once(project: Path, environment: 
 def test_without_an_engine_every_test_says_so_at_once(project: Path, environment: dict[str, str]) -> None:
     began = time.monotonic()
     process = start(project, environment | {"DOCKER_HOST": "tcp://127.0.0.1:9"})
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, said
-    assert "12 errors" in said
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert "12 errors" in output
     assert (
-        len(re.findall(r"^the federation was not measured: DOCKER_HOST is tcp://127.0.0.1:9, but no", said, re.MULTILINE)) == 12
+        len(re.findall(r"^the federation was not measured: DOCKER_HOST is tcp://127.0.0.1:9, but no", output, re.MULTILINE)) == 12
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not (project / "results").exists()
     assert time.monotonic() - began < 60  # seconds; a loaded machine takes long to start two workers
 
@@ -93,14 +93,14 @@ def test_a_worker_that_is_killed_ends_its_measurement_and_the_others_know(
         assert time.monotonic() < deadline
         time.sleep(0.2)
     os.kill(measuring(process.pid), signal.SIGKILL)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, said
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
     kept = run_of(project / "results")
     assert re.search(
         f"^the federation was not measured: the worker that measured was ended; what was measured .*{kept.name}$",
-        said,
+        output,
         re.MULTILINE,
-    ), said
+    ), output
     assert left(engine, kept.name) == []
 
 
@@ -110,6 +110,6 @@ def measuring(controller: int) -> int:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it ended meanwhile
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-    found = [parents[child] for child, parent in parents.items() if parents.get(parent) == controller]
-    assert len(found) == 1, found
-    return found[0]
+    workers = [parents[child] for child, parent in parents.items() if parents.get(parent) == controller]
+    assert len(workers) == 1, workers
+    return workers[0]

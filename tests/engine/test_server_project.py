@@ -67,8 +67,8 @@ def run(repository: Path, environment: dict[str, str], *arguments: str) -> Done:
 
 def leftovers(engine: Engine, done: Done) -> set[str]:
     """Names of the containers that the look at what was given has left."""
-    found = engine.client.containers.list(all=True, filters={"label": federation.RUN_LABEL}, ignore_removed=True)
-    return {c.name for c in found if c.labels[federation.RUN_LABEL].startswith(f"look-{done.pid}-")}
+    containers = engine.client.containers.list(all=True, filters={"label": federation.RUN_LABEL}, ignore_removed=True)
+    return {c.name for c in containers if c.labels[federation.RUN_LABEL].startswith(f"look-{done.pid}-")}
 
 
 def steps_of(root: Path, workflow: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -115,13 +115,13 @@ def test_a_repository_with_a_dockerfile_and_one_workflow(
     assert output.read_text() == f"status={done.returncode}\n"
     results = repository / "federation-results"
     verdicts = json.loads((results / "latest/derived/verdicts.json").read_text())
-    mine = [s for s in verdicts["servers"] if s.get("mine")]
-    assert [(s["implementation"], s["release"]) for s in mine] == [("prosody", "mine")]
+    candidates = [s for s in verdicts["servers"] if s.get("mine")]
+    assert [(s["implementation"], s["release"]) for s in candidates] == [("prosody", "mine")]
     beside = next(s for s in verdicts["servers"] if s["implementation"] == "prosody" and not s.get("mine"))
-    assert mine[0]["version"].split("-")[0] == beside["version"].split("-")[0]  # both are the distribution's package here
+    assert candidates[0]["version"].split("-")[0] == beside["version"].split("-")[0]  # both are the distribution's package here
     cells = {(c["sender"], c["receiver"]): c["outcome"] for c in verdicts["cells"]}
     assert len(cells) == 6
-    assert {v for k, v in cells.items() if mine[0]["domain"] in k} == {"delivered"}
+    assert {v for k, v in cells.items() if candidates[0]["domain"] in k} == {"delivered"}
     assert [c["ok"] for c in verdicts["controls"]] == [True, True]
     assert len(ET.parse(results / "junit.xml").findall(".//testcase")) >= 6
     assert "prosody@mine" in summary.read_text()
@@ -198,11 +198,11 @@ def test_a_configuration_is_booted_and_what_it_does_is_found_out(
     done = run(repository, environment, "images", "check", "-q", "--json", *options)
     assert done.returncode == 1, done.stderr
     reports = dict(zip(texts, json.loads(done.stdout), strict=True))
-    said = {name: {c["claim"]: c["saw"] for c in r["claims"]} for name, r in reports.items()}
+    observed = {name: {c["claim"]: c["saw"] for c in r["claims"]} for name, r in reports.items()}
     failed = {name: [c["claim"] for c in r["claims"] if c["status"] == "failed"] for name, r in reports.items()}
     assert failed["good"] == failed["strict"] == []
-    assert said["good"]["what it does to other servers"].startswith("encryption=required, authentication=either")
-    assert said["strict"]["what it does to other servers"].startswith("encryption=required, authentication=external")
+    assert observed["good"]["what it does to other servers"].startswith("encryption=required, authentication=either")
+    assert observed["strict"]["what it does to other servers"].startswith("encryption=required, authentication=external")
     assert "does not serve the domain" in failed["domain"][0]
     assert failed["register"] == ["refuses in-band registration (XEP-0077)"]
     assert failed["broken"] == ["does not start, or ends at once"]

@@ -114,9 +114,9 @@ def ids(result: pytest.RunResult) -> list[str]:
 
 
 def test_cells_become_tests_with_readable_ids_and_nothing_is_started(pytester: pytest.Pytester) -> None:
-    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q")
-    assert found.ret == 0
-    assert ids(found) == [
+    result = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q")
+    assert result.ret == 0
+    assert ids(result) == [
         f"{phase}::{a}.example -> {b}.example::message"
         for phase in ("before", "test-day")
         for a in "abc"
@@ -138,7 +138,7 @@ def test_without_the_option_nothing_is_collected_nor_loaded(pytester: pytest.Pyt
 
 
 @pytest.mark.parametrize(
-    ("settings", "arguments", "cells", "own"),
+    ("settings", "arguments", "cells", "tests"),
     [
         ("", ["--federation", "scenarios/x.yaml"], 12, 0),
         ("", ["--federation", "scenarios/x.yaml", "checks"], 12, 1),
@@ -150,10 +150,12 @@ def test_without_the_option_nothing_is_collected_nor_loaded(pytester: pytest.Pyt
         ('federation = ["scenarios/x.yaml"]', ["scenarios/x.yaml::before"], 6, 0),
     ],
 )
-def test_which_paths_are_collected(pytester: pytest.Pytester, settings: str, arguments: list[str], cells: int, own: int) -> None:
+def test_which_paths_are_collected(
+    pytester: pytest.Pytester, settings: str, arguments: list[str], cells: int, tests: int
+) -> None:
     pytester.makepyprojecttoml(f"[tool.pytest.ini_options]\n{settings}\n")
     listed = ids(pytester.runpytest("--collect-only", "-q", *arguments))
-    assert (sum("->" in line for line in listed), sum("test_own" in line for line in listed)) == (cells, own)
+    assert (sum("->" in line for line in listed), sum("test_own" in line for line in listed)) == (cells, tests)
 
 
 @pytest.mark.parametrize(
@@ -171,17 +173,17 @@ def test_which_paths_are_collected(pytester: pytest.Pytester, settings: str, arg
     ],
 )  # fmt: skip
 def test_cells_are_selected(pytester: pytest.Pytester, arguments: list[str], wanted: set[str]) -> None:
-    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", *arguments)
-    assert {re.sub(r"::| -> |\.example|message", " ", i).strip().replace("  ", " ") for i in ids(found)} == wanted
+    result = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", *arguments)
+    assert {re.sub(r"::| -> |\.example|message", " ", i).strip().replace("  ", " ") for i in ids(result)} == wanted
 
 
 def test_what_is_the_projects_own_is_in_the_plan(pytester: pytest.Pytester) -> None:
     (pytester.path / "Dockerfile").write_text("FROM scratch\n")
     pytester.makepyprojecttoml('[tool.pytest.ini_options]\nfederation_build = ["prosody=."]\nfederation_instead = true\n')
-    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", "-m", "prosody_mine", "--rootdir=.")
-    assert len(ids(found)) == 8
-    found = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", "-m", "prosody_trixie")
-    assert ids(found) == []
+    result = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", "-m", "prosody_mine", "--rootdir=.")
+    assert len(ids(result)) == 8
+    result = pytester.runpytest("--federation", "scenarios/x.yaml", "--collect-only", "-q", "-m", "prosody_trixie")
+    assert ids(result) == []
 
 
 def test_markers_are_listed_and_others_are_still_refused(pytester: pytest.Pytester) -> None:
@@ -198,7 +200,7 @@ GOOD = ["--federation", "scenarios/x.yaml"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (["--federation", "scenarios/y.yaml"], "scenarios/y.yaml: no such file"),
         (["--federation", "bad.yaml"], "bad.yaml:2: unknown key `titel`"),
@@ -212,15 +214,15 @@ GOOD = ["--federation", "scenarios/x.yaml"]
         (["--federation-run", "latest"], "--federation-run is of no use without --federation FILE"),
     ],
 )
-def test_bad_input_is_a_usage_error(pytester: pytest.Pytester, arguments: list[str], said: str) -> None:
+def test_bad_input_is_a_usage_error(pytester: pytest.Pytester, arguments: list[str], reason: str) -> None:
     (pytester.path / "bad.yaml").write_text("name: x\ntitel: X\n")
     (pytester.path / "known.yaml").write_text("schema: 1\nentries:\n  - {where: {}, outcome: lost, cause: dns, reason: x}\n")
     (pytester.path / "other.yaml").write_text("schema: 1\nscenario: other\nentries: []\n")
     (pytester.path / "bad.json").write_text("{}")
-    found = pytester.runpytest(*arguments, "-n2")
-    assert found.ret == pytest.ExitCode.USAGE_ERROR
-    assert any(line.startswith("ERROR: ") and said in line for line in found.errlines), found.errlines
-    assert "Traceback" not in found.stdout.str() + found.stderr.str()
+    result = pytester.runpytest(*arguments, "-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any(line.startswith("ERROR: ") and reason in line for line in result.errlines), result.errlines
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------------
@@ -237,9 +239,9 @@ def test_each_kind_of_verdict(pytester: pytest.Pytester, catalog: Catalog, worke
         "before/b.example/a.example/message": cannot,
         "before/b.example/c.example/message": {"channel": {}},
     }  # fmt: skip
-    found = report(pytester, verdicts(pytester.path, catalog, changes), *workers)
-    found.assert_outcomes(passed=8, failed=1, skipped=1, errors=2)
-    found.stdout.fnmatch_lines(
+    result = report(pytester, verdicts(pytester.path, catalog, changes), *workers)
+    result.assert_outcomes(passed=8, failed=1, skipped=1, errors=2)
+    result.stdout.fnmatch_lines(
         [
             "*before: a.example -> b.example: message*",
             "bounced: dialback-failed, expected delivered over TLS",
@@ -254,15 +256,15 @@ def test_each_kind_of_verdict(pytester: pytest.Pytester, catalog: Catalog, worke
             "SKIPPED [[]1] scenarios/x.yaml: unsupported: it cannot be set so",
         ]
     )
-    found.stdout.fnmatch_lines(["FAILED scenarios/x.yaml::before::a.example -> b.example::message - *bounced: dialback-failed*"])
-    found.stdout.fnmatch_lines(["ERROR scenarios/x.yaml::before::b.example -> a.example::message - *the client was gone*"])
-    text = found.stdout.str()
+    result.stdout.fnmatch_lines(["FAILED scenarios/x.yaml::before::a.example -> b.example::message - *bounced: dialback-failed*"])
+    result.stdout.fnmatch_lines(["ERROR scenarios/x.yaml::before::b.example -> a.example::message - *the client was gone*"])
+    text = result.stdout.str()
     assert "Traceback" not in text
     assert "pytest_plugin.py" not in text
 
 
 @pytest.mark.parametrize(
-    ("top", "said"),
+    ("top", "line"),
     [
         ({"complete": False}, "*the run tiny-1 was cut short, so nothing in it can be relied on*"),
         ({"controls": [{"phase": "before", "when": "last", "ok": False, "reason": "silence"}]},
@@ -270,11 +272,11 @@ def test_each_kind_of_verdict(pytester: pytest.Pytester, catalog: Catalog, worke
     ],
 )  # fmt: skip
 def test_a_run_that_cannot_be_relied_on_fails_all(
-    pytester: pytest.Pytester, catalog: Catalog, top: dict[str, Any], said: str
+    pytester: pytest.Pytester, catalog: Catalog, top: dict[str, Any], line: str
 ) -> None:
-    found = report(pytester, verdicts(pytester.path, catalog, **top))
-    found.assert_outcomes(errors=12)
-    found.stdout.fnmatch_lines([said])
+    result = report(pytester, verdicts(pytester.path, catalog, **top))
+    result.assert_outcomes(errors=12)
+    result.stdout.fnmatch_lines([line])
 
 
 def test_a_cell_that_the_run_did_not_measure_is_an_error(pytester: pytest.Pytester, catalog: Catalog) -> None:
@@ -282,18 +284,22 @@ def test_a_cell_that_the_run_did_not_measure_is_an_error(pytester: pytest.Pytest
     document = json.loads((pytester.path / kept).read_text())
     document["cells"] = document["cells"][:6]
     (pytester.path / kept).write_text(json.dumps(document))
-    found = report(pytester, kept)
-    found.assert_outcomes(passed=6, errors=6)
-    found.stdout.fnmatch_lines(["the run tiny-1 has no such cell: it measured other ones"])
+    result = report(pytester, kept)
+    result.assert_outcomes(passed=6, errors=6)
+    result.stdout.fnmatch_lines(["the run tiny-1 has no such cell: it measured other ones"])
 
 
 def test_properties_for_junit(pytester: pytest.Pytester, catalog: Catalog) -> None:
     report(pytester, verdicts(pytester.path, catalog, {CELL: FAILED}), "--junitxml=j.xml", "-k", "before and a.example")
     cases = {c.get("classname"): c for c in ET.parse(pytester.path / "j.xml").iter("testcase")}
     case = cases["scenarios.x.yaml.before.a.example -> b.example"]
-    said = {p.get("name"): p.get("value") for p in case.iter("property")}
-    assert said["cell"] == CELL
-    assert (said["outcome"], said["cause"], said["expected"]) == ("bounced", "dialback-failed", "delivered over TLS")
+    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert properties["cell"] == CELL
+    assert (properties["outcome"], properties["cause"], properties["expected"]) == (
+        "bounced",
+        "dialback-failed",
+        "delivered over TLS",
+    )
     failure = case.find("failure")
     assert failure is not None
     assert "testbed explain tiny-1 a.example b.example" in (failure.text or "")
@@ -344,7 +350,7 @@ ONE = {"passed": 11, "failed": 1}
 
 
 @pytest.mark.parametrize(
-    ("cell", "accepted", "more", "counts", "said"),
+    ("cell", "accepted", "more", "counts", "line"),
     [
         (FAILED, "bounced: dialback-failed", "", {"passed": 11, "xfailed": 1}, XFAIL),
         (UNSTABLE, "inconclusive: unstable", "", {"passed": 11, "xfailed": 1}, XFAIL),
@@ -361,14 +367,20 @@ ONE = {"passed": 11, "failed": 1}
     ],
 )
 def test_known_failures(
-    pytester: pytest.Pytester, catalog: Catalog, cell: dict[str, Any], accepted: str, more: str, counts: dict[str, int], said: str
+    pytester: pytest.Pytester,
+    catalog: Catalog,
+    cell: dict[str, Any],
+    accepted: str,
+    more: str,
+    counts: dict[str, int],
+    line: str,
 ) -> None:
     entry = ENTRY % tuple(accepted.split(": ")) + (f"    {more}\n" if more else "")
     (pytester.path / "known.yaml").write_text(entry)
-    found = report(pytester, verdicts(pytester.path, catalog, {CELL: cell}), "--federation-baseline", "known.yaml")
-    found.assert_outcomes(**counts)
-    found.stdout.fnmatch_lines([said])
-    assert found.ret == (1 if "failed" in counts else 0)
+    result = report(pytester, verdicts(pytester.path, catalog, {CELL: cell}), "--federation-baseline", "known.yaml")
+    result.assert_outcomes(**counts)
+    result.stdout.fnmatch_lines([line])
+    assert result.ret == (1 if "failed" in counts else 0)
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------------
