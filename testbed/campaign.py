@@ -228,7 +228,7 @@ def load(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
 def judge(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
     """A run, judged from its record by the rules of today; writes nothing. Raises InputError."""
     record = store.load(store.find(str(run), Path(results)))
-    return Run(record.path, verdict.judge(record), record)
+    return Run(record.path, dict(verdict.judge_run(record)), record)
 
 
 def report(run: Path | str, results: Path | str = DEFAULT_RESULTS, *, display: Display | None = None) -> Run:

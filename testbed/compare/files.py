@@ -1,6 +1,6 @@
 """Verdicts that were kept as a file, as a build keeps those of its main branch.
 
-Rule: reads and checks the outermost form; what stands inside is the writer's word.
+Rule: a file that is not of the published form is refused with file, key and value; what fits is the writer's word.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from testbed.compare.cells import Subject
 from testbed.model import SCHEMA, InputError
+from testbed.record.documents import checked, verdicts_form
 
-NEEDED = ("run", "scenario", "complete", "servers", "phases", "cells")
+WHICH = "`derived/verdicts.json` of a run is meant, as `testbed report RUN` writes it"
 
 
 def verdicts(path: Path) -> Subject:
@@ -23,11 +24,10 @@ def verdicts(path: Path) -> Subject:
     except ValueError as error:
         raise InputError(f"not JSON: {error}", file=str(path)) from None
     schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA or any(key not in found for key in NEEDED):
-        raise InputError(
-            f"not verdicts of schema {SCHEMA}", file=str(path), value=schema, hint="`derived/verdicts.json` of a run is meant"
-        )
-    return Subject(found, kept=True)
+    if schema != SCHEMA:
+        raise InputError(f"not verdicts of schema {SCHEMA}", file=str(path), value=schema, hint=WHICH)
+    document = checked(verdicts_form(), found, file=str(path), hint=WHICH)
+    return Subject(document, kept=True)
 
 
 def kept(run: Path) -> Subject | None:

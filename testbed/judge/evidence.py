@@ -30,7 +30,7 @@ class Attempt:
     unsendable: bool = False
     token: str = ""
     cold: bool = False
-    """The two servers had not talked before in this epoch, in either direction."""
+    """The first attempt of its cell in this epoch, in the direction of the pair that went first there."""
     lines: list[int] = field(default_factory=list)
 
     @property
@@ -43,7 +43,7 @@ class Evidence:
     """The index of a record."""
 
     def __init__(self, record: Record) -> None:
-        self.record = record
+        self.complete = record.complete
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         self.wire: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
         """(phase, epoch, initiator, receiver) -> TCP streams."""
@@ -51,7 +51,6 @@ class Evidence:
         """(phase, epoch, server, peer) -> what the server's log says of the peer."""
         self.broken: dict[tuple[str, str, str], Numbered] = {}
         """(phase, epoch, domain) -> why a server was not there."""
-        self.lost_client: dict[tuple[str, str, str], Numbered] = {}
         self.storms: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self.versions: dict[tuple[str, str], str | None] = {}
         self.dissected: set[tuple[str, str]] = set()
@@ -72,8 +71,6 @@ class Evidence:
                     self.dissected.add((phase, epoch))
                 case kinds.SERVER_FAILED.word | kinds.LOGIN_FAILED.word:
                     self.broken.setdefault((phase, epoch, o.data["domain"]), (number, o))
-                case kinds.DISCONNECTED.word:
-                    self.lost_client.setdefault((phase, epoch, o.data["domain"]), (number, o))
                 case kinds.STORM.word:
                     self.storms[phase, epoch].append(o.data)
                 case kinds.UNCONFIRMED.word:
@@ -86,42 +83,46 @@ class Evidence:
                     self.logs[phase, epoch, o.data["server"], o.data["peer"]].append((number, o))
 
     def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:
-        token = o.data.get("token", "")
+        cell, token = o.cell or "", o.data.get("token", "")
         if o.kind == kinds.ATTEMPT.word:
-            sender, receiver = (o.cell or "").split("/")[-3:-1]
-            writer = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
-            again = any(a.epoch == o.epoch for a in self.attempts[o.cell or ""])
-            attempt = Attempt(o.epoch or "", number, o.time, token=token, cold=writer == sender and not again, lines=[number])
-            self.attempts[o.cell or ""].append(attempt)
+            cold = self._cold_by_order(o)
+            attempt = Attempt(o.epoch or "", number, o.time, token=token, cold=bool(o.data.get("cold", cold)), lines=[number])
+            self.attempts[cell].append(attempt)
             by_token[token] = attempt
             return
         if o.kind == kinds.SILENCE.word:
-            for attempt in self.attempts[o.cell or ""]:
+            for attempt in self.attempts[cell]:
                 if attempt.token == token or (not token and attempt.epoch == o.epoch):
                     attempt.silence = o.data
                     attempt.lines.append(number)
             return
-        found = by_token.get(token)
-        if found is None:
+        answered = by_token.get(token)
+        if answered is None:
             return
-        found.lines.append(number)
+        answered.lines.append(number)
         match o.kind:
             case kinds.SENT.word:
-                found.sent = o.time
+                answered.sent = o.time
             case kinds.RECEIVED.word:
-                found.received = found.received or o.time
+                answered.received = answered.received or o.time
             case kinds.ERROR.word:
-                found.bounced = found.bounced or o.time
-                found.error = o.data
+                answered.bounced = answered.bounced or o.time
+                answered.error = o.data
             case kinds.UNSENDABLE.word:
-                found.unsendable = True
+                answered.unsendable = True
+
+    def _cold_by_order(self, o: Observation) -> bool:
+        """Whether an attempt was cold, from the order of attempts: for records in which the attempt does not say it itself."""
+        sender, receiver = (o.cell or "").split("/")[-3:-1]
+        first = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
+        return first == sender and all(earlier.epoch != o.epoch for earlier in self.attempts[o.cell or ""])
 
     def streams(self, cell: Cell, epoch: str, *, back: bool = False) -> list[Numbered]:
         """TCP streams that the sender's server opened to the receiver's (or, ``back``, the other way round: dialback)."""
         a, b = (cell.receiver, cell.sender) if back else (cell.sender, cell.receiver)
         return self.wire.get((cell.phase, epoch, a, b), [])
 
-    def others(self, cell: Cell, epoch: str, low: float, high: float) -> list[Observation]:
+    def streams_with_others(self, cell: Cell, epoch: str, low: float, high: float) -> list[Observation]:
         """Streams between one end of ``cell`` and a third party that were open at some time between ``low`` and ``high``."""
         ends = {cell.sender, cell.receiver}
         return [
@@ -132,8 +133,8 @@ class Evidence:
             if o.data["start"] <= high and o.data["end"] >= low
         ]
 
-    def said(self, cell: Cell, epoch: str, *, by: str, direction: str | None = None) -> list[Numbered]:
+    def logged(self, cell: Cell, epoch: str, *, by: str, direction: str | None = None) -> list[Numbered]:
         """What the log of one end (``by`` its domain) says of the other, in one direction of streams as that server sees it."""
         peer = cell.receiver if by == cell.sender else cell.sender
-        found = self.logs.get((cell.phase, epoch, by, peer), [])
-        return [n for n in found if direction is None or n[1].data.get("direction") in (direction, None)]
+        lines = self.logs.get((cell.phase, epoch, by, peer), [])
+        return [n for n in lines if direction is None or n[1].data.get("direction") in (direction, None)]

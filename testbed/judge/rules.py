@@ -1,4 +1,4 @@
-"""The tables of causes and faults: ordered rules from evidence to one word of the closed vocabulary, most trusted source first.
+"""The table of causes: ordered rules from evidence to one word of the closed vocabulary, most trusted source first.
 
 A rule names its sources. What the two were set to or issued is no evidence: it only makes a word exact where wire or logs show
 that the negotiation came so far. Nothing here guesses: where no rule applies, the cause is `unknown`, which is a bug.
@@ -6,101 +6,12 @@ that the negotiation came so far. Nothing here guesses: where no rule applies, t
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from testbed.causes import CAUSES, UNKNOWN, Group, group_of, words_in
-from testbed.expectations import defect_as
+from testbed.causes import UNKNOWN, Group, group_of, words_in
+from testbed.judge.case import SIDES, Case, ended_by, named_in, refused_in_clear, torn
 from testbed.record.observations import Observation
-from testbed.record.verdicts import Fault
-
-SIDES = ("sender", "receiver")
-TORN_WITHIN = 5.0
-"""Seconds that a stream lasts at most which was torn down; a longer one ended when a timer ran out."""
-WRITTEN_LATE = 0.05
-"""Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """The evidence of one failed cell, as far as rules look at it."""
-
-    sender: dict[str, Any]
-    """The sender's settings in this phase, as in the manifest."""
-    receiver: dict[str, Any]
-    streams: list[Observation]
-    """TCP streams from the sender's server to the receiver's."""
-    back: list[Observation]
-    """TCP streams the other way round."""
-    sender_log: list[Observation] = field(default_factory=list)
-    """What the sender's server logged of streams that it opened to the receiver."""
-    receiver_log: list[Observation] = field(default_factory=list)
-    """What the receiver's server logged of streams that the sender opened."""
-    back_log: list[Observation] = field(default_factory=list)
-    """What both logged of streams that the receiver opened (dialback)."""
-    error: dict[str, Any] = field(default_factory=dict)
-    verifies: tuple[tuple[str, ...], ...] = (("chain", "name"), ("chain", "name"))
-    """What each side looks at in a certificate that must verify."""
-    began: float = 0.0
-    """When the stanza was written. What of the other direction ended before belongs to an earlier cell."""
-    ended: float = float("inf")
-    """When the sender was told. What of the other direction began after it belongs to the next cell."""
-    dissected: bool = True
-    """Whether the capture was read: only then does it say something that a stream is not there."""
-
-    def settings(self, side: str) -> dict[str, Any]:
-        """What a side was set to, as it acts in effect."""
-        settings = self.sender if side == "sender" else self.receiver
-        return dict(settings.get("effective") or settings["dimensions"])
-
-    def strict(self, side: str) -> bool:
-        """True if that side demands a certificate that verifies."""
-        return bool(self.settings(side)["authentication"] == ["external"])
-
-    def defect(self, side: str, role: str) -> str | None:
-        """What is wrong with the certificate that this side was issued, as a TLS ``client`` or ``server``."""
-        settings = self.sender if side == "sender" else self.receiver
-        return defect_as(role, settings.get("defect"))
-
-    def looks_at(self, side: str, defect: str) -> bool:
-        """Whether the software of a side looks at what is defective at all."""
-        return CAUSES[defect].examines in self.verifies[SIDES.index(side)]
-
-    @property
-    def answered(self) -> list[Observation]:
-        """Streams in which the receiver's host answered."""
-        return [s for s in self.streams if s.data.get("answered")]
-
-    @property
-    def directed(self) -> Iterator[tuple[Observation, str, str]]:
-        """Every stream that may tell, who initiated and who received it.
-
-        The sender's first, older ones too: a server that still tries for the last cell's sake puts this stanza on that stream.
-        """
-        for streams, ends in ((self.streams, SIDES), (self.called_back, SIDES[::-1])):
-            for stream in sorted(streams, key=lambda s: s.data.get("end", s.time) < self.began):
-                yield stream, *ends
-
-    @property
-    def called_back(self) -> list[Observation]:
-        """Streams for dialback that were open while the cell lasted."""
-        return [s for s in self.back if s.data.get("end", s.time) >= self.began and s.time <= self.ended]
-
-    @property
-    def returned(self) -> list[Observation]:
-        """What was logged of the stream for dialback while the cell lasted."""
-        return [o for o in self.back_log if self.began <= o.time <= self.ended + WRITTEN_LATE]
-
-    def refusals(self) -> Iterator[tuple[str, str, str]]:
-        """Who would refuse whose certificate for what: both ends of the sender's stream, then of the stream for dialback."""
-        for initiator, receiver in (SIDES, SIDES[::-1]):
-            for judge, holder, role in ((initiator, receiver, "server"), (receiver, initiator, "client")):
-                if self.strict(judge) and (defect := self.defect(holder, role)):
-                    yield judge, holder, defect
-
 
 Finder = Callable[[Case], str | None]
 
@@ -132,10 +43,6 @@ SYMPTOMS = words_in(Group.SYMPTOM)
 # --- finders ----------------------------------------------------------------------------------------------------------
 
 
-def _words(observations: Iterable[Observation]) -> list[str]:
-    return [str(o.data["cause"]) for o in observations if o.data.get("cause")]
-
-
 def _of(observations: Iterable[Observation], direction: str) -> list[Observation]:
     """Of the stream for dialback: what the receiver logged, which opened it (`out`), or the sender (`in`)."""
     return [o for o in observations if o.data.get("direction") == direction]
@@ -160,7 +67,7 @@ def _not_offered(case: Case) -> bool:
 
 def _not_offered_said(case: Case) -> str | None:
     """The sender says that it demands TLS: of its own stream, or of the one for dialback, where it receives."""
-    demanded = "tls-not-offered" in _words(case.sender_log) or "tls-required" in _words(_of(case.returned, "in"))
+    demanded = "tls-not-offered" in named_in(case.sender_log) or "tls-required" in named_in(_of(case.returned, "in"))
     return "tls-not-offered" if _not_offered(case) and demanded else None
 
 
@@ -181,7 +88,7 @@ def _required_advertised(case: Case) -> str | None:
 
 def _required_said(case: Case) -> str | None:
     """The receiver says that it demands TLS: of the sender's stream, or of the one for dialback, which it opens."""
-    demanded = "tls-required" in _words(case.receiver_log) or "tls-not-offered" in _words(_of(case.returned, "out"))
+    demanded = "tls-required" in named_in(case.receiver_log) or "tls-not-offered" in named_in(_of(case.returned, "out"))
     return "tls-required" if _not_used(case) and demanded else None
 
 
@@ -241,7 +148,7 @@ def _too_weak(case: Case) -> str | None:
 
 def _logged(observations: Iterable[Observation], case: Case) -> str | None:
     """The most exact cause in a log: a defect of a certificate that was really issued, else the first that is no symptom."""
-    causes = _words(observations)
+    causes = named_in(observations)
     # A server that tolerates a defect logs it all the same: it is a cause only where a side demands a certificate that verifies.
     issued = list(dict.fromkeys(defect for _, _, defect in case.refusals()))
     strict = any(case.strict(side) for side in SIDES)
@@ -266,12 +173,6 @@ def _logged_back(case: Case) -> str | None:
     return _logged((o for o in case.returned if o.data.get("cause") not in ("dns", "unreachable")), case)
 
 
-def ended_by(stream: Observation) -> str | None:
-    """`out` (the initiator) or `in`: who reset the connection, else who closed it first."""
-    side = stream.data.get("reset_by") or stream.data.get("closed_by")
-    return str(side) if side else None
-
-
 def _refused_certificate(case: Case) -> str | None:
     """After a ServerHello a side that demands certificates ended the stream, and looks at what is wrong with the other's."""
     for stream, initiator, receiver in case.directed:
@@ -284,22 +185,6 @@ def _refused_certificate(case: Case) -> str | None:
     return None
 
 
-def torn(case: Case) -> list[tuple[str, bool]]:
-    """Who reset streams that had come to TLS, before either side had closed them: the side, and whether the sender had opened it.
-
-    A stream that was closed in order may have had its last word under TLS, where the wire does not show it.
-    """
-    found = []
-    for stream, initiator, receiver in case.directed:
-        d = stream.data
-        silent = d.get("server_hello") and not d.get("alerts") and not d.get("stream_errors") and not d.get("closed_by")
-        if d.get("end", stream.time) - stream.time > TORN_WITHIN:
-            continue
-        if silent and d.get("reset_by"):
-            found.append((initiator if d["reset_by"] == "out" else receiver, initiator == "sender"))
-    return found
-
-
 def _reset_under_tls(case: Case) -> str | None:
     return "tls-torn-down" if torn(case) else None
 
@@ -310,7 +195,7 @@ def _dialback_failed_in_clear(case: Case) -> str | None:
 
 
 def _dialback_failed_said(case: Case) -> str | None:
-    said = _words([*case.sender_log, *case.receiver_log])
+    said = named_in([*case.sender_log, *case.receiver_log])
     return "dialback-failed" if "dialback-failed" in said else None
 
 
@@ -319,18 +204,12 @@ def _handshake_failed(case: Case) -> str | None:
     return "tls-handshake-failed" if _unanswered_hellos(case) and not answered else None
 
 
-def _refused_in_clear(case: Case) -> set[str]:
-    """Stream errors that the receiver sent in clear, but for the one that only says that time ran out."""
-    said = {e.partition(":")[2] for s in case.streams for e in s.data.get("stream_errors", []) if e.startswith("in:")}
-    return said - {"connection-timeout"}
-
-
 def _stream_error(case: Case) -> str | None:
-    return "remote-server-error" if _refused_in_clear(case) else None
+    return "remote-server-error" if refused_in_clear(case) else None
 
 
 def _symptom(case: Case) -> str | None:
-    said = _words([*case.sender_log, *case.receiver_log, *case.returned])
+    said = named_in([*case.sender_log, *case.receiver_log, *case.returned])
     return next((word for word in SYMPTOMS if word in said), None)
 
 
@@ -382,90 +261,3 @@ def cause_of(case: Case) -> tuple[str, str]:
         if word := rule.find(case):
             return word, rule.source
     return UNKNOWN, "nothing"
-
-
-# --- faults -----------------------------------------------------------------------------------------------------------
-
-RECEIVERS_OWN = {
-    "host-unknown", "host-gone", "internal-server-error", "remote-connection-failed", "reset", "resource-constraint",
-    "system-shutdown",
-}  # fmt: skip
-"""Stream errors with which a receiver speaks of itself (RFC 6120 §4.9.3)."""
-
-
-def _one_of(found: Iterable[str]) -> Fault | None:
-    """The side, if all name one; both, if both are named; None for none."""
-    sides = set(found)
-    return Fault.BOTH if len(sides) == 2 else Fault(sides.pop()) if sides else None
-
-
-def _holders(cause: str, case: Case) -> Fault | None:
-    """Who holds the certificate that was refused: on the sender's stream, else on the stream for dialback."""
-    if cause == "certificate-missing":  # the server's comes first: without it there is no ServerHello
-        return Fault.SENDER if any(s.data.get("server_hello") for s in case.streams) else Fault.RECEIVER
-    found = list(dict.fromkeys((judge, holder) for judge, holder, defect in case.refusals() if defect == cause))
-    return _one_of(holder for _, holder in found)
-
-
-def _weak(case: Case) -> Fault | None:
-    """RFC 9325 §4.1: static RSA should not be negotiated."""
-    sides = [s for s in SIDES if case.settings(s)["forward_secrecy"] == "none"]
-    return Fault(sides[0]) if len(sides) == 1 else None
-
-
-def _old(case: Case) -> Fault | None:
-    """RFC 9325 §3.1.1: TLS 1.2 must be supported."""
-    sides = [s for s in SIDES if (case.settings(s)["tls_max"] or "1.3") < "1.2"]
-    return Fault(sides[0]) if len(sides) == 1 else None
-
-
-def _tearer(case: Case) -> Fault | None:
-    """RFC 8446 §6.1, RFC 6120 §4.4: who ends TLS or a stream says so. Who ended most streams; the sender's count first."""
-    found = torn(case)
-    own = [side for side, sender in found if sender] or [side for side, _ in found]
-    return Fault(Counter(own).most_common(1)[0][0]) if own else None
-
-
-def _unreached(case: Case) -> Fault:
-    """A host that refuses the connection was reached, and does not listen there; silence is the network's."""
-    return Fault.RECEIVER if any(s.data.get("reset_by") == "in" for s in case.streams) else Fault.NETWORK
-
-
-def _not_called_back(case: Case) -> Fault | None:
-    """XEP-0220 §2.1: the sender's domain must lead to a server that confirms the key."""
-    current = case.called_back
-    lost = {"dns", "unreachable"} & set(_words(case.returned))
-    return Fault.SENDER if lost or (current and not any(s.data.get("answered") for s in current)) else None
-
-
-def _mute(case: Case) -> Fault | None:
-    """Who answered the connection and then said nothing at all."""
-    return Fault.RECEIVER if case.answered and not any(s.data.get("bytes_in") for s in case.answered) else None
-
-
-def _closer(case: Case) -> Fault | None:
-    """RFC 6120 §4.4, §4.9: a stream is closed by its end tag, an error is told. Under TLS it may have been."""
-    clear = [s for s in case.answered if not s.data.get("server_hello")]
-    return _one_of("sender" if ended_by(s) == "out" else "receiver" for s in clear if ended_by(s))
-
-
-FAULTS: dict[str, Callable[[Case], Fault | None]] = {
-    "tls-torn-down": _tearer,
-    "no-common-cipher": _weak,
-    "no-common-tls-version": _old,
-    "dialback-failed": _not_called_back,
-    "unreachable": _unreached,
-    "negotiation-timeout": _mute,
-    "connection-closed": _closer,
-    "remote-server-error": lambda c: Fault.RECEIVER if _refused_in_clear(c) & RECEIVERS_OWN else None,
-    **{word: functools.partial(_holders, word) for word in CERTIFICATE_CAUSES},
-}
-"""Who would have to change something to reach what the standards ask for, where that takes the evidence and not the word alone
-(`Cause.fault`). A cause that stands in neither is nobody's fault."""
-
-
-def fault_of(cause: str, case: Case) -> Fault | None:
-    """Whose fault a cause is; None where both are within the standards, or where the record does not show whose it is."""
-    if whose := CAUSES[cause].fault:
-        return Fault(whose)
-    return FAULTS[cause](case) if cause in FAULTS else None

@@ -6,6 +6,7 @@ one in which the direction went first (cold) outweighs one in which it went seco
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ from testbed.judge.evidence import Attempt
 from testbed.model import Outcome
 
 MESH = "mesh"
+Answer = Callable[[Attempt], Outcome | None]
+"""An attempt's outcome; None if it says nothing."""
+RANK = {outcome: place for place, outcome in enumerate(Outcome)}
+"""Breaks a tie where the order of attempts may not: which of two came first is chance."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +41,28 @@ class Weighed:
     """The attempt in the mesh that saw that."""
 
 
-def weigh(attempts: Sequence[Attempt], answer: Callable[[Attempt], Outcome | None]) -> Weighed:
-    """Weigh the attempts (at least one, in order of time); ``answer`` gives an attempt's outcome, None if it says nothing."""
+def weigh(attempts: Sequence[Attempt], answer: Answer) -> Weighed:
+    """Weigh the attempts (at least one, in order of time). Attempts of equal standing weigh the same in any order."""
     alone = [a for a in attempts if a.epoch != MESH]
     mesh = [a for a in attempts if a.epoch == MESH]
     if not alone:
         return _alike(mesh, answer)
     # A pair is measured alone because the mesh's answer was doubted: if that says nothing, the doubted answer does not count.
-    told = [a for a in alone if answer(a)]
-    if not told:
+    conclusive = [a for a in alone if answer(a)]
+    if not conclusive:
         return Weighed(alone[-1], None, alone=True)
-    cold, warm = [a for a in told if a.cold], [a for a in told if not a.cold]
-    seen = [a for a in mesh if answer(a)]
+    cold, warm = [a for a in conclusive if a.cold], [a for a in conclusive if not a.cold]
     if not cold:
         # Cold in the mesh, warm alone: together they say all, if they say the same.
-        return _alike([*warm, *seen], answer, alone=True)
+        return _alike([*warm, *(a for a in mesh if answer(a))], answer, alone=True)
     decided = _alike(cold, answer, alone=True)
     if decided.outcome is None:
         return decided
     outcome, others = decided.outcome, [a for a in warm if answer(a) is not decided.outcome]
     if others and len(cold) < 2:
         return Weighed(cold[-1], None, alone=True, flaky=_words([*cold, *warm], answer))
-    history = {"cold": outcome.value, "warm": _words(others, answer)[0]} if others else None
-    first = seen[0] if seen else None
-    by_order = first is not None and not first.cold and history is not None and _words([first], answer)[0] == history["warm"]
-    disturbed = first if first and answer(first) is not outcome and not by_order else None
+    history = {"cold": outcome.value, "warm": _most(others, answer).value} if others else None
+    disturbed = _disturbed(mesh, answer, outcome, history["warm"] if history else None)
     return Weighed(
         cold[-1],
         outcome,
@@ -72,16 +74,31 @@ def weigh(attempts: Sequence[Attempt], answer: Callable[[Attempt], Outcome | Non
     )
 
 
-def _alike(attempts: Sequence[Attempt], answer: Callable[[Attempt], Outcome | None], *, alone: bool = False) -> Weighed:
+def _disturbed(mesh: Sequence[Attempt], answer: Answer, outcome: Outcome, warm: str | None) -> Attempt | None:
+    """The attempt in the mesh that came out otherwise than the pair alone, where the order (``warm``) does not explain it.
+
+    A cold one first; of equal ones the earliest.
+    """
+    others = [(a, seen) for a in mesh if (seen := answer(a)) and seen is not outcome and (a.cold or seen.value != warm)]
+    return min(others, key=lambda pair: (not pair[0].cold, RANK[pair[1]], pair[0].started))[0] if others else None
+
+
+def _alike(attempts: Sequence[Attempt], answer: Answer, *, alone: bool = False) -> Weighed:
     """Attempts that ought to say the same."""
-    told = [a for a in attempts if answer(a)]
-    if not told:
+    conclusive = [a for a in attempts if answer(a)]
+    if not conclusive:
         return Weighed(attempts[-1], None, alone=alone)
-    outcomes = {answer(a) for a in told}
+    outcomes = {answer(a) for a in conclusive}
     if len(outcomes) > 1:
-        return Weighed(told[0], None, alone=alone, flaky=_words(told, answer))
-    return Weighed(told[0], answer(told[0]), agreeing=len(told), alone=alone)
+        return Weighed(conclusive[0], None, alone=alone, flaky=_words(conclusive, answer))
+    return Weighed(conclusive[0], answer(conclusive[0]), agreeing=len(conclusive), alone=alone)
 
 
-def _words(attempts: Sequence[Attempt], answer: Callable[[Attempt], Outcome | None]) -> tuple[str, ...]:
+def _most(attempts: Sequence[Attempt], answer: Answer) -> Outcome:
+    """The outcome that most of the attempts have, which all say something."""
+    counts = Counter(outcome for a in attempts if (outcome := answer(a)))
+    return max(counts, key=lambda outcome: (counts[outcome], -RANK[outcome]))
+
+
+def _words(attempts: Sequence[Attempt], answer: Answer) -> tuple[str, ...]:
     return tuple(o.value for a in attempts if (o := answer(a)))

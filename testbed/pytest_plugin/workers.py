@@ -8,7 +8,6 @@ does not reach it, and it ends when the worker that started it does.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from testbed.pytest_plugin.options import Candidates
+from testbed.record.files import write_whole
 
 POLL = 0.2
 """Seconds between two looks at what another process does."""
@@ -73,9 +73,7 @@ OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 def write(path: Path, kind: TypeAdapter[Any], document: object) -> None:
     """A document as JSON that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(kind.dump_json(document))
-    temporary.replace(path)
+    write_whole(path, kind.dump_json(document))
 
 
 def read(path: Path, kind: TypeAdapter[Document]) -> Document:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from testbed.model import InputError
 from testbed.record.manifest import Manifest
-from testbed.record.observations import KINDS, Kind
+from testbed.record.observations import JUDGED, KINDS, Kind
 from testbed.record.observations import Field as Row
 from testbed.record.verdicts import Verdicts
+
+T = TypeVar("T")
 
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
@@ -41,6 +43,12 @@ def observation_form() -> TypeAdapter[Any]:
     either: Any = functools.reduce(lambda a, b: a | b, (_form(kind) for kind in KINDS.values()))
     form: Any = Annotated[either, Field(discriminator="kind")]
     return TypeAdapter(form)
+
+
+@functools.cache
+def judged_forms() -> dict[str, TypeAdapter[Any]]:
+    """Of each kind that verdicts depend on, the form of its line."""
+    return {kind.word: TypeAdapter(_form(kind)) for kind in JUDGED}
 
 
 def _form(kind: Kind) -> Any:
@@ -72,28 +80,30 @@ def _described(field: Row) -> str:
     return f"{field.meaning} ({field.unit})" if field.unit else field.meaning
 
 
-def check(form: TypeAdapter[Any], document: Any, *, file: str, hint: str) -> None:
-    """Raise InputError for the first thing in ``document`` that does not fit, with the remedy ``hint``."""
+def checked(form: TypeAdapter[T], document: Any, *, file: str, hint: str, line: int | None = None) -> T:
+    """The document as it was read. Raises InputError for the first thing that does not fit, with the remedy ``hint``."""
     try:
         form.validate_python(document, strict=True)
     except ValidationError as error:
-        raise _explained(error, file, hint) from None
+        raise _explained(error, file, line, hint) from None
+    return cast(T, document)
 
 
-def _explained(error: ValidationError, file: str, hint: str) -> InputError:
+def _explained(error: ValidationError, file: str, line: int | None, hint: str) -> InputError:
     # a union reports every branch: the error that lies deepest is about the branch that was meant
     first = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
     where, value = _key(first["loc"]), first.get("input")
-    context = first.get("ctx", {})
     match first["type"]:
         case "missing":
-            return InputError(f"the key `{where}` is missing", file=file, hint=hint)
+            return InputError(f"the key `{where}` is missing", file=file, line=line, hint=hint)
         case "literal_error":
-            allowed = tuple(v.strip(" '") for v in str(context["expected"]).replace(" or ", ", ").split(","))
-            return InputError(f"`{where}` cannot be {_shown(value)}", file=file, value=value, allowed=allowed, hint=hint)
+            allowed = tuple(v.strip(" '") for v in str(first["ctx"]["expected"]).replace(" or ", ", ").split(","))
+            what = f"`{where}` cannot be {_shown(value)}"
+            return InputError(what, file=file, line=line, value=value, allowed=allowed, hint=hint)
         case _:
             what = first["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-            return InputError(f"`{where}` cannot be {_shown(value)}: it is to be {what}", file=file, value=value, hint=hint)
+            what = f"`{where}` cannot be {_shown(value)}: it has to be a {what}" if where else f"it has to be a {what}"
+            return InputError(what, file=file, line=line, value=value, hint=hint)
 
 
 def _key(path: Iterable[int | str]) -> str:

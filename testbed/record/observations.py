@@ -108,7 +108,13 @@ ATTEMPT = Kind(
     "the cell's stanza is about to be written",
     (
         TOKEN,
-        Field("cold", bool, "whether the two servers have not talked before in this epoch, in either direction", optional=True),
+        Field(
+            "cold",
+            bool,
+            "whether it is the cell's first attempt in this epoch, in the direction of the pair that goes first there; "
+            "absent in old records",
+            optional=True,
+        ),
     ),
 )
 SENT = Kind("sent", Source.SENDER, Scope.CELL, "the stanza was handed to the sender's server", (TOKEN,))
@@ -117,7 +123,7 @@ RECEIVED = Kind(
     Source.RECEIVER,
     Scope.CELL,
     "the receiver's client has the stanza",
-    (TOKEN, Field("sender", str, "full address that the stanza came from")),
+    (TOKEN, Field("sender", str, "full address that the stanza came from", optional=True)),
 )
 ERROR = Kind(
     "error",
@@ -241,7 +247,7 @@ SERVER_STARTED = Kind(
         Field("image", str, "id of its image"),
         Field("mac", str, "hardware address of its interface"),
         Field("address", str, "IPv4 address"),
-        Field("address6", str, "IPv6 address; absent where the mesh has none", optional=True),
+        Field("address6", str, "IPv6 address; null where the mesh has none", optional=True, null=True),
     ),
 )
 ONLINE = Kind(
@@ -380,6 +386,9 @@ RUN = (
     TIMING,
     RUN_COMPLETE,
 )
+
+JUDGED = (*CELLS, *WIRE, *LOGS, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED)
+"""Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""
 
 KINDS: dict[str, Kind] = {kind.word: kind for kind in (*CELLS, *WIRE, *LOGS, *RUN)}
 """Every kind of observation, by its word."""

@@ -8,16 +8,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import gc
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from testbed.model import SCHEMA, Cell, InputError
+from testbed.record.documents import checked, judged_forms, manifest_form
+from testbed.record.files import link_whole, write_whole
+from testbed.record.manifest import Manifest
 from testbed.record.observations import RUN_COMPLETE, Observation, Source
 
 DEFAULT_RESULTS = Path("results")
+UNTOUCHED = "a record is never edited: take it from where it was measured, or run the scenario again"
 CLOSING = RUN_COMPLETE.word
 
 
@@ -48,7 +52,8 @@ class Writer:
         target = self.path / "manifest.json"
         if target.exists():
             raise FileExistsError(target)
-        target.write_text(json.dumps({"schema": SCHEMA, "run": self.id, **content}, indent=1) + "\n")
+        text = json.dumps({"schema": SCHEMA, "run": self.id, **content}, indent=1) + "\n"
+        write_whole(target, text.encode())
 
     def append(self, observation: Observation) -> None:
         """Add one observation."""
@@ -73,11 +78,8 @@ class Writer:
         if observation:
             self.append(observation)
         self._file.close()
-        link = self.path.parent / "latest"
         with contextlib.suppress(OSError):
-            temporary = link.with_name(f".latest-{os.getpid()}")
-            temporary.symlink_to(self.path.name)
-            temporary.replace(link)
+            link_whole(self.path.parent / "latest", self.path.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +87,14 @@ class Record:
     """A run that was read back."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     observations: tuple[Observation, ...]
     complete: bool
 
     @property
     def id(self) -> str:
         """The run's id."""
-        return str(self.manifest["run"])
+        return self.manifest["run"]
 
 
 def find(run: str, results: Path = DEFAULT_RESULTS) -> Path:
@@ -125,9 +127,23 @@ def load(path: Path) -> Record:
             line=1,
             hint="use the release that wrote it",
         )
-    observations = tuple(_read(path / "observations.jsonl"))
+    manifest = checked(manifest_form(), manifest, file=str(path / "manifest.json"), hint=UNTOUCHED)
+    with _no_collection():
+        observations = tuple(_read(path / "observations.jsonl"))
     complete = any(o.kind == CLOSING for o in observations[-1:])
     return Record(path, manifest, observations, complete)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: of reading a long record, in which nothing is garbage, it is a third of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _read(path: Path) -> Iterator[Observation]:
@@ -135,6 +151,7 @@ def _read(path: Path) -> Iterator[Observation]:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the record cannot be read: {error}", file=str(path)) from None
+    forms = judged_forms()
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -145,13 +162,15 @@ def _read(path: Path) -> Iterator[Observation]:
                 return
             raise InputError("a damaged line", file=str(path), line=number) from None
         try:
+            if form := forms.get(record["kind"]):
+                checked(form, record, file=str(path), line=number, hint=UNTOUCHED)
             record["source"] = Source(record["source"])
             yield Observation(**record)
         except (KeyError, TypeError, ValueError):
             raise InputError("not an observation", file=str(path), line=number, value=line) from None
 
 
-def planned_cells(manifest: dict[str, Any]) -> list[Cell]:
+def planned_cells(manifest: Manifest) -> list[Cell]:
     """Every cell that the run was to measure."""
     exchanges = manifest["exchanges"]
     return [Cell(p["name"], a, b, x) for p in manifest["phases"] for x in exchanges for a, b in _pairs(manifest["planned"])]
@@ -170,8 +189,6 @@ def write_derived(path: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
     written = []
     for name, data in files:
         target = folder / name
-        temporary = target.with_name(f".{name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        write_whole(target, data)
         written.append(target)
     return written

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, NotRequired
 
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from testbed.model import Cell, Expectation, Outcome
@@ -159,148 +160,246 @@ def _channel(channel: Channel) -> ChannelEntry:
 
 # --- derived/verdicts.json --------------------------------------------------------------------------------------------
 
+DESCRIBED = ConfigDict(use_attribute_docstrings=True)
+
 OutcomeWord = Literal["delivered", "bounced", "lost", "unsupported", "inconclusive"]
 FaultWord = Literal["sender", "receiver", "both", "network", "testbed"]
 
 
+@with_config(DESCRIBED)
 class ChannelEntry(TypedDict):
     """Of a delivery what it travelled over; all null else."""
 
     encryption: str | None
+    """`tls` or `cleartext`, as seen on the wire; null: not seen"""
     tls_version: str | None
+    """of the ServerHello"""
     cipher: str | None
+    """of the ServerHello"""
     forward_secrecy: bool | None
+    """whether the key exchange is ephemeral"""
     authentication: str | None
+    """`external`, `dialback`, `none`, as the logs name it; null: not known"""
     body_in_clear: NotRequired[bool | None]
+    """whether the stanza's body was read on the wire; null: the wire was not read"""
 
 
+@with_config(DESCRIBED)
 class ExpectedEntry(TypedDict):
     """What ought to happen, and the clause that says so."""
 
     outcome: OutcomeWord
+    """`inconclusive` where nothing can be expected, of a configuration that [the user gave](server-projects.md)"""
     because: str
+    """the clause"""
     encryption: NotRequired[str | None]
+    """of a delivery"""
     cause: NotRequired[str | None]
+    """of a failure"""
 
 
+@with_config(DESCRIBED)
 class ThirdPartyEntry(TypedDict):
     """A stream of somebody else's that was in trouble at that time."""
 
     sender: str
+    """who opened it"""
     receiver: str
+    """to whom"""
     because: str
+    """what the wire shows of it"""
 
 
+@with_config(DESCRIBED)
 class InterferenceEntry(TypedDict):
     """The outcome in the mesh, the one of the pair alone, and who was at it."""
 
     mesh: OutcomeWord
+    """the outcome in the mesh"""
     alone: OutcomeWord
+    """the outcome of the pair alone"""
     by: list[ThirdPartyEntry]
+    """up to three streams of third parties that were in trouble then"""
 
 
+@with_config(DESCRIBED)
 class RemedyEntry(TypedDict):
     """One way to fix the cell; `role`, `domain` and `title` are null where it holds for every implementation."""
 
     role: Role | None
+    """at which end; null where it holds for every implementation"""
     domain: str | None
+    """of that end"""
     title: str | None
+    """its software"""
     text: str
+    """what to do, as a clause"""
     set: dict[str, str] | None
+    """the same as keys of a scenario's `set`, where it can be said so"""
 
 
+@with_config(DESCRIBED)
 class CellEntry(TypedDict):
     """One cell."""
 
     id: str
+    """`phase/sender/receiver/exchange`"""
     phase: str
+    """which phase"""
     sender: str
+    """domain of the sender"""
     receiver: str
+    """domain of the receiver"""
     exchange: str
+    """what was sent"""
     outcome: OutcomeWord
+    """what became of the stanza"""
     channel: ChannelEntry
+    """what a delivery travelled over"""
     cause: str | None
+    """one word of [causes.md](causes.md); null of a delivery"""
     fault: FaultWord | None
+    """who would have to change something; null: nobody alone, or the record does not show it"""
     explanation: str
+    """one sentence that a person can act on"""
     expected: ExpectedEntry
+    """what ought to happen"""
     surprise: bool
+    """whether it came out otherwise"""
     seconds: float | None
+    """from the writing to the receipt or the bounce"""
     attempts: int
+    """how often it was measured, in all epochs"""
     evidence: list[str]
+    """line numbers of `observations.jsonl`, names of logs"""
     reason: NotRequired[str]
+    """the explanation without what would fix it"""
     remedies: NotRequired[list[RemedyEntry]]
+    """what would fix a failure: at both ends where both are at fault, else one of them is enough"""
     flaky: NotRequired[list[str]]
+    """only where attempts under the same conditions differ: their outcomes, in order"""
     history_dependent: NotRequired[dict[str, str]]
+    """only where it depends on the order: the outcomes `cold` and `warm`"""
     interference: NotRequired[InterferenceEntry]
+    """only where third parties made the difference"""
     cause_from: NotRequired[str]
+    """the sources that named the cause: `wire`, `wire, settings`, `sender's log`, …"""
     confirmed: NotRequired[bool]
+    """only of what is a failure, a surprise or doubted: whether a second attempt agreed (an expected failure) or the pair was
+    measured alone (all else)"""
 
 
+@with_config(DESCRIBED)
 class ServerEntry(TypedDict):
     """One server, with the version that its running package stated."""
 
     domain: str
+    """its domain"""
     implementation: str
+    """name of the software"""
     release: str
+    """which release of it"""
     version: str | None
+    """the running package's; null: not seen"""
     index: NotRequired[int]
+    """its place in the federation"""
     title: NotRequired[str]
+    """the software by its name"""
     unavailable: NotRequired[str | None]
+    """why it could not be had, or null"""
     mine: NotRequired[bool]
+    """true, only of what [the user gave](server-projects.md)"""
 
 
+@with_config(DESCRIBED)
 class SettingsEntry(TypedDict):
     """What one server was set to in one phase."""
 
     policy: str
+    """the preset's name, and the dimensions that differ from it"""
     certificate: str
+    """the certificate profile"""
     dimensions: NotRequired[dict[str, Any]]
+    """the policy, dimension by dimension"""
     unsupported: NotRequired[str | None]
+    """why the implementation cannot express it, or null"""
 
 
+@with_config(DESCRIBED)
 class PhaseEntry(TypedDict):
     """One phase: domain -> settings."""
 
     name: str
+    """its name"""
     settings: dict[str, SettingsEntry]
+    """per domain"""
 
 
+@with_config(DESCRIBED)
 class ControlEntry(TypedDict):
     """Whether the control pair got through."""
 
     phase: str | None
+    """in which phase"""
     when: str
+    """`first` or `last`"""
     ok: bool
+    """whether it got through"""
     reason: NotRequired[str | None]
+    """what came instead"""
 
 
+@with_config(DESCRIBED)
 class StormEntry(TypedDict):
     """Connection attempts without a pause, cut by the gate."""
 
     phase: str
+    """in which phase"""
     epoch: str
+    """in which start of servers"""
     sender: str
+    """who tried to connect"""
     receiver: str
+    """to whom"""
     cut: int
+    """connection attempts that were cut"""
 
 
+@with_config(DESCRIBED)
 class Verdicts(TypedDict):
     """``derived/verdicts.json``."""
 
     schema: int
+    """version of the form"""
     run: str
+    """the run's id"""
     scenario: str
+    """the scenario's name"""
     title: str
+    """the scenario's title"""
     started: str
+    """when, ISO 8601"""
     timers: str
+    """`short` or `stock`"""
     seed: NotRequired[int | None]
+    """of the order of pairs"""
     revision: NotRequired[str | None]
+    """git revision of the testbed"""
     machine: NotRequired[dict[str, Any] | None]
+    """where it was measured"""
     isolated: NotRequired[bool]
+    """whether every direction of every pair was measured alone"""
     complete: bool
+    """false: the record has no closing line"""
     servers: list[ServerEntry]
+    """the servers"""
     phases: list[PhaseEntry]
+    """the phases"""
     controls: NotRequired[list[ControlEntry]]
+    """the control pair"""
     storms: NotRequired[list[StormEntry]]
+    """connection attempts without a pause"""
     timing: NotRequired[dict[str, float]]
+    """seconds per stage"""
     cells: list[CellEntry]
+    """every planned cell, in order"""

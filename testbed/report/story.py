@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.model import InputError
+from testbed.record import observations as kinds
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 
@@ -75,7 +76,7 @@ def _phase(record: Record, verdicts: dict[str, Any], cell: dict[str, Any]) -> It
 
 
 def _epochs(record: Record, cell: dict[str, Any]) -> list[str]:
-    found = [o.epoch for o in record.observations if o.cell == cell["id"] and o.kind == "attempt" and o.epoch]
+    found = [o.epoch for o in record.observations if o.cell == cell["id"] and o.kind == kinds.ATTEMPT.word and o.epoch]
     return list(dict.fromkeys(found))
 
 
@@ -87,11 +88,11 @@ def _lines(record: Record, cell: dict[str, Any], epoch: str) -> Iterator[Line]:
             continue
         if o.cell == cell["id"]:
             yield o.time, _who(o), _clients(o)
-        elif o.kind == "stream" and {o.data["sender"], o.data["receiver"]} == pair:
+        elif o.kind == kinds.STREAM.word and {o.data["sender"], o.data["receiver"]} == pair:
             yield o.time, "wire", _stream(o)
         elif o.source is Source.LOG and {o.data["server"], o.data["peer"]} == pair:
             wanted.setdefault(o.data["server"], {})[int(o.data.get("line", 0))] = o
-        elif o.kind == "storm" and {o.data["sender"], o.data["receiver"]} == pair:
+        elif o.kind == kinds.STORM.word and {o.data["sender"], o.data["receiver"]} == pair:
             yield o.time, "wire", f"{o.data['sender']} tried to connect without pause: {o.data['cut']} attempts were cut"
     for server, by_line in wanted.items():
         role = "sender's log" if server == cell["sender"] else "receiver's log"
@@ -106,15 +107,15 @@ def _who(o: Observation) -> str:
 
 def _clients(o: Observation) -> str:
     match o.kind:
-        case "attempt":
+        case kinds.ATTEMPT.word:
             return f"lets the sender write {o.data['token']}"
-        case "sent":
+        case kinds.SENT.word:
             return "wrote it to its server"
-        case "received":
+        case kinds.RECEIVED.word:
             return "has it"
-        case "error":
+        case kinds.ERROR.word:
             return f"was told: {o.data.get('condition')} {o.data.get('text', '')}".rstrip()
-        case "silence":
+        case kinds.SILENCE.word:
             alive = {True: "alive", False: "not proven alive"}
             ends = f"sender's client {alive[o.data['sender_alive']]}, receiver's client {alive[o.data['receiver_alive']]}"
             return f"nothing for {o.data['waited']:.0f} s; {ends}"

@@ -16,7 +16,7 @@ import pytest
 from broken import Edit
 
 from testbed.causes import Group, group_of
-from testbed.judge.verdict import judge
+from testbed.judge.verdict import judge_run
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog, Remedy
 from testbed.record import store
@@ -153,7 +153,7 @@ def done(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Done:
     plan = scenario.load(path, catalog)
     plan = replace(plan, pairs=tuple(dict.fromkeys(tuple(sorted(pair)) for pair in domains.values())), ipv6=False)
     record = broken.measure(plan, broken.edited(catalog, plan, {"before": edits}), folder / "results")
-    verdicts = judge(store.load(record))
+    verdicts = judge_run(store.load(record))
     (record / "verdicts.json").write_text(json.dumps(verdicts))
     return Done({(c["phase"], c["sender"], c["receiver"]): c for c in verdicts["cells"]}, domains)
 

@@ -22,7 +22,7 @@ from testbed.causes import CAUSES
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
-from testbed.judge.verdict import exit_status, judge
+from testbed.judge.verdict import exit_status, judge_run
 from testbed.measure import conductor
 from testbed.model import CONTROL_DOMAINS
 from testbed.plan import catalog as catalogs
@@ -236,7 +236,7 @@ def kept_and_left_nothing(engine: Engine, results: Path, process: subprocess.Pop
     record = store.load(path)
     assert not record.complete
     assert record.observations
-    verdicts = judge(record)
+    verdicts = judge_run(record)
     assert len(verdicts["cells"]) == 12
     assert exit_status(verdicts) == 3
     return str(said)

@@ -68,7 +68,8 @@ def unsupported() -> dict[str, Any]:
 
 def _cell(outcome: str, cause: str | None, expected: str, surprise: bool, channel: dict[str, Any]) -> dict[str, Any]:
     ought = {"outcome": expected, "because": "RFC 6120", "encryption": None, "cause": cause if outcome == expected else None}
-    return {"outcome": outcome, "cause": cause, "expected": ought, "surprise": surprise, "channel": channel}
+    rest = {"fault": None, "explanation": "", "seconds": None, "attempts": 1, "evidence": []}
+    return {"outcome": outcome, "cause": cause, "expected": ought, "surprise": surprise, "channel": channel, **rest}
 
 
 def run(cells: dict[str, dict[str, Any]], name: str = "one", **more: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from testbed.contract import check, preflight
 from testbed.contract.agent import BAD_PEER, CLEAR_PEER, TLS_PEER
 from testbed.engine.images import Images
-from testbed.judge.verdict import agrees
+from testbed.judge.federation import agrees
 from testbed.measure import manifest, pki
 from testbed.measure.control import control_pair
 from testbed.model import CONTROL_DOMAINS, Expectation, Implementation, InputError, Outcome, Plan

@@ -20,7 +20,7 @@ from testbed.compare import accept, baseline
 from testbed.compare.accept import Accepted, Notes
 from testbed.compare.baseline import Baseline, Gate
 from testbed.compare.cells import Subject, cannot_say, subject
-from testbed.judge.verdict import exit_status, judge
+from testbed.judge.verdict import exit_status, judge_run
 from testbed.model import InputError
 from testbed.record import store
 from testbed.report import diff as drawn
@@ -61,7 +61,7 @@ def status(gate: Gate) -> int:
 
 @functools.cache
 def reference() -> Subject:
-    return subject(judge(store.load(REFERENCE)))
+    return subject(judge_run(store.load(REFERENCE)))
 
 
 def runs() -> list[Subject]:

@@ -122,6 +122,10 @@ def test_missing_cells_are_allowed_only_where_that_is_said(testbed: Any) -> None
         (("diff", "nothing", "a.json"), "no run `nothing`"),
         (("diff", "a.json", "broken.json"), "not JSON"),
         (("diff", "a.json", "other.json"), "not verdicts of schema 1"),
+        (("diff", "a.json", "odd.json"), "`cells[0].channel.encryption` cannot be 7"),
+        (("diff", "a.json", "less.json"), "the key `cells[0].outcome` is missing"),
+        (("diff", "a.json", "word.json"), "`cells[0].outcome` cannot be 'arrived'"),
+        (("diff", "a.json", "list.json"), "`cells` cannot be"),
         (("diff", "a.json", "absent.yaml"), "no such file"),
         (("diff", "a.json", "far.json"), "nothing to compare"),
         (("diff", "known.yaml", "known.yaml"), "two baselines"),
@@ -141,6 +145,14 @@ def test_what_is_wrong_is_one_sentence(
     keep("a", run({"before a b": delivered()}))
     keep("far", run({"else a b": delivered()}))
     keep("cut", run({"before a b": delivered()}, complete=False))
+    odd, less, word = (run({"before a b": delivered()}) for _ in range(3))
+    odd["cells"][0]["channel"]["encryption"] = 7
+    keep("odd", odd)
+    del less["cells"][0]["outcome"]
+    keep("less", less)
+    word["cells"][0]["outcome"] = "arrived"
+    keep("word", word)
+    keep("list", run({"before a b": delivered()}) | {"cells": {"before a b": {}}})
     Path("broken.json").write_text("{")
     Path("other.json").write_text("{}")
     Path("known.yaml").write_text("schema: 1\nentries: []\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.judge.verdict import judge
+from testbed.judge.verdict import judge_run
 from testbed.record import store
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -16,7 +16,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 def test_the_published_verdicts_are_what_the_record_yields() -> None:
     record = store.load(REFERENCE)
     assert record.complete
-    assert judge(record) == json.loads((REFERENCE / "derived" / "verdicts.json").read_text()), (
+    assert judge_run(record) == json.loads((REFERENCE / "derived" / "verdicts.json").read_text()), (
         "run `testbed report results/reference`"
     )
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from testbed import report
 from testbed.cli import app
-from testbed.judge.verdict import exit_status, judge
+from testbed.judge.verdict import exit_status, judge_run
 from testbed.model import Authentication, Encryption, Policy, TestbedError
 from testbed.record import store
 from testbed.report import formats, junit, markdown, plots, table
@@ -133,7 +133,7 @@ def test_every_column_has_its_type_and_is_null_only_where_it_may_be() -> None:
 def test_every_key_of_a_cell_is_in_the_table() -> None:
     columns = {column.name for column in table.COLUMNS}
     nested = {"channel", "expected", "history_dependent", "interference"}
-    for cell in (*judge(store.load(REFERENCE))["cells"], *every_key()["cells"]):
+    for cell in (*judge_run(store.load(REFERENCE))["cells"], *every_key()["cells"]):
         assert cell.keys() - nested <= columns
     for key in verdicts(2)["cells"][0]["channel"]:
         assert key in columns
@@ -258,7 +258,7 @@ def test_only_what_a_person_has_to_look_at_is_red() -> None:
 def test_red_agrees_with_the_exit_status() -> None:
     runs = [verdicts(12, noise=noise, seed=seed) for noise in (0, 0.02) for seed in range(4)]
     runs += [verdicts(4, only=o) for o in ("delivered", "bounced", "lost", "unsupported", "inconclusive")]
-    runs += [verdicts(4, only="delivered", complete=False), every_key(), verdicts(1), judge(store.load(REFERENCE))]
+    runs += [verdicts(4, only="delivered", complete=False), every_key(), verdicts(1), judge_run(store.load(REFERENCE))]
     bad = every_key()
     bad["controls"][0]["ok"] = False
     runs.append(bad)
@@ -374,7 +374,7 @@ def run() -> Any:
 def test_one_report_to_standard_output_and_nothing_written(run: Any, tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (REFERENCE / "derived").iterdir()}
     result = run("report", str(REFERENCE), "--format", "csv")
-    assert result.exit_code == exit_status(judge(store.load(REFERENCE)))
+    assert result.exit_code == exit_status(judge_run(store.load(REFERENCE)))
     assert len(read_csv(result.stdout)) == 264
     assert json.loads(run("report", str(REFERENCE), "--format", "json").stdout)["scenario"] == "manifesto-2014"
     target = tmp_path / "new" / "cells.parquet"
@@ -413,7 +413,7 @@ def test_the_examples_of_the_documentation_run(
         pytest.importorskip("pandas", reason="the testbed does not bring it")
     derived = tmp_path / "results" / "latest" / "derived"
     derived.mkdir(parents=True)
-    made = judge(store.load(REFERENCE))
+    made = judge_run(store.load(REFERENCE))
     (derived / "cells.csv").write_text(table.render_csv(made), encoding="utf-8", newline="")
     (derived / "cells.parquet").write_bytes(table.render_parquet(made))
     monkeypatch.chdir(tmp_path)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testbed.model import SCHEMA, InputError
+from testbed.record.files import write_whole
 from testbed.record.observations import Observation, Source
 from testbed.record.store import CLOSING, Writer, find, load, planned_cells, write_derived
 
-MANIFEST = {
+MANIFEST: dict[str, Any] = {
     "scenario": "t",
+    "title": "T",
+    "started": "2014-05-19T00:00:00+00:00",
+    "timers": "short",
+    "isolated": False,
+    "servers": [],
     "exchanges": ["message"],
-    "phases": [{"name": "before"}, {"name": "after"}],
+    "phases": [{"name": "before", "settings": {}}, {"name": "after", "settings": {}}],
     "planned": {"a.example": ["b.example"], "b.example": ["a.example"]},
 }
+STREAM = {"sender": "a.example", "receiver": "b.example", "start": 3.0, "end": 3.5, "tokens": [], "umlaut": "ü"}
 SEEN = [
     Observation(1.5, Source.ENGINE, "attempt", "before", "mesh", "before/a.example/b.example/message", {"token": "cell-1"}),
     Observation(2.0, Source.RECEIVER, "received", "before", "mesh", "before/a.example/b.example/message", {"token": "cell-1"}),
-    Observation(3.0, Source.WIRE, "stream", "before", "mesh", None, {"tokens": [], "umlaut": "ü"}),
+    Observation(3.0, Source.WIRE, "stream", "before", "mesh", None, STREAM),
 ]
 LAST = Observation(4.0, Source.ENGINE, CLOSING, data={"observations": 3})
 
@@ -97,6 +107,64 @@ def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"manifest\.json:1: schema {SCHEMA + 1} is not {SCHEMA}") as error:
         load(path)
     assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "shown"),
+    [
+        (lambda m: m.pop("planned"), "planned", "missing"),
+        (lambda m: m["phases"][0].pop("settings"), "phases[0].settings", "missing"),
+        (lambda m: m.update(servers={}), "servers", "{}"),
+        (lambda m: m.update(isolated="no"), "isolated", "'no'"),
+        (lambda m: m["planned"].update({"a.example": "b.example"}), "planned.a.example", "'b.example'"),
+        (lambda m: m.update(phases=[["before"]]), "phases[0]", "['before']"),
+        (lambda m: m["phases"][0]["settings"].update({"a.example": {"policy": 1}}), "phases[0].settings.a.example", ""),
+    ],
+)
+def test_a_manifest_that_does_not_fit_names_file_key_value_and_remedy(
+    change: Callable[[Any], object], key: str, shown: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path)
+    manifest = copy.deepcopy({"schema": SCHEMA, "run": "x", **MANIFEST})
+    change(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError) as error:
+        load(path)
+    assert str(path / "manifest.json") in str(error.value)
+    assert f"`{key}" in error.value.message
+    assert shown in error.value.message
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            '{"time":1,"source":"engine","kind":"attempt","phase":"p","epoch":"mesh","cell":"c","data":{}}',
+            "`data.token` is missing",
+        ),
+        ('{"time":1,"source":"wire","kind":"stream","phase":"p","epoch":"mesh","data":{"sender":1}}', "data"),
+        ('{"time":"now","source":"sender","kind":"sent","phase":"p","epoch":"e","cell":"c","data":{"token":"t"}}', "`time`"),
+        ('{"time":1,"source":"wire","kind":"sent","phase":"p","epoch":"e","cell":"c","data":{"token":"t"}}', "`source`"),
+    ],
+)
+def test_an_observation_that_verdicts_depend_on_and_does_not_fit_is_named_with_its_line(
+    line: str, said: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path)
+    lines = (path / "observations.jsonl").read_text().splitlines()
+    (path / "observations.jsonl").write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
+    with pytest.raises(InputError, match=r"observations\.jsonl:2: ") as error:
+        load(path)
+    assert said in error.value.message
+    assert error.value.hint
+
+
+def test_what_verdicts_do_not_depend_on_is_read_whatever_it_holds(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    with (path / "observations.jsonl").open("a") as file:
+        file.write('{"time":5,"source":"engine","kind":"pressure","data":{"median":"high"}}\n')
+    assert load(path).observations[-1].data == {"median": "high"}
 
 
 @pytest.mark.parametrize("text", ["", '{"schema": 1,', "[]"])
@@ -177,3 +245,12 @@ def test_a_derived_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         write_derived(tmp_path, failing())  # type: ignore[arg-type]
     assert (tmp_path / "derived" / "report.html").read_bytes() == b"newer"
     assert [p.name for p in (tmp_path / "derived").iterdir()] == ["report.html"]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "inside").write_text("old")
+    with pytest.raises(OSError, match="there"):
+        write_whole(tmp_path / "there", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there" / "inside").read_text() == "old"

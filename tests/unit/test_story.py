@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.judge.verdict import judge
+from testbed.judge.verdict import judge_run
 from testbed.model import InputError
 from testbed.plan.recorded import plan_of
 from testbed.record import store
@@ -23,7 +23,7 @@ def record() -> store.Record:
 
 
 def test_every_source_speaks_and_the_times_rise(record: store.Record) -> None:
-    text = story(record, judge(record), CLEAR, REQUIRED)
+    text = story(record, judge_run(record), CLEAR, REQUIRED)
     for who in (
         "DNS",
         "wire",
@@ -42,7 +42,7 @@ def test_every_source_speaks_and_the_times_rise(record: store.Record) -> None:
 
 
 def test_a_pair_that_differs_from_the_standards_says_so(record: store.Record) -> None:
-    verdicts = judge(record)
+    verdicts = judge_run(record)
     cell = next(c for c in verdicts["cells"] if c["surprise"])
     text = story(record, verdicts, cell["sender"], cell["receiver"])
     assert "A SURPRISE" in text
@@ -52,7 +52,7 @@ def test_a_pair_that_differs_from_the_standards_says_so(record: store.Record) ->
 @pytest.mark.parametrize(("a", "b"), [("nobody.example", CLEAR), (CLEAR, CLEAR)])
 def test_a_pair_that_is_none_is_an_error(record: store.Record, a: str, b: str) -> None:
     with pytest.raises(InputError):
-        story(record, judge(record), a, b)
+        story(record, judge_run(record), a, b)
 
 
 def test_a_recorded_run_can_be_planned_again(record: store.Record) -> None:

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from testbed.causes import CAUSES, VOCABULARY
+from testbed.judge.case import Case
+from testbed.judge.evidence import Evidence
 from testbed.judge.explain import explain
-from testbed.judge.rules import Case, cause_of, fault_of
-from testbed.judge.verdict import exit_status, judge
+from testbed.judge.faults import fault_of
+from testbed.judge.rules import cause_of
+from testbed.judge.verdict import exit_status, judge_run
 from testbed.model import Outcome
 from testbed.record import store
+from testbed.record.documents import verdicts_form
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 from testbed.record.verdicts import Fault
@@ -101,7 +105,7 @@ CHANNELS: dict[tuple[str, str, str, str], dict[str, Any]] = {
 
 
 def recorded(name: str, phase: str, sender: str, receiver: str) -> dict[str, Any]:
-    cells = judge(store.load(GOLDEN / name))["cells"]
+    cells = judge_run(store.load(GOLDEN / name))["cells"]
     return next(c for c in cells if c["id"] == f"{phase}/{sender}.example/{receiver}.example/message")
 
 
@@ -120,7 +124,7 @@ def test_the_channel_of_a_recorded_delivery(place: tuple[str, str, str, str]) ->
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_every_planned_cell_has_one_verdict_with_evidence(name: str) -> None:
     record = store.load(GOLDEN / name)
-    verdicts = judge(record)
+    verdicts = judge_run(record)
     assert [c["id"] for c in verdicts["cells"]] == [c.id for c in store.planned_cells(record.manifest)]
     assert verdicts["complete"] is True
     lines = (GOLDEN / name / "observations.jsonl").read_text().splitlines()
@@ -141,7 +145,12 @@ def test_every_planned_cell_has_one_verdict_with_evidence(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_judging_again_gives_the_same(name: str) -> None:
-    assert judge(store.load(GOLDEN / name)) == judge(store.load(GOLDEN / name))
+    assert judge_run(store.load(GOLDEN / name)) == judge_run(store.load(GOLDEN / name))
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_is_judged_has_the_published_form(name: str) -> None:
+    verdicts_form().validate_python(judge_run(store.load(GOLDEN / name)), strict=True)
 
 
 def test_what_the_mesh_saw_otherwise_is_told() -> None:
@@ -152,7 +161,7 @@ def test_what_the_mesh_saw_otherwise_is_told() -> None:
 
 
 def test_every_cause_has_a_recording_that_yields_it() -> None:
-    found = {c["cause"] for name in RECORDINGS for c in judge(store.load(GOLDEN / name))["cells"]} - {None}
+    found = {c["cause"] for name in RECORDINGS for c in judge_run(store.load(GOLDEN / name))["cells"]} - {None}
     assert set(CAUSES) - found == set(), "no word without a real recording: cut one, or take the word out of the vocabulary"
     assert found - set(CAUSES) == set()
 
@@ -227,7 +236,7 @@ def stream(time: float = 1.2, epoch: str = "mesh", **data: Any) -> Observation:
 
 
 def verdicts(observations: list[Observation], planned: dict[str, Any] | None = None, *, complete: bool = True) -> dict[str, Any]:
-    return judge(Record(Path("r"), planned or manifest(), tuple(observations), complete))
+    return judge_run(Record(Path("r"), planned or manifest(), tuple(observations), complete))
 
 
 def one(observations: list[Observation], planned: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -543,14 +552,43 @@ def test_exit_status() -> None:
 def test_less_record_never_makes_a_better_verdict(name: str) -> None:
     """A run that was killed: what was not recorded any more becomes inconclusive, or stays what it was."""
     record = store.load(GOLDEN / name)
-    whole = {c["id"]: c["outcome"] for c in judge(record)["cells"]}
+    whole = {c["id"]: c["outcome"] for c in judge_run(record)["cells"]}
     for length in range(0, len(record.observations), 7):
         cut = replace(record, observations=record.observations[:length], complete=False)
-        found = judge(cut)
+        found = judge_run(cut)
         assert found["complete"] is False
         for cell in found["cells"]:
             interference = cell["id"].startswith("before/") and name == "interference"
             assert cell["outcome"] in (whole[cell["id"]], Outcome.INCONCLUSIVE.value) or interference
+
+
+# --- cold and warm ------------------------------------------------------------------------------------------------------
+
+
+def first(sender: str, receiver: str, time: float, epoch: str = "mesh", **data: Any) -> Observation:
+    cell = f"now/{sender}/{receiver}/message"
+    return Observation(time, Source.ENGINE, "attempt", "now", epoch, cell, {"token": f"{cell}-{time}", **data})
+
+
+def cold(*observations: Observation) -> list[bool]:
+    """Whether each attempt was cold, in order of time."""
+    evidence = Evidence(Record(Path("r"), manifest(), observations, True))  # type: ignore[arg-type]
+    attempts = [a for found in evidence.attempts.values() for a in found]
+    return [a.cold for a in sorted(attempts, key=lambda a: a.started)]
+
+
+def test_an_old_record_tells_what_was_cold_by_the_order_of_attempts() -> None:
+    assert cold(first(A, B, 1.0), first(B, A, 2.0), first(A, B, 3.0)) == [True, False, False]
+    assert cold(first(A, B, 1.0), first(B, A, 2.0, "alone-1"), first(A, B, 3.0, "alone-1")) == [True, True, False]
+
+
+@pytest.mark.parametrize("said", [(True, True), (False, True), (False, False)])
+def test_what_an_attempt_says_of_itself_counts_whatever_the_order_says(said: tuple[bool, bool]) -> None:
+    assert cold(first(A, B, 1.0, cold=said[0]), first(B, A, 2.0, cold=said[1])) == list(said)
+
+
+def test_a_record_may_say_of_some_attempts_only_whether_they_were_cold() -> None:
+    assert cold(first(A, B, 1.0, cold=False), first(B, A, 2.0), first(A, B, 3.0, cold=True)) == [False, False, True]
 
 
 # --- attempts that have to agree ---------------------------------------------------------------------------------------

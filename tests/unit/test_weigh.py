@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from testbed.judge.evidence import Attempt
 from testbed.judge.weigh import Weighed, weigh
@@ -79,3 +83,67 @@ def test_a_doubted_answer_does_not_count_because_the_confirmation_failed() -> No
     found = weighed(("mesh", True, B), ("mesh", False, B), ("alone-1", True, None))
     assert found.outcome is None
     assert not found.flaky
+
+
+@pytest.mark.parametrize("mesh", [(D, B), (B, D)])
+def test_interference_is_told_whichever_attempt_in_the_mesh_came_first(mesh: tuple[Outcome, Outcome]) -> None:
+    """Once the mesh delivered it and once it did not: the pair alone says that the failure is not its own."""
+    found = weighed(("mesh", False, mesh[0]), ("mesh", False, mesh[1]), ("alone-1", True, D))
+    assert (found.outcome, found.mesh) == (D, B)
+
+
+@pytest.mark.parametrize("warm", [(B, L, L), (L, L, B), (L, B, L)])
+def test_of_warm_attempts_that_differ_the_most_frequent_is_told(warm: tuple[Outcome, ...]) -> None:
+    found = weighed(("alone-1", True, D), ("alone-2", True, D), *(("alone-3", False, outcome) for outcome in warm))
+    assert found.history == {"cold": "delivered", "warm": "lost"}
+
+
+# --- what holds for every sequence of attempts ------------------------------------------------------------------------
+
+Tried = tuple[str, bool, Outcome | None]
+"""Epoch, cold, outcome."""
+TRIED = st.tuples(st.sampled_from(("mesh", "alone-1", "alone-2")), st.booleans(), st.sampled_from((D, B, L, None)))
+SEQUENCES = st.lists(TRIED, min_size=1, max_size=7)
+whatever = settings(deadline=None, derandomize=True, database=None, max_examples=250)
+
+
+def said(found: Weighed) -> tuple[object, ...]:
+    """All that a verdict takes from it, but for which of several like attempts is shown, and the order of those that differ."""
+    return found.outcome, found.agreeing, found.alone, sorted(found.flaky), found.history, found.mesh
+
+
+@whatever
+@given(SEQUENCES)
+def test_no_order_of_attempts_yields_an_outcome_that_no_attempt_saw(attempts: list[Tried]) -> None:
+    answers = {outcome for _, _, outcome in attempts}
+    found = weighed(*attempts)
+    assert found.outcome in answers | {None}
+    assert found.mesh in {outcome for epoch, _, outcome in attempts if epoch == "mesh"} | {None}
+    words = {o.value for o in answers if o}
+    assert {*found.flaky, *(found.history or {}).values()} <= words
+    if found.outcome:
+        assert attempts[found.deciding.number][2] is found.outcome, "what decides has the evidence"
+
+
+@whatever
+@given(SEQUENCES, st.randoms(use_true_random=False))
+def test_attempts_of_equal_standing_may_come_in_any_order(attempts: list[Tried], random: Any) -> None:
+    """Equal standing: both in the mesh or both alone, and both cold or both warm."""
+    places: dict[tuple[bool, bool], list[int]] = {}
+    for place, (epoch, cold, _) in enumerate(attempts):
+        places.setdefault((epoch == "mesh", cold), []).append(place)
+    swapped = list(attempts)
+    for equal in places.values():
+        for place, source in zip(equal, random.sample(equal, len(equal)), strict=True):
+            swapped[place] = attempts[source]
+    assert said(weighed(*swapped)) == said(weighed(*attempts))
+
+
+@whatever
+@given(SEQUENCES, st.integers(0, 7), st.booleans(), st.data())
+def test_an_attempt_that_says_nothing_changes_nothing(attempts: list[Tried], place: int, cold: bool, data: st.DataObject) -> None:
+    """But for the first one alone: the pair is measured alone because the mesh's answer was doubted."""
+    epochs = [epoch for epoch, _, _ in attempts if epoch != "mesh"] + ["mesh"]
+    more = list(attempts)
+    more.insert(place, (data.draw(st.sampled_from(epochs)), cold, None))
+    assert said(weighed(*more)) == said(weighed(*attempts))

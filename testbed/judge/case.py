@@ -1,0 +1,171 @@
+"""The evidence of one failed cell, and what can be asked of it. Pure; names no cause.
+
+Rule: what belongs to the cell before or after, or to the stream of the other direction, is kept apart here, so that no rule of
+`rules` or `faults` has to think of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.causes import CAUSES
+from testbed.expectations import defect_as
+from testbed.judge.evidence import Attempt, Evidence, Numbered
+from testbed.judge.federation import Federation
+from testbed.model import Cell
+from testbed.record.manifest import Dimensions, PlannedSettings
+from testbed.record.observations import Observation
+
+SIDES = ("sender", "receiver")
+CHAIN_AND_NAME = ("chain", "name")
+"""What software looks at in a certificate where its folder says nothing else (RFC 6120 §13.7.2)."""
+TORN_WITHIN = 5.0
+"""Seconds that a stream lasts at most which was torn down; a longer one ended when a timer ran out."""
+WRITTEN_LATE = 0.05
+"""Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log."""
+AFTERMATH = 0.25
+"""Seconds after the sender was told within which a stream may still begin that belongs to the cell."""
+LOGGED_LATE = 2.0
+"""Seconds after the sender was told within which a log may still say why: lines are stamped late on a loaded machine."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The evidence of one failed cell, as far as rules look at it."""
+
+    sender: PlannedSettings
+    """The sender's settings in this phase, as in the manifest."""
+    receiver: PlannedSettings
+    streams: list[Observation]
+    """TCP streams from the sender's server to the receiver's."""
+    back: list[Observation]
+    """TCP streams the other way round."""
+    sender_log: list[Observation] = field(default_factory=list)
+    """What the sender's server logged of streams that it opened to the receiver."""
+    receiver_log: list[Observation] = field(default_factory=list)
+    """What the receiver's server logged of streams that the sender opened."""
+    back_log: list[Observation] = field(default_factory=list)
+    """What both logged of streams that the receiver opened (dialback)."""
+    error: dict[str, Any] = field(default_factory=dict)
+    verifies: tuple[tuple[str, ...], ...] = (CHAIN_AND_NAME, CHAIN_AND_NAME)
+    """What each side looks at in a certificate that must verify."""
+    began: float = 0.0
+    """When the stanza was written. What of the other direction ended before belongs to an earlier cell."""
+    ended: float = float("inf")
+    """When the sender was told. What of the other direction began after it belongs to the next cell."""
+    dissected: bool = True
+    """Whether the capture was read: only then does it say something that a stream is not there."""
+
+    def settings(self, side: str) -> Dimensions:
+        """What a side was set to, as it acts in effect."""
+        settings = self.sender if side == "sender" else self.receiver
+        return settings.get("effective") or settings["dimensions"]
+
+    def strict(self, side: str) -> bool:
+        """True if that side demands a certificate that verifies."""
+        return bool(self.settings(side)["authentication"] == ["external"])
+
+    def defect(self, side: str, role: str) -> str | None:
+        """What is wrong with the certificate that this side was issued, as a TLS ``client`` or ``server``."""
+        settings = self.sender if side == "sender" else self.receiver
+        return defect_as(role, settings.get("defect"))
+
+    def looks_at(self, side: str, defect: str) -> bool:
+        """Whether the software of a side looks at what is defective at all."""
+        return CAUSES[defect].examines in self.verifies[SIDES.index(side)]
+
+    @property
+    def answered(self) -> list[Observation]:
+        """Streams in which the receiver's host answered."""
+        return [s for s in self.streams if s.data.get("answered")]
+
+    @property
+    def directed(self) -> Iterator[tuple[Observation, str, str]]:
+        """Every stream that may tell, who initiated and who received it.
+
+        The sender's first, older ones too: a server that still tries for the last cell's sake puts this stanza on that stream.
+        """
+        for streams, ends in ((self.streams, SIDES), (self.called_back, SIDES[::-1])):
+            for stream in sorted(streams, key=lambda s: s.data.get("end", s.time) < self.began):
+                yield stream, *ends
+
+    @property
+    def called_back(self) -> list[Observation]:
+        """Streams for dialback that were open while the cell lasted."""
+        return [s for s in self.back if s.data.get("end", s.time) >= self.began and s.time <= self.ended]
+
+    @property
+    def returned(self) -> list[Observation]:
+        """What was logged of the stream for dialback while the cell lasted."""
+        return [o for o in self.back_log if self.began <= o.time <= self.ended + WRITTEN_LATE]
+
+    def refusals(self) -> Iterator[tuple[str, str, str]]:
+        """Who would refuse whose certificate for what: both ends of the sender's stream, then of the stream for dialback."""
+        for initiator, receiver in (SIDES, SIDES[::-1]):
+            for judge, holder, role in ((initiator, receiver, "server"), (receiver, initiator, "client")):
+                if self.strict(judge) and (defect := self.defect(holder, role)):
+                    yield judge, holder, defect
+
+
+def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Attempt) -> Case:
+    """The evidence of a failed cell, of the attempt that decides it."""
+    epoch = attempt.epoch
+    # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of. What a log
+    # says of this direction is another matter: it is written late, and a retry fails for the same cause.
+    soon, late = attempt.end + AFTERMATH, attempt.end + LOGGED_LATE
+
+    def until(numbered: Sequence[Numbered], latest: float = soon) -> list[Observation]:
+        return [o for _, o in numbered if o.time <= latest]
+
+    sender, receiver = federation.servers[cell.sender], federation.servers[cell.receiver]
+    sender_in = evidence.logged(cell, epoch, by=cell.sender, direction="in")
+    receiver_out = evidence.logged(cell, epoch, by=cell.receiver, direction="out")
+    return Case(
+        sender=federation.settings[cell.phase][cell.sender],
+        receiver=federation.settings[cell.phase][cell.receiver],
+        streams=until(evidence.streams(cell, epoch)),
+        back=until(evidence.streams(cell, epoch, back=True)),
+        sender_log=until(evidence.logged(cell, epoch, by=cell.sender, direction="out"), late),
+        receiver_log=until(evidence.logged(cell, epoch, by=cell.receiver, direction="in"), late),
+        back_log=until(receiver_out + sender_in),
+        error=attempt.error,
+        verifies=tuple(tuple(s.get("verifies", CHAIN_AND_NAME)) for s in (sender, receiver)),
+        began=attempt.started,
+        ended=attempt.end,
+        dissected=evidence.complete or (cell.phase, epoch) in evidence.dissected,
+    )
+
+
+def named_in(observations: Iterable[Observation]) -> list[str]:
+    """The causes that log lines name, in their order."""
+    return [str(o.data["cause"]) for o in observations if o.data.get("cause")]
+
+
+def ended_by(stream: Observation) -> str | None:
+    """`out` (the initiator) or `in`: who reset the connection, else who closed it first."""
+    side = stream.data.get("reset_by") or stream.data.get("closed_by")
+    return str(side) if side else None
+
+
+def torn(case: Case) -> list[tuple[str, bool]]:
+    """Who reset streams that had come to TLS, before either side had closed them: the side, and whether the sender had opened it.
+
+    A stream that was closed in order may have had its last word under TLS, where the wire does not show it.
+    """
+    found = []
+    for stream, initiator, receiver in case.directed:
+        d = stream.data
+        silent = d.get("server_hello") and not d.get("alerts") and not d.get("stream_errors") and not d.get("closed_by")
+        if d.get("end", stream.time) - stream.time > TORN_WITHIN:
+            continue
+        if silent and d.get("reset_by"):
+            found.append((initiator if d["reset_by"] == "out" else receiver, initiator == "sender"))
+    return found
+
+
+def refused_in_clear(case: Case) -> set[str]:
+    """Stream errors that the receiver sent in clear, but for the one that only says that time ran out."""
+    said = {e.partition(":")[2] for s in case.streams for e in s.data.get("stream_errors", []) if e.startswith("in:")}
+    return said - {"connection-timeout"}
