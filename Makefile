@@ -30,11 +30,14 @@ setup: $(STAMP)  ## the Python environment, with pinned dependencies
 mesh: setup  ## the main job: engine, images, the default scenario (SCENARIO=…), report
 	@$(TESTBED) run $(or $(SCENARIO),scenarios/manifesto-2014.yaml); s=$$?; [ $$s = 1 ] && exit 0; exit $$s
 
-browser:  ## Chromium and its driver, for the tests of report.html (where they are not there, those tests are skipped)
+browser:  ## Chromium and its driver, and where npm is there TypeScript, for the tests of report.html (else those are skipped)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -yqq --no-install-recommends chromium chromium-driver >/dev/null; \
 	  else false; fi; } || echo "no Chromium here: the tests of report.html are skipped (install chromium and chromium-driver)"
+	@command -v npm >/dev/null || { echo "no npm here: the types of the page's scripts are not checked"; exit 0; }; \
+	  test tests/browser/node_modules/.package-lock.json -nt tests/browser/package-lock.json \
+	  || npm ci --prefix tests/browser --silent --no-audit --no-fund --fetch-retries 0 || echo "npm got no TypeScript: types are not checked"
 
 test: setup browser  ## every test, real containers included (sets up all that it needs)
 	@$(TESTBED) images build --for scenarios/smoke.yaml

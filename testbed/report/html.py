@@ -54,6 +54,9 @@ SENDER, RECEIVER = "\ue000", "\ue001"
 """Stand for the cell's two domains in a string that many cells share. Taken out of what a run says, where it has them."""
 ADDRESS_KEYS = {"id", "phase", "sender", "receiver", "exchange", "seconds", "evidence"}
 """Keys of a cell that are its own; all others, also those that a later release adds, are shared between cells that agree."""
+OWN_KEYS = ("evidence", "state", "mend", "remedy")
+"""Keys of a row that are made here."""
+STORM_KEYS = ("phase", "sender", "receiver", "cut")
 LINE = "observations.jsonl#"
 POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
 """What the browser is to allow the page: its two blocks, and nothing else."""
@@ -107,7 +110,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
     members_of = {member.domain: member for member in g.members}
     values, rows = Pool(), Pool()
     keys = list(dict.fromkeys(k for cell in verdicts["cells"] for k in cell if k not in ADDRESS_KEYS))
-    keys += ["evidence", "state", "mend", "remedy"]
+    keys += OWN_KEYS
     cells: list[list[list[int]]] = [[[] for _ in g.exchanges] for _ in g.phases]
     for p, phase in enumerate(g.phases):
         for (sender, receiver, exchange), cell in g.cells[phase].items():
@@ -137,7 +140,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
     found_causes = Counter(c["cause"] for c in verdicts["cells"] if c.get("cause"))
     return {
         "run": verdicts.get("run"),
-        "storms": verdicts.get("storms"),
+        "storms": [{k: storm[k] for k in STORM_KEYS} for storm in verdicts.get("storms") or []],
         "complete": bool(verdicts.get("complete", False)),
         "servers": [_server(m, raw[m.domain]) for m in g.members],
         "phases": [{"name": p["name"], "settings": _settings(g, p)} for p in verdicts["phases"]],

@@ -6,7 +6,7 @@
  * @typedef {object} Run
  * @property {string | null} run the run's id
  * @property {boolean} complete whether the record has its closing line
- * @property {Storm[] | null} storms
+ * @property {Storm[]} storms
  * @property {Server[]} servers
  * @property {Phase[]} phases
  * @property {string[]} exchanges

@@ -76,7 +76,7 @@ function evidenceOf(cell) {
 function sideOf(role, server, phase) {
   const { implementation, mine, unavailable } = run.servers[server];
   const { policy, certificate, meaning, unsupported } = run.phases[phase].settings[server];
-  return element("div", { class: "side" },
+  return element("div", {},
     bold(role), " ", span(`${implementation} ${versionOf(server)}`), mine && STORY_TEXT.yours,
     element("div", {}, "policy ", bold(policy), meaning && span(` (${meaning})`, "note")),
     element("div", {}, "certificate ", bold(certificate)),
@@ -125,7 +125,7 @@ function notesOf(cell) {
 /** Connection attempts between the two that the testbed cut. @type {(cell: Cell) => number} */
 function attemptsCut(cell) {
   const pair = [cell.sender, cell.receiver].map((server) => run.servers[server].domain);
-  return (run.storms || []).filter((storm) => storm.phase === run.phases[cell.phase].name)
+  return run.storms.filter((storm) => storm.phase === run.phases[cell.phase].name)
     .filter((storm) => storm.sender !== storm.receiver && pair.includes(storm.sender) && pair.includes(storm.receiver))
     .reduce((sum, storm) => sum + storm.cut, 0);
 }
