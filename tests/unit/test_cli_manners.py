@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cli.app import COMMANDS, GROUPS
 from testbed.cli.display import live
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTBED = [sys.executable, "-c", "from testbed.cli import main; main()"]
+TESTBED = [sys.executable, "-m", "testbed"]
 
 
 def said(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,6 +25,16 @@ def said(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         timeout=60,
         check=False,
     )
+
+
+def test_every_command_says_what_it_does_and_shows_an_example() -> None:
+    rows = {name: (function, epilog) for name, function, epilog in COMMANDS}
+    rows |= {f"{group} {name}": (function, epilog) for group, (_, of) in GROUPS.items() for name, function, epilog in of}
+    for name, (function, epilog) in rows.items():
+        assert function.__doc__, name
+        assert f"Example: testbed {name}" in epilog, name
+    listed = said("--help").stdout
+    assert all(f" {name} " in listed for name in [*(name for name, _, _ in COMMANDS), *GROUPS])
 
 
 def test_help_lists_every_page_and_shows_one_without_colours_where_there_is_no_terminal() -> None:
