@@ -46,7 +46,7 @@ def smoke(root: Path, environment: dict[str, str], built: Images, tmp_path_facto
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not printed.exists():
             command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", results, "--json", "--quiet"]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+            done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240, check=False)
             assert done.returncode in (0, 1, 3), done.stderr
             printed.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
     status, out, error = json.loads(printed.read_text())

@@ -42,7 +42,7 @@ def outcomes(run: Path) -> dict[str, tuple[Any, ...]]:
     return {c["id"]: (c["outcome"], c["cause"], c["fault"], c["channel"]["encryption"], c["surprise"]) for c in cells}
 
 
-def by_pytest(file: Path, folder: Path, environment: dict[str, str]) -> Path:
+def by_pytest(file: Path, results: Path, environment: dict[str, str]) -> Path:
     """The run of a scenario as pytest measures it: all of its cells."""
     command = [
         sys.executable,
@@ -54,13 +54,13 @@ def by_pytest(file: Path, folder: Path, environment: dict[str, str]) -> Path:
         "--federation",
         file,
         "--federation-results",
-        "runs",
+        results,
     ]
     clean = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 passed" in done.stdout
-    return run_of(folder / "runs")
+    return run_of(results)
 
 
 def test_every_face_leaves_the_same_record(
@@ -73,10 +73,11 @@ def test_every_face_leaves_the_same_record(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     file = root / "scenarios" / "smoke.yaml"
+    monkeypatch.chdir(root)  # a manifest names the scenario's file as seen from where the run was started
     monkeypatch.setenv("DOCKER_HOST", engine.address)
     called = campaign.measure(campaign.plan(file), results=tmp_path / "called")
     assert capfd.readouterr() == ("", ""), "a call prints nothing"
-    runs = [smoke.path, by_pytest(file, tmp_path, environment), called.path]
+    runs = [smoke.path, by_pytest(file, tmp_path / "tested", environment), called.path]
     assert plan_of(runs[0]) == plan_of(runs[1]) == plan_of(runs[2])
     assert outcomes(runs[0]) == outcomes(runs[1]) == outcomes(runs[2])
     assert called.exit_status == smoke.status
