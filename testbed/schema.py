@@ -19,10 +19,11 @@ from testbed.exchanges import KINDS
 from testbed.expectations import RULES, Side, expect
 from testbed.judge.rules import RULES as CAUSE_RULES
 from testbed.model import TLS_VERSIONS
-from testbed.plan.catalog import DEFAULT_ROOT, GROUPS, Catalog, Image, ImageFile, LogsFile
+from testbed.plan.catalog import DEFAULT_ROOT, Catalog, Image
+from testbed.plan.image_files import GROUPS, ImageFile, LogsFile
 from testbed.plan.policy import DIMENSIONS, PRESET_MEANING, PRESETS, value_of
 from testbed.plan.profiles import PROFILES
-from testbed.plan.scenario import ScenarioFile
+from testbed.plan.scenario_file import ScenarioFile
 from testbed.record import observations
 from testbed.record.documents import manifest_form, observation_form, verdicts_form
 from testbed.record.observations import Field, Kind, Scope

@@ -87,6 +87,10 @@ class Document:
             hint = did_you_mean(value, choices)
         return InputError(message, file=self.file, line=self.line(path), value=value, allowed=choices, hint=hint)
 
+    def at(self, error: InputError, path: Iterable[str | int]) -> InputError:
+        """An error about a value that stands at ``path``, from somebody who did not know where that is."""
+        return self.error(error.message, path, value=error.value, allowed=error.allowed, hint=error.hint)
+
     def validate(self, model: type[M]) -> M:
         """The file as ``model``. Raises InputError for the first thing that is wrong."""
         try:

@@ -147,8 +147,8 @@ def select(known: catalog.Catalog, names: list[str]) -> set[Implementation]:
         texts = [f"{name}@{r}" for r in known.images[name].spec.releases] if name in known.images else [name]
         for text in texts:
             try:
-                selected |= set(known.resolve(text))
-            except ValueError as error:
-                message, allowed, hint = str(error).split("|")
-                raise InputError(message, value=text, allowed=(*known.images, *allowed.split(", ")), hint=hint or None) from None
+                selected.add(known.resolve(text))
+            except InputError as error:
+                allowed = (*known.images, *error.allowed)
+                raise InputError(error.message, value=text, allowed=allowed, hint=error.hint) from None
     return selected

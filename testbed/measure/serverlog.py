@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from testbed.plan.catalog import LogsFile
+from testbed.plan.image_files import LogsFile
 from testbed.record.observations import Observation, Source
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

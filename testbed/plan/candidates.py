@@ -65,10 +65,9 @@ def read(option: str, text: str, catalog: Catalog) -> CandidateOption:
     release = None
     if at:
         try:
-            release = catalog.resolve(key)[0].release
-        except ValueError as error:
-            message, allowed, hint = str(error).split("|")
-            raise InputError(f"--{option}: {message}", value=key, allowed=tuple(allowed.split(", ")), hint=hint or None) from None
+            release = catalog.resolve(key).release
+        except InputError as error:
+            raise InputError(f"--{option}: {error.message}", value=key, allowed=error.allowed, hint=error.hint) from None
     if option == "build":
         _dockerfile(Path(value), text)
     files = _files(Path(value), list(catalog.images[name].spec.config.values()), name) if option == "config" else {}

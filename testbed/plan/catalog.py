@@ -1,141 +1,24 @@
-"""Reads images/*/{image,logs}.yaml and renders configuration. Nothing here knows the name of an implementation.
+"""The catalog: every implementation of images/, and what a user brings beside them. Knows no implementation's name.
 
 A folder whose name starts with ``_`` is a part of the testbed itself (base, name server, driver, wiretap).
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import re
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import jinja2
-from pydantic import BaseModel, ConfigDict, Field
 
 from testbed import ROOT
-from testbed.causes import CAUSES
 from testbed.expectations import Side
 from testbed.model import Implementation, InputError, Policy, Server, Settings
-from testbed.plan.policy import DIMENSIONS, PRESETS, changed, cipher_string, value_of
-from testbed.yamlfile import Document, did_you_mean
+from testbed.plan import templates
+from testbed.plan.image_files import FeatureNote, ImageFile, LogsFile, read_image, read_logs
+from testbed.plan.policy import DIMENSIONS, PRESETS, changed, value_of
+from testbed.yamlfile import did_you_mean
 
 DEFAULT_ROOT = ROOT / "images"
-
-CONSTANTS = {"direction": ("in", "out"), "mechanism": ("external", "dialback"), "cause": tuple(CAUSES)}
-"""What `set` of a log pattern may give, and its values."""
-GROUPS = ("peer", "session", "address", "tls_version", "cipher", "mechanism", "reason", "errors")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Release(_Strict):
-    """One release of an implementation."""
-
-    suite: str = Field(description="the Debian suite that the base image is made of")
-    version: str = Field(description="the version prefix that the suite holds; the report uses what the package states")
-
-
-class Ports(_Strict):
-    """Where the server listens, inside the mesh."""
-
-    c2s: int = 5222
-    s2s: int = 5269
-
-
-class FeatureNote(_Strict):
-    """What an implementation makes of one value of one dimension, where that is not simply the value."""
-
-    unsupported: str | None = Field(None, description="why the value cannot be expressed; its cells are `unsupported`")
-    note: str | None = Field(None, description="how what the server does differs from the dimension's definition")
-    acts_as: str | None = Field(None, description="the value of the same dimension that the server in effect shows instead")
-    when: dict[str, str | list[str]] = Field({}, description="holds only where these other dimensions have one of these values")
-    source: str | None = Field(None, description="where that is written, or how it was measured")
-    releases: list[str] | None = Field(None, description="the releases it holds for; all, if absent")
-
-
-class Quirk(_Strict):
-    """Something that one would trip over."""
-
-    title: str
-    detail: str = ""
-    releases: list[str] | None = None
-    source: str
-
-
-class Remedy(_Strict):
-    """The setting of this implementation that mends a cause."""
-
-    cause: str
-    as_: Literal["sender", "receiver"] = Field(alias="as")
-    text: str
-    set: dict[str, str] | None = Field(None, description="the same remedy in dimensions of the policy, or `certificate`")
-
-
-class ImageFile(_Strict):
-    """`image.yaml`: one implementation."""
-
-    implementation: str
-    title: str
-    homepage: str
-    user: str = Field(description="the server's processes run as this user")
-    package: str = Field(description="the running server's version is what dpkg says of this package")
-    releases: dict[str, Release]
-    config: dict[str, str] = Field(description="template in this folder -> file in /etc/testbed")
-    ports: Ports = Ports()
-    boot_weight: float = Field(1, gt=0, description="CPU seconds of a start")
-    mechanisms: list[Literal["dialback", "external"]]
-    dialback_over_verified: bool = Field(
-        False, description="with authentication `external`, dialback is still taken from a peer whose certificate verified"
-    )
-    verifies: list[Literal["chain", "name", "purpose"]] = Field(
-        ["chain", "name"],
-        description="what is looked at where a certificate must verify; RFC 6120 §13.7.2 demands chain and name",
-    )
-    crosstalk: dict[str, list[str]] = Field(
-        {},
-        description="dimension -> values under which streams of one process disturb each other: what such a server does with a "
-        "peer in a mesh is not what it does with that peer alone, so its pairs are measured alone as well",
-    )
-    features: dict[str, dict[str, FeatureNote | list[FeatureNote]]] = {}
-    quirks: list[Quirk] = []
-    remedies: list[Remedy] = []
-
-
-class LogPattern(_Strict):
-    """A line of the server's log, and the observation that it becomes."""
-
-    match: str
-    observe: Literal[
-        "s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed"
-    ]
-    set: dict[str, str] = {}
-    sample: str
-    from_: str = Field(alias="from")
-
-
-class LogReason(_Strict):
-    """A text that a server gives for a failure, and the cause that it names."""
-
-    match: str
-    cause: str
-    sample: str
-    from_: str = Field(alias="from")
-
-
-class LogsFile(_Strict):
-    """`logs.yaml`: what the log of an implementation says."""
-
-    patterns: list[LogPattern]
-    reasons: list[LogReason] = []
-
-
 DOMAIN_PLACEHOLDER = "TESTBED_DOMAIN"
 """Stands for the server's domain in a configuration that a user brings."""
 
@@ -227,65 +110,20 @@ class Image:
         return folder_digest(self.folder)
 
     def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool) -> dict[str, bytes]:
-        """The files of ``/etc/testbed`` that come from templates. Raises InputError if a template is wrong."""
+        """The files of ``/etc/testbed`` that say how the server is set. Raises InputError if a template is wrong."""
         candidate = self.candidates.get(server.implementation.release)
         brought = candidate.files if candidate else {}
         # what a configuration that a user brings lacks of several files is rendered as for a server that demands nothing
         policy = PRESETS["opportunistic"] if brought else settings.policy
         release = candidate.like if candidate else server.implementation.release
-        low, high = policy.tls_range
-        variables: dict[str, Any] = {
-            "domain": server.domain,
-            "release": release,
-            "version": self.spec.releases[release].version,
-            "encryption": policy.encryption.value,
-            "authentication": policy.authentication.value,
-            "tls_min": policy.tls_min,
-            "tls_max": policy.tls_max or (high if high != "1.3" else None),
-            "forward_secrecy": policy.forward_secrecy.value,
-            "ciphers": cipher_string(policy),
-            "certificate": settings.certificate,
-            "timers": timers,
-            "ipv6": ipv6,
+        version = self.spec.releases[release].version
+        values = templates.variables(server, settings, policy, release=release, version=version, timers=timers, ipv6=ipv6)
+        wanted = {template: target for template, target in self.spec.config.items() if target not in brought}
+        return {
+            "openssl.cnf": templates.openssl_config(policy),
+            **templates.render(self.folder, wanted, values),
+            **{target: text.replace(DOMAIN_PLACEHOLDER, server.domain).encode() for target, text in brought.items()},
         }
-        environment = _environment(self.folder)
-        files = {"openssl.cnf": openssl_config(low if policy.tls_min else None, high if high != "1.3" else None)}
-        for template, target in self.spec.config.items():
-            if target in brought:
-                continue
-            try:
-                files[target] = environment.get_template(template).render(variables).encode()
-            except jinja2.TemplateError as error:
-                place = str(self.folder / template)
-                # an error of rendering has no line of its own, but jinja2 puts the template's into the traceback
-                lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
-                line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-                raise InputError(f"template error: {error}", file=place, line=line) from None
-        return files | {target: text.replace(DOMAIN_PLACEHOLDER, server.domain).encode() for target, text in brought.items()}
-
-
-@functools.cache
-def _environment(folder: Path) -> jinja2.Environment:
-    """Compiles each template of a folder once; one that changes is compiled again."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # configuration files, not HTML
-    )
-
-
-def openssl_config(tls_min: str | None, tls_max: str | None) -> bytes:
-    """An OpenSSL configuration that applies the range as system default, for servers that have no option of their own."""
-    names = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
-    # Debian's own file has MinProtocol TLSv1.2 and security level 2; both would forbid TLS 1.0 and 1.1.
-    old = (tls_min is not None and tls_min < "1.2") or (tls_max is not None and tls_max < "1.2")
-    lines = ["openssl_conf = init", "[init]", "ssl_conf = ssl", "[ssl]", "system_default = default", "[default]"]
-    lines.append(f"MinProtocol = {names[tls_min or ('1.0' if old else '1.2')]}")
-    if tls_max:
-        lines.append(f"MaxProtocol = {names[tls_max]}")
-    lines.append(f"CipherString = DEFAULT@SECLEVEL={0 if old else 2}")
-    return ("\n".join(lines) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -325,27 +163,27 @@ class Catalog:
         name = candidate.implementation.name
         return Catalog({**self.images, name: self.images[name].with_candidate(candidate)})
 
-    def resolve(self, text: str) -> list[Implementation]:
-        """The Implementations that ``text`` names.
+    def resolve(self, text: str) -> Implementation:
+        """The Implementation that ``text`` names: `name@release`, or `name@version-prefix` where that is of one release only.
 
-        `name@release`, or `name@version-prefix` where that names exactly one. Raises ValueError with a reason.
+        Raises InputError, which knows no file and line: whoever read the text does.
         """
         name, at, wanted = text.partition("@")
         if name not in self.images or not at:
-            known = ", ".join(self.releases())
-            near = did_you_mean(text, self.releases()) or ""
-            raise ValueError(f"unknown implementation `{text}`|{known}|{near}")
+            known = self.releases()
+            raise InputError(f"unknown implementation `{text}`", value=text, allowed=known, hint=did_you_mean(text, known))
         releases = self.images[name].spec.releases
         if wanted in releases:
-            return [Implementation(name, wanted)]
-        by_version = [r for r, release in releases.items() if (release.version + ".").startswith(wanted + ".")]
-        allowed = ", ".join([f"{name}@{r}" for r in releases] + [f"{name}@{v.version}" for v in releases.values()])
-        if len(by_version) > 1:
-            raise ValueError(f"`{text}` names more than one release ({', '.join(by_version)})|{allowed}|name the release instead")
-        if not by_version:
-            near = did_you_mean(text, [f"{name}@{r}" for r in releases]) or ""
-            raise ValueError(f"unknown implementation `{text}`|{allowed}|{near}")
-        return [Implementation(name, by_version[0])]
+            return Implementation(name, wanted)
+        matching = [r for r, release in releases.items() if (release.version + ".").startswith(wanted + ".")]
+        if len(matching) == 1:
+            return Implementation(name, matching[0])
+        named = [f"{name}@{r}" for r in releases]
+        allowed = (*named, *(f"{name}@{release.version}" for release in releases.values()))
+        if matching:
+            message, hint = f"`{text}` names more than one release ({', '.join(matching)})", "name the release instead"
+            raise InputError(message, value=text, allowed=allowed, hint=hint)
+        raise InputError(f"unknown implementation `{text}`", value=text, allowed=allowed, hint=did_you_mean(text, named))
 
     def side(self, server: Server, settings: Settings, defect: str | None) -> Side:
         """One end of a pair, for the table of expectations."""
@@ -398,67 +236,7 @@ def load_image(folder: Path) -> Image:
                 allowed=("image.yaml", "Dockerfile", "logs.yaml", "the templates that image.yaml names"),
                 hint="images/README.md says what each file holds",
             )
-    document = Document(folder / "image.yaml")
-    spec = document.validate(ImageFile)
-    if spec.implementation != folder.name:
-        raise document.error(
-            "the implementation's name must be the folder's", ["implementation"], value=spec.implementation, allowed=[folder.name]
-        )
-    for template in spec.config:
-        if not (folder / template).is_file():
-            raise document.error(f"the template `{template}` does not exist", ["config", template], value=template)
-    known = {d.name: d.values for d in DIMENSIONS}
-    for dimension, values in spec.features.items():
-        if dimension not in known:
-            raise document.error(f"unknown dimension `{dimension}`", ["features", dimension], value=dimension, allowed=known)
-        for value, entry in values.items():
-            here: list[str | int] = ["features", dimension, value]
-            if value not in known[dimension]:
-                raise document.error(f"unknown value `{value}` of {dimension}", here, value=value, allowed=known[dimension])
-            for note in entry if isinstance(entry, list) else [entry]:
-                if note.acts_as and note.acts_as not in known[dimension]:
-                    raise document.error(
-                        f"unknown value `{note.acts_as}` of {dimension}", here, value=note.acts_as, allowed=known[dimension]
-                    )
-                for other in note.when:
-                    if other not in known:
-                        raise document.error(f"unknown dimension `{other}`", here, value=other, allowed=known)
-    for position, remedy in enumerate(spec.remedies):
-        if remedy.cause not in CAUSES:
-            raise document.error(
-                f"unknown cause `{remedy.cause}`", ["remedies", position, "cause"], value=remedy.cause, allowed=CAUSES
-            )
-    return Image(folder, spec, _load_logs(folder / "logs.yaml"))
-
-
-def _load_logs(path: Path) -> LogsFile:
-    document = Document(path)
-    logs = document.validate(LogsFile)
-    sections: dict[str, Sequence[LogPattern | LogReason]] = {"patterns": logs.patterns, "reasons": logs.reasons}
-    for section, entries in sections.items():
-        for position, entry in enumerate(entries):
-            try:
-                expression = re.compile(entry.match)
-            except re.error as error:
-                raise document.error(
-                    f"not a regular expression: {error}", [section, position, "match"], value=entry.match
-                ) from None
-            unknown = set(expression.groupindex) - set(GROUPS)
-            if unknown:
-                raise document.error(
-                    f"unknown group `{min(unknown)}`", [section, position, "match"], value=min(unknown), allowed=GROUPS
-                )
-            if isinstance(entry, LogReason) and entry.cause not in CAUSES:
-                raise document.error(
-                    f"unknown cause `{entry.cause}`", [section, position, "cause"], value=entry.cause, allowed=CAUSES
-                )
-            for name, constant in entry.set.items() if isinstance(entry, LogPattern) else ():
-                here: list[str | int] = [section, position, "set", name]
-                if name not in CONSTANTS:
-                    raise document.error(f"unknown constant `{name}`", here, value=name, allowed=CONSTANTS)
-                if constant not in CONSTANTS[name]:
-                    raise document.error(f"unknown {name} `{constant}`", here, value=constant, allowed=CONSTANTS[name])
-    return logs
+    return Image(folder, read_image(folder), read_logs(folder / "logs.yaml"))
 
 
 def folder_digest(folder: Path) -> str:

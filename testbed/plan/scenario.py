@@ -9,81 +9,18 @@ import fnmatch
 import itertools
 import re
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from testbed import exchanges as exchange_kinds
-from testbed.model import CONTROL_DOMAINS, Implementation, Phase, Plan, Policy, Server, Settings
+from testbed.model import CONTROL_DOMAINS, Implementation, InputError, Phase, Plan, Policy, Server, Settings
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
 from testbed.plan.profiles import PROFILES
+from testbed.plan.scenario_file import PhaseEntry, PolicySpec, ScenarioFile, Set, Where
 from testbed.yamlfile import Document, did_you_mean
 
 MAX_SERVERS = 400
 """A Linux bridge takes 1,023 ports; the neighbour table grows with the square. Far below both."""
-
-PolicySpec = str | dict[str, str | int | float]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ServerEntry(_Strict):
-    """Servers of the federation: the product of the lists."""
-
-    implementation: str | list[str] = Field(description="`name@release`, or `name@version` where that names exactly one release")
-    policy: PolicySpec | list[PolicySpec] = Field("opportunistic", description="a preset, or a preset with dimensions changed")
-    certificate: str | list[str] = Field("ca", description="a certificate profile")
-    domain: str | None = Field(default=None, description="the XMPP domain; only where the entry is one server")
-
-
-class Where(_Strict):
-    """Whom a change binds: every key must match; a key takes one glob or a list of them. It sees the servers as configured."""
-
-    implementation: str | list[str] | None = Field(default=None, description="glob over `name@release` or `name`")
-    version: str | list[str] | None = Field(default=None, description="glob over the version prefix of the release")
-    policy: str | list[str] | None = Field(default=None, description="glob over the configured policy's name")
-    certificate: str | list[str] | None = Field(default=None, description="glob over the configured certificate profile")
-    domain: str | list[str] | None = Field(default=None, description="glob over the domain")
-
-
-class Set(_Strict):
-    """What a phase changes."""
-
-    policy: PolicySpec | None = Field(
-        default=None, description="a preset, a preset with dimensions changed, or only the dimensions that change"
-    )
-    certificate: str | None = None
-
-
-class Change(_Strict):
-    """One change of a phase."""
-
-    where: Where = Where()
-    set: Set
-
-
-class PhaseEntry(_Strict):
-    """A regime of the federation. Changes apply to the servers as configured, in order; they do not add up over phases."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    where: Where | None = Field(default=None, description="short for one change")
-    set: Set | None = Field(default=None, description="short for one change")
-    changes: list[Change] = []
-
-
-class ScenarioFile(_Strict):
-    """A scenario of the s2s federation mesh testbed."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str
-    description: str = ""
-    servers: list[ServerEntry]
-    phases: list[PhaseEntry] = Field(min_length=1)
-    exchanges: list[str] = Field(["message"], min_length=1)
-    timers: Literal["short", "stock"] = Field("short", description="short: bounded timeouts; stock: the implementations' own")
 
 
 def load(path: Path, catalog: Catalog, *, seed: int = 1) -> Plan:
@@ -104,16 +41,16 @@ class _Reader:
                     f"unknown exchange `{name}`", ["exchanges", position], value=name, allowed=exchange_kinds.KINDS
                 )
         phases = tuple(self.phase(position, entry, servers) for position, entry in enumerate(spec.phases))
-        seen: set[str] = set()
+        names: set[str] = set()
         for position, phase in enumerate(phases):
-            if phase.name in seen:
+            if phase.name in names:
                 raise self.document.error(
                     f"two phases are named `{phase.name}`",
                     ["phases", position, "name"],
                     value=phase.name,
                     hint="cells are named by their phase",
                 )
-            seen.add(phase.name)
+            names.add(phase.name)
         return Plan(
             scenario=spec.name,
             title=spec.title,
@@ -186,15 +123,14 @@ class _Reader:
         return tuple(servers)
 
     def implementations(self, value: str | list[str], place: list[str | int]) -> list[Implementation]:
-        found = []
+        implementations = []
         for position, text in enumerate(_listed(value)):
             here = [*place, position] if isinstance(value, list) else place
             try:
-                found += self.catalog.resolve(text)
-            except ValueError as error:
-                message, allowed, hint = str(error).split("|")
-                raise self.document.error(message, here, value=text, allowed=allowed.split(", "), hint=hint or None) from None
-        return found
+                implementations.append(self.catalog.resolve(text))
+            except InputError as error:
+                raise self.document.at(error, here) from None
+        return implementations
 
     def certificate(self, name: str, place: list[str | int]) -> str:
         if name not in PROFILES:

@@ -18,7 +18,8 @@ from broken import Edit
 from testbed.causes import Group, group_of
 from testbed.judge.verdict import judge_run
 from testbed.plan import scenario
-from testbed.plan.catalog import Catalog, Remedy
+from testbed.plan.catalog import Catalog
+from testbed.plan.image_files import Remedy
 from testbed.record import store
 from testbed.record.verdicts import Fault
 

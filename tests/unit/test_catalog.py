@@ -11,9 +11,10 @@ import pytest
 from testbed.measure import serverlog
 from testbed.model import TLS_VERSIONS, Implementation, InputError, Policy, Server, Settings
 from testbed.plan import catalog as catalogs
-from testbed.plan.catalog import Catalog, Image, openssl_config
+from testbed.plan.catalog import Catalog, Image
 from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
 from testbed.plan.profiles import PROFILES
+from testbed.plan.templates import openssl_range
 
 CATALOG = catalogs.load()
 PATTERNS = [(name, n) for name, image in CATALOG.images.items() for n in range(len(image.logs.patterns))]
@@ -124,7 +125,7 @@ def test_an_error_in_a_template_names_file_and_line(name: str, tmp_path: Path) -
     ],
 )
 def test_openssl_s_own_configuration(range_: tuple[str | None, str | None], lines: list[str]) -> None:
-    written = openssl_config(*range_).decode().splitlines()
+    written = openssl_range(*range_).decode().splitlines()
     assert written[written.index("[default]") + 1 :] == lines
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.model import Cell, Implementation, Plan
+from testbed.model import Cell, Implementation, InputError, Plan
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
 
@@ -166,14 +166,14 @@ def test_a_selector_sees_the_servers_as_configured(catalog: Catalog, tmp_path: P
 
 
 def test_a_version_prefix_names_the_one_release_that_has_it(catalog: Catalog) -> None:
-    assert catalog.resolve("prosody@0.12") == [Implementation("prosody", "bookworm")]
-    assert catalog.resolve("prosody@trixie") == [Implementation("prosody", "trixie")]
-    with pytest.raises(ValueError, match=r"unknown implementation `prosody@0\.1`"):  # 0.1 is no prefix of 0.12
+    assert catalog.resolve("prosody@0.12") == Implementation("prosody", "bookworm")
+    assert catalog.resolve("prosody@trixie") == Implementation("prosody", "trixie")
+    with pytest.raises(InputError, match=r"unknown implementation `prosody@0\.1`"):  # 0.1 is no prefix of 0.12
         catalog.resolve("prosody@0.1")
 
 
 def test_an_ambiguous_version_prefix_lists_the_releases(catalog: Catalog) -> None:
-    with pytest.raises(ValueError, match="more than one release") as error:
+    with pytest.raises(InputError, match="more than one release") as error:
         catalog.resolve("jabberd2@2.7")
     for release in ("bullseye", "bookworm", "trixie", "sid"):
         assert f"jabberd2@{release}" in str(error.value)

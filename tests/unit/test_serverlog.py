@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from testbed.measure.serverlog import cause_of, match_line, observe, stamped
-from testbed.plan.catalog import LogsFile
+from testbed.plan.image_files import LogsFile
 from testbed.record.observations import Observation, Source
 
 
