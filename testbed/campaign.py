@@ -16,7 +16,7 @@ from typing import Any
 
 from testbed.compare import files
 from testbed.contract import preflight
-from testbed.contract.check import Status
+from testbed.contract.claims import Status
 from testbed.display import Display, Silent
 from testbed.engine import federation, host
 from testbed.engine.images import Images, tag_of
@@ -28,6 +28,7 @@ from testbed.model import EngineError, InputError, TestbedError
 from testbed.plan import candidates, catalog, recorded, scenario
 from testbed.plan.candidates import CandidateOption, Planned
 from testbed.plan.catalog import Catalog
+from testbed.plan.policy import as_text
 from testbed.record import store
 from testbed.record.store import DEFAULT_RESULTS, Record
 from testbed.report import render_all, table
@@ -146,7 +147,7 @@ def _examined(engine: host.Engine, planned: Planned, images: Images, display: Di
         if candidate and candidate.files:
             planned = candidates.observed(planned, boot.implementation, boot.policy, boot.unknown)
             policy = (
-                f": {preflight.told_of(boot.policy)}"
+                f": {as_text(boot.policy)}"
                 if boot.policy
                 else f" is not known ({boot.unknown}): its cells are never surprises"
             )

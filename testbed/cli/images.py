@@ -24,7 +24,8 @@ from testbed.cli.options import (
     Json,
     Quiet,
 )
-from testbed.contract.check import Checker, Report, Status
+from testbed.contract.check import Checker
+from testbed.contract.claims import Report, Status
 from testbed.contract.preflight import Preflight
 from testbed.engine import federation, host
 from testbed.engine.images import MAX_AGE, Builder

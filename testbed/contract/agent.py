@@ -1,15 +1,16 @@
 """Runs in a container inside a mesh: a hand-made XMPP server's two halves, which say what a server under check did.
 
-It judges nothing, and imports nothing but the standard library. Without arguments it is the authoritative server of its own
-domains (XEP-0220: every `db:verify` is answered `valid`), so that a dialback which a server begins can succeed; with one
-argument, a JSON document, it probes a server and prints what it saw, one JSON document. By hand, because the steps that matter
-are those that a library would not take: going on without TLS, with no certificate, with a bad one, with TLS 1.0.
+It judges nothing, and imports nothing but the standard library and the protocol beside it. Without arguments it is the
+authoritative server of its own domains (XEP-0220: every `db:verify` is answered `valid`), so that a dialback which a server
+begins can succeed; with one argument, a Task, it asks a server and prints a Reply. By hand, because the steps that matter are
+those that a library would not take: going on without TLS, with no certificate, with a bad one, with TLS 1.0.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import json
 import re
@@ -20,15 +21,20 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import protocol
+from protocol import CLEAR_PEER, SHOWN
 
 FOLDER = Path("/opt/testbed")
 PORT = 5269
-CLEAR_PEER, TLS_PEER, BAD_PEER = "clear.peer.example", "tls.peer.example", "bad.peer.example"
-"""The agent's own domains: one that has no TLS at all, one that offers STARTTLS with a good certificate, one with a bad one."""
-SHOWN = {TLS_PEER: "ca", BAD_PEER: "self-signed"}
-"""Own domain -> the certificate profile that it shows."""
+STEP = 6.0
+"""Seconds for which each answer of the server is awaited."""
+HANDSHAKE = 8.0
+"""Seconds for a TLS handshake."""
+WRITING = 8.0
+"""Seconds within which the server must have come to the peers that its user wrote to."""
 RECORD = Path("/tmp/streams.jsonl")
 """What the receiving half saw, for the other half: one line each time that a server goes one step further."""
 STREAMS = "http://etherx.jabber.org/streams"
@@ -54,7 +60,7 @@ class Wire:
     """A connection, in the clear or not, that is read until something is there."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock, self.seen, self.closed = sock, b"", False
+        self.sock, self.unread, self.closed = sock, b"", False
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a peer that closed meanwhile is seen by the next read
@@ -64,8 +70,8 @@ class Wire:
         """The first match in what came since the last step; None when the peer closed or said nothing of it in time."""
         deadline = time.monotonic() + patience
         while True:
-            if found := pattern.search(self.seen):
-                return found
+            if match := pattern.search(self.unread):
+                return match
             left = deadline - time.monotonic()
             if left <= 0 or self.closed:
                 return None
@@ -75,14 +81,14 @@ class Wire:
             except TimeoutError:
                 return None
             except OSError as error:
-                data, self.seen = b"", self.seen + f"<!-- {error} -->".encode()
+                data, self.unread = b"", self.unread + f"<!-- {error} -->".encode()
             if not data:
                 self.closed = True
-            self.seen += data
+            self.unread += data
 
     def next(self) -> None:
         """Forget what was read: the next step looks only at what comes after it."""
-        self.seen = b""
+        self.unread = b""
 
 
 def header(sender: str, receiver: str) -> str:
@@ -95,97 +101,99 @@ def header(sender: str, receiver: str) -> str:
 # --- the initiating half ----------------------------------------------------------------------------------------------
 
 
-def client_context(certificate: str | None, low: str | None, high: str | None, ciphers: str | None) -> ssl.SSLContext:
+def client_context(probe: protocol.Probe) -> ssl.SSLContext:
     """TLS as asked for; security level 0, for TLS 1.0 and 1.1 need SHA-1 (OpenSSL 3)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= DONT_INSERT_EMPTY_FRAGMENTS
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it presents is the question
-    context.minimum_version, context.maximum_version = VERSIONS[low or "1.0"], VERSIONS[high or "1.3"]
-    context.set_ciphers(f"{ciphers or 'ALL'}:@SECLEVEL=0")
-    if certificate:
-        context.load_cert_chain(FOLDER / f"peer-{certificate}.pem")
+    context.minimum_version, context.maximum_version = VERSIONS[probe.low], VERSIONS[probe.high]
+    context.set_ciphers(f"{probe.ciphers or 'ALL'}:@SECLEVEL=0")
+    if probe.certificate:
+        context.load_cert_chain(FOLDER / f"peer-{probe.certificate}.pem")
     return context
 
 
-def probe(address: str, domain: str, options: dict[str, Any]) -> dict[str, Any]:
-    """One stream to a server. Options: `as` (own domain), `tls`, `certificate`, `low`, `high`, `ciphers`, `prove`, `patience`."""
-    patience, own = options.get("patience", 6.0), options.get("as", TLS_PEER)
-    seen: dict[str, Any] = {"connected": False}
+def try_stream(address: str, domain: str, probe: protocol.Probe) -> protocol.Stream:
+    """One stream to a server."""
+    stream = protocol.Stream()
     try:
         wire = Wire(socket.create_connection((address, PORT), 5))
     except OSError as error:
-        return {**seen, "error": str(error)}
-    seen["connected"] = True
+        stream.error = str(error)
+        return stream
+    stream.connected = True
     try:
-        open_stream(wire, own, domain, seen, patience)
-        if options.get("tls"):
-            if not seen["starttls"]:
-                return seen
-            wire.next()
-            wire.write("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-            if not wire.until(re.compile(rb"<(?:\w+:)?proceed\b[^>]*>"), patience):
-                return {**seen, "tls_error": f"no <proceed/>: {wire.seen[-200:].decode(errors='replace')}"}
-            context = client_context(*(options.get(k) for k in ("certificate", "low", "high", "ciphers")))
-            wire.sock.settimeout(8)
+        open_stream(wire, probe.peer, domain, stream)
+        if probe.tls:
+            if not stream.starttls:
+                return stream
             try:
-                wire.sock = secure = context.wrap_socket(wire.sock)
+                stream.tls = start_tls(wire, probe)
             except OSError as error:
-                return {**seen, "tls_error": str(error)}
-            suite = secure.cipher()
-            seen["tls"] = {
-                "version": secure.version(),
-                "cipher": suite[0] if suite else None,
-                "fingerprint": hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest(),
-            }
-            if options.get("prove"):
+                stream.tls_error = str(error)
+                return stream
+            if probe.prove:
                 wire.next()
-                open_stream(wire, own, domain, seen, patience)
-        for mechanism in options.get("prove", ()):
-            if wire.closed or (mechanism == "external" and "EXTERNAL" not in seen["mechanisms"]):
+                open_stream(wire, probe.peer, domain, stream)
+        for mechanism in probe.prove:
+            if wire.closed or (mechanism == "external" and "EXTERNAL" not in stream.mechanisms):
                 continue
             wire.next()
-            seen[mechanism] = prove(wire, mechanism, own, domain, patience)
-            if seen[mechanism] in ("success", "valid"):
+            setattr(stream, mechanism, prove(wire, mechanism, probe.peer, domain))
+            if stream.let_in:
                 break
-        seen["ended"] = "closed by the server" if wire.closed else "open"
-        return seen
+        stream.closed = wire.closed
+        return stream
     finally:
         with contextlib.suppress(OSError):
             wire.sock.close()
 
 
-def open_stream(wire: Wire, own: str, domain: str, seen: dict[str, Any], patience: float) -> None:
-    """Send a stream header and note what the features say."""
+def open_stream(wire: Wire, own: str, domain: str, stream: protocol.Stream) -> None:
+    """Send a stream header and note what the features say; what they say of STARTTLS only before TLS."""
     wire.write(header(own, domain) + ">")
-    answered = wire.until(HEADER, patience)
-    found = wire.until(FEATURES, patience) if answered and b"version=" in answered.group() else None
-    text = wire.seen[: found.end()] if found else wire.seen
-    seen["stream"], seen["features"] = bool(answered), bool(found)
-    if not seen.get("tls"):
-        seen["starttls"] = bool(re.search(rb"<(?:\w+:)?starttls\b", text))
-        seen["required"] = bool(re.search(rb"<(?:\w+:)?starttls\b[^>]*>\s*<(?:\w+:)?required\b", text))
-    seen["mechanisms"] = [m.decode() for m in re.findall(rb"<mechanism\b[^>]*>\s*([\w-]+)\s*<", text)]
+    answer = wire.until(HEADER, STEP)
+    features = wire.until(FEATURES, STEP) if answer and b"version=" in answer.group() else None
+    text = wire.unread[: features.end()] if features else wire.unread
+    stream.answered, stream.features = bool(answer), bool(features)
+    if not stream.tls:
+        stream.starttls = bool(re.search(rb"<(?:\w+:)?starttls\b", text))
+        stream.required = bool(re.search(rb"<(?:\w+:)?starttls\b[^>]*>\s*<(?:\w+:)?required\b", text))
+    stream.mechanisms = [m.decode() for m in re.findall(rb"<mechanism\b[^>]*>\s*([\w-]+)\s*<", text)]
 
 
-def prove(wire: Wire, mechanism: str, own: str, domain: str, patience: float) -> str:
+def start_tls(wire: Wire, probe: protocol.Probe) -> protocol.Session:
+    """STARTTLS on an open stream. Raises OSError."""
+    wire.next()
+    wire.write("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+    if not wire.until(re.compile(rb"<(?:\w+:)?proceed\b[^>]*>"), STEP):
+        raise OSError(f"no <proceed/>: {wire.unread[-200:].decode(errors='replace')}")
+    context = client_context(probe)
+    wire.sock.settimeout(HANDSHAKE)
+    wire.sock = secure = context.wrap_socket(wire.sock)
+    suite, certificate = secure.cipher(), secure.getpeercert(binary_form=True)
+    return protocol.Session(secure.version(), suite[0] if suite else None, hashlib.sha256(certificate or b"").hexdigest())
+
+
+def prove(wire: Wire, mechanism: str, own: str, domain: str) -> str:
     """Prove the own domain: what became of it, in one word (`success`, `valid`, …, `closed`, `silence`)."""
     if mechanism == "external":
         identity = base64.b64encode(own.encode()).decode()
         wire.write(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>{identity}</auth>")
-        found = wire.until(re.compile(rb"<(success|failure|(?:\w+:)?error)\b"), patience)
+        answer = wire.until(re.compile(rb"<(success|failure|(?:\w+:)?error)\b"), STEP)
     else:
         wire.write(f"<db:result from='{own}' to='{domain}'>{secrets.token_hex(20)}</db:result>")
         # A server may close the stream upon the answer: the answer counts.
-        found = wire.until(re.compile(RESULT.pattern + rb"|<(?:\w+:)?(error)\b"), patience)
-    if found:
-        return next(group for group in found.groups() if group).decode().rpartition(":")[2]
+        answer = wire.until(re.compile(RESULT.pattern + rb"|<(?:\w+:)?(error)\b"), STEP)
+    if answer:
+        return next(group for group in answer.groups() if group).decode().rpartition(":")[2]
     return "closed" if wire.closed else "silence"
 
 
-def account(address: str, port: int, domain: str, patience: float) -> dict[str, Any]:
+def log_in(address: str, port: int, domain: str, patience: float) -> protocol.Account:
     """Make an account in-band (XEP-0077) and log in with SASL PLAIN, as soon as the server can."""
     deadline, user, secret = time.monotonic() + patience, "checker", "secret"
-    seen: dict[str, Any] = {"registered": False, "login": False, "error": "nothing was tried"}
+    account = protocol.Account()
     plain = base64.b64encode(f"\0{user}\0{secret}".encode()).decode()
     steps = (
         (
@@ -202,7 +210,7 @@ def account(address: str, port: int, domain: str, patience: float) -> dict[str, 
     )
     while time.monotonic() < deadline:
         for name, stanza, wanted in steps:
-            if seen[name]:
+            if getattr(account, name):
                 continue
             try:
                 with socket.create_connection((address, port), 3) as sock:
@@ -210,23 +218,24 @@ def account(address: str, port: int, domain: str, patience: float) -> dict[str, 
                     wire.write(f"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' ")
                     wire.write(f"to='{domain}' version='1.0'>")
                     if not wire.until(FEATURES, 3):
-                        raise OSError(f"no stream features: {wire.seen[-200:].decode(errors='replace')}")
-                    seen["features"] = wire.seen[-1500:].decode(errors="replace")
+                        raise OSError(f"no stream features: {wire.unread[-200:].decode(errors='replace')}")
+                    account.features = wire.unread[-1500:].decode(errors="replace")
                     wire.next()
                     wire.write(stanza)
-                    seen[name] = bool(wire.until(wanted, 10))
-                    if not seen[name]:
-                        raise OSError(f"{name}: {wire.seen[-200:].decode(errors='replace')}")
+                    if not wire.until(wanted, 10):
+                        raise OSError(f"{name}: {wire.unread[-200:].decode(errors='replace')}")
+                    setattr(account, name, True)
             except OSError as error:
-                seen["error"] = str(error)
+                account.error = str(error)
                 time.sleep(0.3)
                 break
         else:
-            return {**seen, "error": None}
-    return seen
+            account.error = None
+            return account
+    return account
 
 
-def knock(address: str, ports: list[int], patience: float) -> list[int]:
+def knock(address: str, ports: Sequence[int], patience: float) -> list[int]:
     """Which of the ports take a connection, waiting for all of them."""
     deadline = time.monotonic() + patience
     open_: set[int] = set()
@@ -238,11 +247,8 @@ def knock(address: str, ports: list[int], patience: float) -> list[int]:
     return sorted(open_)
 
 
-def write_to(address: str, port: int, domain: str, peers: list[str], patience: float) -> dict[str, list[str]]:
-    """Let the account of `account` write to peers of ours. Peer -> how far the server came with it, in its order.
-
-    `stream` (in the clear), `tls`, and `result` (it sent its dialback key) with `tls-` before it where that was over TLS.
-    """
+def write_to(address: str, port: int, domain: str, peers: Sequence[str]) -> dict[str, list[str]]:
+    """Let the account of `log_in` write to peers of ours. Returns the steps of a Reply. Raises OSError."""
     secret = base64.b64encode(b"\0checker\0secret").decode()
     stream = f"<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' to='{domain}' version='1.0'>"
     bind = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"
@@ -260,16 +266,16 @@ def write_to(address: str, port: int, domain: str, peers: list[str], patience: f
             wire.next()
             wire.write(text)
             if not wire.until(wanted, 5):
-                raise OSError(f"{text[:60]}… was answered with {wire.seen[-200:]!r}")
+                raise OSError(f"{text[:60]}… was answered with {wire.unread[-200:]!r}")
         for peer in peers:
             wire.write(f"<message to='somebody@{peer}' type='chat'><body>hello</body></message>")
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + WRITING
         while time.monotonic() < deadline:
-            found = {peer: recorded(domain, peer) for peer in peers}
-            if all(steps and steps[-1].endswith("result") for steps in found.values()):
+            reached = {peer: recorded(domain, peer) for peer in peers}
+            if all(far and far[-1].endswith("result") for far in reached.values()):
                 break
             wire.until(re.compile(rb"(?!)"), 0.2)  # reads what comes, so that the server is not held up
-        return found
+        return reached
 
 
 def recorded(server: str, peer: str) -> list[str]:
@@ -297,10 +303,10 @@ def serve(sock: socket.socket) -> None:
         rb"|<db:(?P<dialback>result|verify)\b(?P<question>[^>]*)>[^<]*</db:(?:result|verify)>"
     )
     secure, own, peer = False, CLEAR_PEER, ""
-    while found := wire.until(pattern, 60):
-        wire.seen = wire.seen[found.end() :]
-        if found["stream"]:
-            values = attributes(found["attributes"])
+    while request := wire.until(pattern, 60):
+        wire.unread = wire.unread[request.end() :]
+        if request["stream"]:
+            values = attributes(request["attributes"])
             own, peer = values.get("to", CLEAR_PEER), values.get("from", "")
             record(peer, own, "tls-stream" if secure else "stream")
             text = header(own, peer) + f" id='{secrets.token_hex(8)}'>"
@@ -308,7 +314,7 @@ def serve(sock: socket.socket) -> None:
                 offer = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" if own in SHOWN and not secure else ""
                 text += f"<stream:features>{offer}<dialback xmlns='urn:xmpp:features:dialback'/></stream:features>"
             wire.write(text)
-        elif found["starttls"]:
+        elif request["starttls"]:
             wire.write("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = VERSIONS["1.0"]
@@ -322,9 +328,9 @@ def serve(sock: socket.socket) -> None:
             record(peer, own, "tls")
             wire.next()
         else:
-            values = attributes(found["question"])
+            values = attributes(request["question"])
             identity = f" id='{values['id']}'" if "id" in values else ""
-            kind = found["dialback"].decode()
+            kind = request["dialback"].decode()
             if kind == "result":
                 record(values["from"], values["to"], "tls-result" if secure else "result")
             wire.write(f"<db:{kind} from='{values['to']}' to='{values['from']}'{identity} type='valid'/>")
@@ -341,10 +347,7 @@ def listen() -> None:
         try:
             with sock:
                 serve(sock)
-        except (
-            OSError,
-            KeyError,
-        ) as error:  # no business of ours, but it may explain a refusal
+        except (OSError, KeyError) as error:  # no business of ours, but it may explain a refusal
             print(f"{sock}: {error!r}", file=sys.stderr, flush=True)
 
     server = socket.create_server(("", PORT), backlog=64)
@@ -353,30 +356,34 @@ def listen() -> None:
         threading.Thread(target=guarded, args=(sock,), daemon=True).start()
 
 
+def ask(task: protocol.Task) -> protocol.Reply:
+    """Everything that a task asks."""
+    reply = protocol.Reply()
+    if task.knock:
+        reply.open = knock(task.address, task.knock, task.patience)
+    if task.account is not None:
+        reply.account = log_in(task.address, task.account, task.domain, task.patience)
+        if not reply.account.login:
+            return reply
+        if task.write_to:
+            try:
+                reply.steps = write_to(task.address, task.account, task.domain, task.write_to)
+            except OSError as error:
+                reply.steps_error = str(error)
+    for name, probe in task.probes.items():
+        for high in (probe.high, *probe.again):
+            reply.streams[name] = try_stream(task.address, task.domain, dataclasses.replace(probe, high=high))
+            if reply.streams[name].let_in:
+                break
+    return reply
+
+
 def main() -> None:
-    """Serve, or probe."""
+    """Serve, or ask."""
     warnings.simplefilter("ignore", DeprecationWarning)  # TLS 1.0 and 1.1 are named on purpose
     if len(sys.argv) < 2:
         listen()
-    task = json.loads(sys.argv[1])
-    seen: dict[str, Any] = {}
-    if "knock" in task:
-        seen["open"] = knock(task["address"], task["knock"], task["patience"])
-    if "account" in task:
-        seen["account"] = account(task["address"], task["account"], task["domain"], task["patience"])
-    if seen.get("account", {"login": True})["login"]:
-        if "write_to" in task:
-            try:
-                seen["wrote"] = write_to(task["address"], task["account"], task["domain"], task["write_to"], 8)
-            except OSError as error:
-                seen["wrote_error"] = str(error)
-        for name, options in task.get("probes", {}).items():
-            tries = options.pop("tries", [{}])
-            for changes in tries:  # the first that is let in ends it
-                seen[name] = probe(task["address"], task["domain"], {**options, **changes})
-                if seen[name].get("external") == "success" or seen[name].get("dialback") == "valid":
-                    break
-    print(json.dumps(seen))
+    print(protocol.encode(ask(protocol.read_task(sys.argv[1]))))
 
 
 if __name__ == "__main__":

@@ -103,6 +103,12 @@ def value_of(policy: Policy, dimension: str) -> str | None:
     return str(value.value) if isinstance(value, Enum) else value
 
 
+def as_text(policy: Policy) -> str:
+    """The dimensions of a policy in one line: ``encryption=offered, authentication=either``."""
+    values = {d.name: value_of(policy, d.name) for d in DIMENSIONS}
+    return ", ".join(f"{dimension}={value}" for dimension, value in values.items() if value is not None)
+
+
 def contradiction(policy: Policy) -> str | None:
     """Why no server could be set so, in one sentence; None if it could."""
     if policy.tls_min and policy.tls_max and TLS_VERSIONS.index(policy.tls_min) > TLS_VERSIONS.index(policy.tls_max):

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from small_mesh import Small, Subject
 from smoke_run import smoke as smoke
 
-from testbed.contract import check
-from testbed.contract.agent import CLEAR_PEER, TLS_PEER
+from testbed.contract import stand
 from testbed.engine import federation, host
 from testbed.engine.host import Engine
 from testbed.engine.images import Builder, Images
-from testbed.measure import pki, zone
+from testbed.measure import pki
 from testbed.model import Implementation, Server, Settings
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS
@@ -64,36 +61,25 @@ def small(engine: Engine, catalog: Catalog, built: Images) -> Iterator[Small]:
         "encrypted": ("jabberd2", "ca"),
         "authenticated": ("ejabberd", "ca"),
     }
-    wanted = {(f"{preset}.example", certificate): None for preset, (_, certificate) in rungs.items()}
-    wanted |= {(TLS_PEER, profile): None for profile in ("ca", *check.BAD_PEERS)}
-    issued = AUTHORITIES.issue_all(wanted)
-    with federation.Mesh(engine, f"test-{os.getpid()}-{time.time():.0f}", len(rungs), ipv6=True) as mesh:
-        hosts = {f"{preset}.example": mesh.addresses.of(n) for n, preset in enumerate(rungs)}
-        hosts |= dict.fromkeys((CLEAR_PEER, TLS_PEER), (mesh.addresses.driver[0], None))
-        dns = mesh.start_dns(built.ids["dns"], zone.render_zone(hosts), mesh.addresses.dns)
-        files = {"agent.py": Path(check.__file__).with_name("agent.py").read_bytes()}
-        for profile in ("ca", *check.BAD_PEERS):
-            files[f"peer-{profile}.pem"] = issued[TLS_PEER, profile].key + issued[TLS_PEER, profile].cert
-        prober = mesh.create_agent("prober", built.ids["driver"], files, inside=True)
-        federation.start(prober)
+    servers = [
+        Server(f"{preset}.example", Implementation(name, "trixie"), PRESETS[preset], certificate, number)
+        for number, (preset, (name, certificate)) in enumerate(rungs.items())
+    ]
+    settings = {s.domain: Settings(s.policy, s.certificate) for s in servers}
+    wanted = [(s, settings[s.domain]) for s in servers]
+    with stand.raised(engine, catalog, built, wanted, purpose="test", ipv6=True, authorities=AUTHORITIES) as raised:
         subjects = {}
-        for number, (preset, (name, certificate)) in enumerate(rungs.items()):
-            implementation = Implementation(name, "trixie")
-            server = Server(f"{preset}.example", implementation, PRESETS[preset], certificate, number)
-            settings = Settings(PRESETS[preset], certificate)
-            proof = issued[server.domain, certificate]
-            tree = catalog.image(implementation).render(server, settings, timers="short", ipv6=True) | proof.files()
-            image = built.server(implementation)
-            assert image
-            address = mesh.addresses.of(number)
-            container = mesh.create_server(preset, image, tree, address, mesh.addresses.dns[0])
-            federation.start(container)
-            user = catalog.image(implementation).spec.user
-            subjects[preset] = Subject(server, settings, container, proof, address[0], user)
-        mesh_ = Small(mesh, subjects, dns, prober)
-        for preset in subjects:
-            account = mesh_.ask(preset, {}, account=5222)["account"]
-            assert account["login"], (
-                f"{preset}: {account['error']}\n{federation.logs(subjects[preset].container).decode()[-2000:]}"
+        for server in servers:
+            subjects[server.policy.name] = Subject(
+                server,
+                settings[server.domain],
+                raised.boot(server, settings[server.domain]),
+                raised.certificate(server, settings[server.domain]),
+                raised.address(server),
+                catalog.image(server.implementation).spec.user,
             )
-        yield mesh_
+        mesh = Small(raised, subjects)
+        for preset, subject in subjects.items():
+            account = mesh.login(subject.address, subject.server.domain)
+            assert account.login, f"{preset}: {account.error}\n{federation.logs(subject.container).decode()[-2000:]}"
+        yield mesh

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from docker.models.containers import Container
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
+from testbed.contract.protocol import Account, Probe, Stream, Task
+from testbed.contract.stand import Stand
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.measure import pki
@@ -56,23 +57,32 @@ class Subject:
 
 @dataclass
 class Small:
-    """The mesh: subjects by preset, and the prober beside them."""
+    """The mesh: a stand, and the servers on it by preset."""
 
-    mesh: federation.Mesh
+    stand: Stand
     subjects: dict[str, Subject]
-    dns: Container
-    prober: Container
 
-    def probe(self, preset: str, **options: Any) -> dict[str, Any]:
-        """One hand-made s2s stream to a subject (see `testbed.check_agent.probe`)."""
-        return self.ask(preset, {"probe": options})["probe"]
+    @property
+    def mesh(self) -> federation.Mesh:
+        """The network and its containers."""
+        return self.stand.mesh
 
-    def ask(self, preset: str, probes: dict[str, Any], **task: Any) -> dict[str, Any]:
-        """Several, or with `account` the login first."""
+    @property
+    def prober(self) -> Container:
+        """The prober's container."""
+        return self.stand.prober
+
+    def probe(self, preset: str, **options: Any) -> Stream:
+        """One hand-made s2s stream to a subject (see `testbed.contract.protocol.Probe`)."""
         subject = self.subjects[preset]
-        document = {"address": subject.address, "domain": subject.server.domain, "patience": BOOT, "probes": probes, **task}
-        said = federation.execute(self.prober, ["python3", "/opt/testbed/agent.py", json.dumps(document)])
-        return json.loads(said.splitlines()[-1])
+        task = Task(subject.address, subject.server.domain, probes={"probe": Probe(**options)})
+        return self.stand.ask(task).streams["probe"]
+
+    def login(self, address: str, domain: str) -> Account:
+        """How far a client comes with a server that may still boot."""
+        account = self.stand.ask(Task(address, domain, account=5222, patience=BOOT)).account
+        assert account
+        return account
 
 
 def left(engine: Engine, run: str) -> list[str]:

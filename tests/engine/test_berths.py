@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
-from small_mesh import BOOT, EngineBackend, Small
+from small_mesh import EngineBackend, Small
 from testinfra.host import Host
 
-from testbed.contract import check
+from testbed.contract.stand import process_owners
 from testbed.engine import federation
-from testbed.engine.berths import Berth, Berths
+from testbed.engine.berths import Berths
 from testbed.engine.images import Images
 from testbed.model import EngineError, Implementation, Server, Settings
 from testbed.plan.catalog import Catalog
@@ -33,14 +32,6 @@ def berths(small: Small) -> Iterator[Berths]:
         federation.drop([berth.container])
 
 
-def account(small: Small, berth: Berth, domain: str) -> dict[str, object]:
-    """What comes of an account that is made in-band and logs in."""
-    task = {"address": berth.address[0], "domain": domain, "patience": BOOT, "probes": {}, "account": 5222}
-    said = federation.execute(small.prober, ["python3", "/opt/testbed/agent.py", json.dumps(task)])
-    found: dict[str, object] = json.loads(said.splitlines()[-1])["account"]
-    return found
-
-
 @pytest.mark.parametrize("name", ["prosody", "ejabberd", "jabberd2"])
 def test_a_second_server_finds_nothing_of_the_first(
     small: Small, built: Images, catalog: Catalog, berths: Berths, name: str
@@ -59,17 +50,17 @@ def test_a_second_server_finds_nothing_of_the_first(
         tree = catalog.image(implementation).render(server, Settings(policy, "self-signed"), timers="short", ipv6=True)
         files = {f"/etc/testbed/{file}": data for file, data in (tree | proof.files()).items()}
         berth.start(files, small.mesh.addresses.dns[0])
-        entered = account(small, berth, domain)
-        assert entered["registered"], entered
-        assert entered["login"], entered
-        owners = check.process_owners(berth.container)
+        account = small.login(berth.address[0], domain)
+        assert account.registered, account
+        assert account.login, account
+        owners = process_owners(berth.container)
         served = {u for process, u in owners.items() if not process.startswith(("testbed-start", "find", "tar"))}
         assert served == {user}, owners
         logged = berth.stop().decode()
         assert logged.strip(), "the log is the server's own, whole"
         assert "testbed-start: start" not in logged, "and begins with it"
         assert domains[1 - number] not in logged, "and nobody else's"
-        assert set(check.process_owners(berth.container).values()) <= {"root"}
+        assert set(process_owners(berth.container).values()) <= {"root"}
         assert [inside.check_output(command, user) for command in (STATE, SUMS)] == pristine
     berths.give(berth)
     assert berths.missing([image]) == 0

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from testbed.contract import check
+from testbed.contract import check, trials
+from testbed.contract.claims import Report, Status
 from testbed.display import Silent
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.model import Implementation, Policy
-from testbed.plan.catalog import Catalog
+from testbed.plan.catalog import Catalog, Image
 from testbed.plan.policy import PRESETS
+from testbed.plan.profiles import PROFILES
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("check")]
 
@@ -21,18 +23,18 @@ pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("check")]
 @pytest.fixture
 def report(
     request: pytest.FixtureRequest, engine: Engine, catalog: Catalog, built: Images, monkeypatch: pytest.MonkeyPatch
-) -> check.Report:
+) -> Report:
     """A release on two rungs, with what its image says changed as the test asks."""
     implementation = Implementation("prosody", "trixie")
-    monkeypatch.setattr(check, "policies", lambda: [PRESETS["cleartext"], PRESETS["encrypted"]])
+    monkeypatch.setattr(trials, "policies", lambda: [PRESETS["cleartext"], PRESETS["encrypted"]])
     image = catalog.images[implementation.name]
     lying: dict[str, Any] = getattr(request, "param", {})
     known = dataclasses.replace(catalog, images={implementation.name: _Image(image.folder, image.spec, image.logs, **lying)})
-    (found,) = check.Checker(known, engine, built, Silent()).run([implementation])
-    return found
+    (report,) = check.Checker(known, engine, built, Silent()).run([implementation])
+    return report
 
 
-class _Image(check.Image):
+class _Image(Image):
     """An image that renders another policy than the one that is asked for."""
 
     def __init__(self, folder: Any, spec: Any, logs: Any, swap: dict[str, Policy] | None = None) -> None:
@@ -44,21 +46,21 @@ class _Image(check.Image):
         return super().render(server, dataclasses.replace(settings, policy=policy), **options)
 
 
-def failed(report: check.Report) -> set[tuple[str, str]]:
-    return {(c.setting.split(",")[0], c.claim) for c in report.claims if c.status is check.Status.FAILED}
+def failed(report: Report) -> set[tuple[str, str]]:
+    return {(c.setting.split(",")[0], c.claim) for c in report.claims if c.status is Status.FAILED}
 
 
-def test_claims_that_hold_are_proven(report: check.Report) -> None:
+def test_claims_that_hold_are_proven(report: Report) -> None:
     # certificates that no trial is left for are the only thing that two rungs cannot prove
-    assert {s for s, _ in failed(report)} <= {f"certificate {p}" for p in check.PROFILES}
-    assert sum(c.status is check.Status.OK for c in report.claims) >= 15
+    assert {s for s, _ in failed(report)} <= {f"certificate {p}" for p in PROFILES}
+    assert sum(c.status is Status.OK for c in report.claims) >= 15
     assert report.version
 
 
 @pytest.mark.parametrize(
     "report", [{"swap": {"cleartext": PRESETS["opportunistic"], "encrypted": PRESETS["opportunistic"]}}], indirect=True
 )
-def test_a_server_that_is_set_otherwise_is_found_out(report: check.Report) -> None:
+def test_a_server_that_is_set_otherwise_is_found_out(report: Report) -> None:
     assert {
         ("cleartext", "STARTTLS is not offered"),
         ("encrypted", "a peer that goes on without TLS is refused or never answered"),

@@ -7,7 +7,7 @@ import re
 import pytest
 from small_mesh import Small
 
-from testbed.contract import check
+from testbed.contract.stand import process_owners
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
 
@@ -17,7 +17,7 @@ LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, proc(5)
 
 @pytest.mark.parametrize("rung", RUNGS)
 def test_every_process_runs_as_the_declared_user(small: Small, rung: str) -> None:
-    owners = check.process_owners(small.subjects[rung].container)
+    owners = process_owners(small.subjects[rung].container)
     assert owners
     assert set(owners.values()) == {small.subjects[rung].user}
 
@@ -59,23 +59,25 @@ def test_the_federations_names_resolve_inside(small: Small, rung: str) -> None:
 
 @pytest.mark.parametrize("rung", RUNGS[1:])
 def test_the_certificate_on_the_wire_is_the_one_issued(small: Small, rung: str) -> None:
-    seen = small.probe(rung, tls=True, certificate="ca")
-    assert seen["tls"]["fingerprint"] == small.subjects[rung].issued.fingerprint
+    stream = small.probe(rung, tls=True, certificate="ca")
+    assert stream.tls
+    assert stream.tls.fingerprint == small.subjects[rung].issued.fingerprint
 
 
 def test_no_starttls_without_encryption(small: Small) -> None:
-    seen = small.probe("cleartext")
-    assert seen["stream"]
-    assert not seen["starttls"]
+    stream = small.probe("cleartext")
+    assert stream.answered
+    assert not stream.starttls
 
 
 @pytest.mark.parametrize(
     ("rung", "let_in"), [("cleartext", True), ("opportunistic", True), ("encrypted", False), ("authenticated", False)]
 )
 def test_whether_dialback_in_the_clear_is_taken(small: Small, rung: str, let_in: bool) -> None:
-    seen = small.probe(rung, **{"as": "clear.peer.example", "prove": ["dialback"]})
-    assert seen["connected"]
-    assert (seen["dialback"] == "valid") is let_in
+    stream = small.probe(rung, peer="clear.peer.example", prove=["dialback"])
+    assert stream.connected
+    assert stream.dialback
+    assert (stream.dialback == "valid") is let_in
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,6 @@ def test_whether_dialback_in_the_clear_is_taken(small: Small, rung: str, let_in:
     ],
 )
 def test_who_is_let_in_over_tls(small: Small, rung: str, certificate: str | None, let_in: bool) -> None:
-    seen = small.probe(rung, tls=True, certificate=certificate, prove=["external", "dialback"])
-    assert seen["starttls"]
-    assert (seen.get("external") == "success" or seen.get("dialback") == "valid") is let_in
+    stream = small.probe(rung, tls=True, certificate=certificate, prove=["external", "dialback"])
+    assert stream.starttls
+    assert bool(stream.let_in) is let_in

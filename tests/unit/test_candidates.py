@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from testbed.contract import check, preflight
-from testbed.contract.agent import BAD_PEER, CLEAR_PEER, TLS_PEER
+from testbed.contract import preflight, trials
+from testbed.contract.behaviour import observe
+from testbed.contract.protocol import BAD_PEER, CLEAR_PEER, TLS_PEER, Account, Reply, Session, Stream, encode, read_reply
 from testbed.engine.images import Images
 from testbed.judge.federation import agrees
 from testbed.measure import manifest, pki
@@ -22,7 +23,7 @@ from testbed.model import CONTROL_DOMAINS, Expectation, Implementation, InputErr
 from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs
 from testbed.plan.catalog import Candidate, Catalog
-from testbed.plan.policy import CANDIDATE_POLICY, PRESETS
+from testbed.plan.policy import CANDIDATE_POLICY, PRESETS, as_text
 from testbed.record.verdicts import Channel
 
 MINE = Implementation("prosody", "mine")
@@ -190,7 +191,7 @@ def test_a_build_is_configured_as_the_release_that_it_is_like(smoke: Plan, catal
     settings = found.plan.phases[0].settings[server.domain]
     files = [image.render(s, settings, timers="short", ipv6=False) for s in (server, other)]
     assert files[0] == files[1]
-    for policy in check.policies():
+    for policy in trials.policies():
         assert image.unsupported(policy, "mine") == image.unsupported(policy, "bullseye")
         assert image.effective(policy, "mine") == image.effective(policy, "bullseye")
 
@@ -240,37 +241,47 @@ def test_where_nothing_can_be_expected_nothing_is_a_surprise() -> None:
 # --- what the wire says of a configuration ----------------------------------------------------------------------------
 
 
-def seen(**changes: Any) -> dict[str, Any]:
+STEPS = {CLEAR_PEER: ["stream", "result"], TLS_PEER: ["stream", "tls", "tls-result"], BAD_PEER: ["tls", "tls-result"]}
+
+
+def reply(steps: dict[str, list[str]] | None = STEPS, steps_error: str | None = None, **changes: dict[str, Any]) -> Reply:
     """What the prober sees of a server that offers TLS and takes either proof, with changes."""
-    tls = {"tls": {"version": "TLSv1.3", "cipher": "x", "fingerprint": "y"}}
-    return {
+    tls = {"tls": Session("TLSv1.3", "x", "y")}
+    streams = {
         "clear": {"starttls": True, "dialback": "valid"},
         "good": tls | {"external": "success"},
         "nothing": tls | {"dialback": "valid"},
         "bad": tls | {"external": "failure", "dialback": "valid"},
         **dict.fromkeys(("1.2", "1.3", "ephemeral", "static"), tls),
-        "wrote": {CLEAR_PEER: ["stream", "result"], TLS_PEER: ["stream", "tls", "tls-result"], BAD_PEER: ["tls", "tls-result"]},
         **changes,
     }
+    return Reply(steps=steps, steps_error=steps_error, streams={name: Stream(**facts) for name, facts in streams.items()})
 
 
-def wrote(**steps: list[str]) -> dict[str, list[str]]:
-    return {**seen()["wrote"], **{f"{name}.peer.example": found for name, found in steps.items()}}
+def steps(**changes: list[str]) -> dict[str, list[str]]:
+    return STEPS | {f"{name}.peer.example": far for name, far in changes.items()}
+
+
+def test_a_reply_is_the_same_on_the_other_side() -> None:
+    sent = dataclasses.replace(reply(), account=Account(True, True, None, "<x/>"), open=[5222])
+    sent.streams = {name: dataclasses.replace(s, mechanisms=["EXTERNAL"]) for name, s in sent.streams.items()}
+    assert read_reply(encode(sent)) == sent
+    assert read_reply(encode(Reply())) == Reply()
 
 
 REFUSED = {"starttls": True, "dialback": "error"}
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "offered": ({}, "encryption=offered, authentication=either, forward_secrecy=any"),
     "required": (
-        {"clear": REFUSED, "wrote": wrote(clear=["stream"])},
+        {"clear": REFUSED, "steps": steps(clear=["stream"])},
         "encryption=required, authentication=either, forward_secrecy=any",
     ),
     "none": (
-        {"clear": {"starttls": False, "dialback": "valid"}, "wrote": wrote(tls=["stream", "result"])},
+        {"clear": {"starttls": False, "dialback": "valid"}, "steps": steps(tls=["stream", "result"])},
         "encryption=none, authentication=dialback, forward_secrecy=any",
     ),
     "authenticated": (
-        {"clear": REFUSED, "nothing": {"external": "failure"}, "bad": {}, "wrote": wrote(clear=["stream"], bad=["tls"])},
+        {"clear": REFUSED, "nothing": {"external": "failure"}, "bad": {}, "steps": steps(clear=["stream"], bad=["tls"])},
         "encryption=required, authentication=external, forward_secrecy=any",
     ),
     "dialback alone": ({"good": {"dialback": "valid"}}, "encryption=offered, authentication=dialback, forward_secrecy=any"),
@@ -285,9 +296,9 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 }
 UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "strict as receiver alone": ({"clear": REFUSED}, "`required` towards it and `offered` from it"),
-    "never seen to connect": ({"wrote": {CLEAR_PEER: [], TLS_PEER: [], BAD_PEER: []}}, "not seen to connect"),
-    "could not write": ({"wrote_error": "refused"}, "refused"),
-    "minds as the sender alone": ({"wrote": wrote(bad=["tls"])}, "it minds a self-signed one"),
+    "never seen to connect": ({"steps": {CLEAR_PEER: [], TLS_PEER: [], BAD_PEER: []}}, "not seen to connect"),
+    "could not write": ({"steps": None, "steps_error": "refused"}, "refused"),
+    "minds as the sender alone": ({"steps": steps(bad=["tls"])}, "it minds a self-signed one"),
     "lets nobody in": ({"good": {}}, "a peer with a good certificate was not let in"),
 }
 
@@ -295,22 +306,19 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_a_configuration_does_is_named(case: str) -> None:
     changes, expected = CASES[case]
-    policy, unknown = preflight.judge(seen(**changes))
-    assert unknown is None
-    assert policy
-    assert preflight.told_of(policy) == expected
+    behaviour = observe(reply(**changes))
+    assert behaviour.unknown is None
+    assert behaviour.policy
+    assert as_text(behaviour.policy) == expected
 
 
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_what_has_no_name_is_not_claimed(case: str) -> None:
     changes, expected = UNKNOWN[case]
-    facts = seen(**changes)
-    if "wrote_error" in changes:
-        facts.pop("wrote")
-    policy, unknown = preflight.judge(facts)
-    assert policy is None
-    assert unknown
-    assert expected.removeprefix("it ") in unknown
+    behaviour = observe(reply(**changes))
+    assert behaviour.policy is None
+    assert behaviour.unknown
+    assert expected.removeprefix("it ") in behaviour.unknown
 
 
 @pytest.mark.parametrize(
@@ -328,9 +336,9 @@ def test_what_has_no_name_is_not_claimed(case: str) -> None:
     ],
 )
 def test_a_clients_way_in_ends_at_the_first_thing_that_is_missing(account: dict[str, Any], last: tuple[str, bool]) -> None:
-    steps = list(preflight.entered(account))
-    assert steps[-1][:2] == last
-    assert all(true for _, true, _ in steps[:-1])
+    way = list(preflight.entered(Account(**account)))
+    assert way[-1][:2] == last
+    assert all(true for _, true, _ in way[:-1])
 
 
 # --- the files for CI -------------------------------------------------------------------------------------------------
