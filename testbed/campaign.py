@@ -147,9 +147,7 @@ def _examined(engine: host.Engine, planned: Planned, images: Images, display: Di
         if candidate and candidate.files:
             planned = candidates.observed(planned, boot.implementation, boot.policy, boot.unknown)
             policy = (
-                f": {as_text(boot.policy)}"
-                if boot.policy
-                else f" is not known ({boot.unknown}): its cells are never surprises"
+                f": {as_text(boot.policy)}" if boot.policy else f" is not known ({boot.unknown}): its cells are never surprises"
             )
             display.say(f"{boot.implementation}: what the configuration does{policy}")
     return planned

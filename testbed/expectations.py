@@ -6,18 +6,23 @@ what is expected, measuring knows by it what to doubt, judging compares with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from testbed.model import Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
 
 CLIENT_ONLY = ("certificate-purpose",)
-"""Defects of a certificate that count only where its holder is the TLS client, that is, where it initiates the stream."""
+"""Defects that count only where the certificate's holder is the TLS client, that is, where it initiates the stream."""
 
 
-def defect_as(role: str, defect: str | None) -> str | None:
-    """A certificate's defect, as far as it is one in the role of TLS ``client`` or ``server``."""
-    return None if role == "server" and defect in CLIENT_ONLY else defect
+def defect_as(role: str, defect: str | None, roles: Sequence[str] | None = None) -> str | None:
+    """A certificate's defect, as far as it is one in the role of TLS ``client`` or ``server``.
+
+    ``roles``: those in which it is, as its profile says; None for an old record's certificate, or a stranger's.
+    """
+    if roles is None:
+        roles = ("client",) if defect in CLIENT_ONLY else ("client", "server")
+    return defect if role in roles else None
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Side:
     """What the software has at all."""
     dialback_over_verified: bool
     """With authentication `external`: does it still take dialback from a peer whose certificate verified on that stream?"""
+    defective_as: tuple[str, ...] | None = None
+    """The roles of TLS in which the certificate is defective (see `defect_as`)."""
 
     @property
     def demands_certificate(self) -> bool:
@@ -45,12 +52,12 @@ class Side:
     @property
     def defect_as_client(self) -> str | None:
         """What a strict receiver finds wrong with the certificate of this side as the initiator."""
-        return defect_as("client", self.certificate_defect)
+        return defect_as("client", self.certificate_defect, self.defective_as)
 
     @property
     def defect_as_server(self) -> str | None:
         """What a strict initiator finds wrong with the certificate of this side as the receiver."""
-        return defect_as("server", self.certificate_defect)
+        return defect_as("server", self.certificate_defect, self.defective_as)
 
     @property
     def speaks_external(self) -> bool:

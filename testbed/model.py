@@ -6,7 +6,10 @@ and never missing from a result. What a run saw and what follows from that stand
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -103,15 +106,19 @@ class Policy:
     forward_secrecy: ForwardSecrecy = ForwardSecrecy.ANY
     label: str = ""
 
+    @classmethod
+    @functools.cache
+    def kinds(cls) -> dict[str, Callable[[str], Any]]:
+        """Dimension -> what makes its value of a word: every field but ``preset`` and ``label`` is a dimension."""
+        hints = typing.get_type_hints(cls)
+        kinds = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.name not in ("preset", "label")}
+        return {name: kind if isinstance(kind, type) else str for name, kind in kinds.items()}
+
     def dimensions(self) -> dict[str, Any]:
         """The dimensions as they stand in ``verdicts.json``."""
-        return {
-            "encryption": self.encryption.value,
-            "authentication": list(self.authentication.mechanisms),
-            "tls_min": self.tls_min,
-            "tls_max": self.tls_max,
-            "forward_secrecy": self.forward_secrecy.value,
-        }
+        values = {name: getattr(self, name) for name in self.kinds()}
+        words = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+        return words | {"authentication": list(self.authentication.mechanisms)}
 
     @property
     def name(self) -> str:
@@ -128,17 +135,14 @@ class Policy:
 
     @classmethod
     def recorded(cls, name: str, dimensions: Mapping[str, Any]) -> Policy:
-        """The Policy that was recorded as ``name`` with ``dimensions``, as `dimensions()` wrote them."""
+        """The Policy that was recorded as ``name`` with ``dimensions``, as `dimensions()` wrote them.
+
+        A dimension that is younger than the record has its default.
+        """
         mechanisms = dimensions["authentication"]
-        return cls(
-            preset=name.split(",")[0],
-            encryption=Encryption(dimensions["encryption"]),
-            authentication=Authentication.EITHER if len(mechanisms) == 2 else Authentication(mechanisms[0]),
-            tls_min=dimensions["tls_min"],
-            tls_max=dimensions["tls_max"],
-            forward_secrecy=ForwardSecrecy(dimensions["forward_secrecy"]),
-            label=name,
-        )
+        words = {**dimensions, "authentication": "either" if len(mechanisms) == 2 else mechanisms[0]}
+        values = {n: kind(words[n]) for n, kind in cls.kinds().items() if words.get(n) is not None}
+        return cls(preset=name.split(",")[0], label=name, **values)
 
 
 # --- federation -------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from testbed.model import TLS_VERSIONS
 from testbed.plan.catalog import DEFAULT_ROOT, Catalog, Image
 from testbed.plan.image_files import GROUPS, ImageFile, LogsFile
 from testbed.plan.policy import DIMENSIONS, PRESET_MEANING, PRESETS, value_of
-from testbed.plan.profiles import PROFILES
+from testbed.plan.profiles import PROFILES, ROLES
 from testbed.plan.scenario_file import ScenarioFile
 from testbed.record import observations
 from testbed.record.documents import manifest_form, observation_form, verdicts_form
@@ -234,8 +234,9 @@ def certificates_page() -> str:
         named = names[profile.names] + (" (also id-on-xmppAddr)" if profile.xmpp_addr else "")
         validity = f"day {profile.days[0]} to day {profile.days[1]}"
         cause = _code(profile.defect) if profile.defect else "none"
-        rows.append((_code(profile.name), profile.meaning, issuers[profile.issuer], named, validity, cause))
-    lines += _table(("profile", "meaning", "signed by", "names", "valid", "cause"), rows)
+        roles = {(): "neither", ROLES: "client and server"}.get(profile.defective_as, " ".join(profile.defective_as))
+        rows.append((_code(profile.name), profile.meaning, issuers[profile.issuer], named, validity, cause, roles))
+    lines += _table(("profile", "meaning", "signed by", "names", "valid", "cause", "defective as TLS"), rows)
     return "\n".join(lines) + "\n"
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.contract.proofs import EPHEMERAL, STATIC
 from testbed.contract.protocol import BAD_PEER, CLEAR_PEER, TLS_PEER, Probe, Reply, Stream
-from testbed.contract.trials import BOTH, EPHEMERAL, STATIC
+from testbed.contract.trials import BOTH
 from testbed.model import Authentication, Encryption, ForwardSecrecy, Policy
 from testbed.plan.policy import CANDIDATE_POLICY
 

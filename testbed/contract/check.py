@@ -1,6 +1,6 @@
 """Proves on the wire what images/*/image.yaml claims: every release, rung of the ladder, dimension's value and certificate.
 
-Each setting is a *trial*: one server on a stand, which the prober asks (`trials`). What makes a claim true stands in `proofs`.
+Each setting is a *trial* (`trials`): one server on a stand. What it is asked, and what makes a claim true, stands in `proofs`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from testbed.contract import stand, trials
 from testbed.contract.claims import Claim, Report, Status
-from testbed.contract.proofs import prove
+from testbed.contract.proofs import probes, prove
 from testbed.contract.protocol import Task
 from testbed.contract.stand import Stand, package_version, process_owners
 from testbed.contract.trials import Trial
@@ -89,7 +89,7 @@ class Checker:
                 trial.server.domain,
                 account=trial.image.spec.ports.c2s,
                 patience=BOOT,
-                probes=trials.probes(trial),
+                probes=probes(trial),
             )
             reply = stand_.ask(task)
             account = reply.account

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.contract import protocol
+from testbed.contract.proofs import PEER_PROFILES
 from testbed.contract.protocol import BAD_PEER, CLEAR_PEER, TLS_PEER, Reply, Task
-from testbed.contract.trials import PEER_PROFILES
 from testbed.engine import federation
 from testbed.engine.federation import Container, Mesh
 from testbed.engine.host import Engine

@@ -1,4 +1,4 @@
-"""The trials of a release: every setting that its image.yaml declares, and what a server so set is asked. No I/O."""
+"""The trials of a release: every setting that its image.yaml declares. No I/O."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from testbed.contract.claims import Claim, Status
-from testbed.contract.protocol import CLEAR_PEER, Probe
-from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy, Implementation, Policy, Server, Settings
+from testbed.model import Encryption, ForwardSecrecy, Implementation, Policy, Server, Settings
 from testbed.plan.catalog import Catalog, Image
 from testbed.plan.policy import DIMENSIONS, PRESETS, make_policy
 from testbed.plan.profiles import PROFILES
 
-EPHEMERAL, STATIC = "ECDHE+AES:DHE+AES", "kRSA+AES"
-"""OpenSSL's names for suites with and without forward secrecy (TLS 1.2 and below)."""
 BOTH = ("external", "dialback")
 """Both proofs of a domain, best first."""
-BAD_PEERS = ("self-signed", "expired", "untrusted-ca", "wrong-host")
-"""Certificate profiles with which a peer must not be let in where certificates are demanded."""
-PEER_PROFILES = ("ca", *BAD_PEERS)
-"""What the prober can show."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class Trial:
     def proofs(self) -> list[str]:
         """How a peer proves its domain here, best first."""
         wanted = self.policy.authentication.mechanisms
-        mechanisms: list[str] = [m for m in ("external", "dialback") if m in self.image.spec.mechanisms and m in wanted]
+        mechanisms: list[str] = [m for m in BOTH if m in self.image.spec.mechanisms and m in wanted]
         # Without EXTERNAL in the software, the certificate is looked at and dialback names the domain.
         return mechanisms or ["dialback"]
 
@@ -92,29 +85,3 @@ def trials(catalog: Catalog, wanted: Iterable[Implementation]) -> tuple[list[Tri
             for name in profiles
         ]
     return planned, unclaimed
-
-
-# --- probes: what a trial's server is asked ---------------------------------------------------------------------------
-
-
-def probes(trial: Trial) -> dict[str, Probe]:
-    """Name -> probe, in the order in which they are made."""
-    wanted = {"clear": Probe(peer=CLEAR_PEER, prove=["dialback"])}
-    if not trial.speaks_tls:
-        return wanted
-    proofs, policy = trial.proofs, trial.policy
-    strict = policy.authentication is Authentication.EXTERNAL
-    # COMPAT: one implementation drops streams of TLS 1.3 by the luck of record lengths, which its image.yaml tells as a quirk
-    again = ("1.3", "1.2") if policy.tls_range[0] < "1.3" else ("1.3", "1.3")
-    wanted["good"] = Probe(tls=True, certificate="ca", prove=proofs, again=again)
-    wanted["nothing"] = Probe(tls=True, prove=BOTH if strict else proofs)
-    if strict:
-        wanted |= {f"bad {p}": Probe(tls=True, certificate=p, prove=BOTH) for p in BAD_PEERS}
-    if policy.tls_min or policy.tls_max:
-        wanted |= {f"tls {v}": Probe(tls=True, low=v, high=v) for v in TLS_VERSIONS}
-    if trial.forward_secrecy is not ForwardSecrecy.ANY:
-        wanted["ephemeral"] = Probe(tls=True, high="1.2", ciphers=EPHEMERAL)
-        wanted["static"] = Probe(tls=True, high="1.2", ciphers=STATIC)
-        wanted["both"] = Probe(tls=True, high="1.2", ciphers=f"{STATIC}:{EPHEMERAL}")
-        wanted["tls 1.3"] = Probe(tls=True, low="1.3", high="1.3")
-    return wanted

@@ -70,7 +70,7 @@ class Case:
     def defect(self, side: str, role: str) -> str | None:
         """What is wrong with the certificate that this side was issued, as a TLS ``client`` or ``server``."""
         settings = self.sender if side == "sender" else self.receiver
-        return defect_as(role, settings.get("defect"))
+        return defect_as(role, settings.get("defect"), settings.get("defective_as"))
 
     def looks_at(self, side: str, defect: str) -> bool:
         """Whether the software of a side looks at what is defective at all."""

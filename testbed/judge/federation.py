@@ -50,7 +50,8 @@ def expectation_of(federation: Federation, cell: Cell) -> Expectation:
         if unknown := settings.get("unknown"):
             return Expectation(Outcome.INCONCLUSIVE, f"of {server['domain']} nothing can be expected: {unknown}")
         policy = Policy.recorded(settings["policy"], settings["effective"])
-        sides.append(Side(policy, settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"]))
+        roles = tuple(settings["defective_as"]) if "defective_as" in settings else None
+        sides.append(Side(policy, settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"], roles))
     return expect(*sides)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from testbed.expectations import expect
 from testbed.model import Cell, Outcome, Phase, Server
 from testbed.plan.catalog import Catalog
-from testbed.plan.profiles import PROFILES
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,7 @@ class Forecast:
     def _outcome(self, phase: Phase, sender: str, receiver: str) -> Outcome:
         if any(self.catalog.unknown(self.servers[d].implementation) for d in (sender, receiver)):
             return Outcome.INCONCLUSIVE
-        sides = [
-            self.catalog.side(self.servers[d], phase.settings[d], PROFILES[phase.settings[d].certificate].defect)
-            for d in (sender, receiver)
-        ]
+        sides = [self.catalog.side(self.servers[d], phase.settings[d]) for d in (sender, receiver)]
         return expect(sides[0], sides[1]).outcome
 
     def crosstalks(self, phase: Phase, a: str, b: str) -> bool:

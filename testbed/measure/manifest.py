@@ -112,6 +112,7 @@ def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Cert
         "policy": settings.policy.name,
         "certificate": settings.certificate,
         "defect": PROFILES[settings.certificate].defect,
+        "defective_as": list(PROFILES[settings.certificate].defective_as),
         "dimensions": shown,
         "effective": in_effect,
         "unsupported": settings.unsupported,

@@ -16,6 +16,7 @@ from testbed.model import Implementation, InputError, Policy, Server, Settings
 from testbed.plan import templates
 from testbed.plan.image_files import FeatureNote, ImageFile, LogsFile, read_image, read_logs
 from testbed.plan.policy import DIMENSIONS, PRESETS, changed, value_of
+from testbed.plan.profiles import PROFILES
 from testbed.yamlfile import did_you_mean
 
 DEFAULT_ROOT = ROOT / "images"
@@ -185,14 +186,16 @@ class Catalog:
             raise InputError(message, value=text, allowed=allowed, hint=hint)
         raise InputError(f"unknown implementation `{text}`", value=text, allowed=allowed, hint=did_you_mean(text, named))
 
-    def side(self, server: Server, settings: Settings, defect: str | None) -> Side:
+    def side(self, server: Server, settings: Settings) -> Side:
         """One end of a pair, for the table of expectations."""
+        profile = PROFILES[settings.certificate]
         spec = self.image(server.implementation).spec
         return Side(
             self.image(server.implementation).effective(settings.policy, server.implementation.release),
-            defect,
+            profile.defect,
             tuple(spec.mechanisms),
             spec.dialback_over_verified,
+            profile.defective_as,
         )
 
 

@@ -7,7 +7,6 @@ rendered into docs/ by ``testbed schema --write``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -88,13 +87,9 @@ def make_policy(preset: str, changes: dict[str, str]) -> Policy:
 
 
 def changed(policy: Policy, changes: dict[str, str]) -> Policy:
-    """The policy with some dimensions changed; its name stays. An unknown value raises ValueError."""
-    converters: dict[str, Callable[[str], object]] = {
-        "encryption": Encryption,
-        "authentication": Authentication,
-        "forward_secrecy": ForwardSecrecy,
-    }
-    return replace(policy, **{name: converters.get(name, str)(value) for name, value in changes.items()})  # type: ignore[arg-type]
+    """The policy with some dimensions changed; its name stays. Raises ValueError for an unknown value."""
+    kinds = Policy.kinds()
+    return replace(policy, **{name: kinds[name](value) for name, value in changes.items()})
 
 
 def value_of(policy: Policy, dimension: str) -> str | None:

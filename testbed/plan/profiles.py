@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROLES = ("client", "server")
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -25,6 +27,12 @@ class Profile:
     """Also id-on-xmppAddr (RFC 6120 §13.7.1.4), which public authorities do not issue, and which one server crashes on."""
     purposes: tuple[str, ...] = ("server", "client")
     """The extended key usage (RFC 5280 §4.2.1.12). Both: a server is a TLS client when it initiates a stream (XEP-0178 §3)."""
+
+    @property
+    def defective_as(self) -> tuple[str, ...]:
+        """In which roles of TLS a strict peer finds the defect; a purpose that is missing, only in that role."""
+        roles = tuple(r for r in ROLES if r not in self.purposes) or ROLES
+        return roles if self.defect else ()
 
 
 PROFILES: dict[str, Profile] = {

@@ -96,7 +96,7 @@ def examine(chain: list[bytes], domain: str, trust: Trust, now: dt.datetime) -> 
         defects.append("certificate-not-yet-valid")
     if not matched:
         defects.append("certificate-wrong-host")
-    if not _allows(purposes, "clientAuth"):
+    if not (_allows(purposes, "clientAuth") and _allows(purposes, "serverAuth")):
         defects.append("certificate-purpose")
     key, weak = _key(leaf)
     hashed = _signature(leaf)

@@ -169,6 +169,7 @@ def theirs(seen: Seen, target: TargetSeen, *, sending: bool) -> Possible:
         "forward_secrecy": _forward_secrecy(target),
         "defect": _defect(target, sending=sending),
     }
+    role = ("client",) if sending else ("server",)
     worlds = []
     for values in itertools.product(*(f.values for f in facts.values())):
         chosen = dict(zip(facts, values, strict=True))
@@ -185,7 +186,7 @@ def theirs(seen: Seen, target: TargetSeen, *, sending: bool) -> Possible:
             tls_max=chosen["tls_max"],
             forward_secrecy=chosen["forward_secrecy"],
         )
-        worlds.append((chosen, Side(policy, chosen["defect"], chosen["mechanisms"], also)))
+        worlds.append((chosen, Side(policy, chosen["defect"], chosen["mechanisms"], also, role)))
     return Possible(worlds, {name: fact.depends for name, fact in facts.items()})
 
 
@@ -360,5 +361,5 @@ def _defect(target: TargetSeen, *, sending: bool) -> Open:
         return Open([None, "certificate-purpose"], text)
     if not sending and not found.for_servers:
         text = "whether your server takes a certificate without serverAuth (software differs)"
-        return Open([None, "certificate-untrusted"], text)
+        return Open([None, "certificate-purpose"], text)
     return Open([None])

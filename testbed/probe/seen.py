@@ -159,8 +159,8 @@ class Certificate:
     """How many certificates were sent."""
     fingerprint: str
     defects: list[str]
-    """Words of the closed list of causes, the one that a strict peer meets first in front. `certificate-purpose` (no clientAuth)
-    counts only where its server initiates."""
+    """Words of the closed list of causes, the one that a strict peer meets first in front. `certificate-purpose`
+    counts only in the role that the purposes leave out."""
 
 
 @dataclass

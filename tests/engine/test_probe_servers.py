@@ -96,7 +96,7 @@ class Town:
     def side(self, row: Row) -> Side:
         """What the server in effect is, which the probe does not know."""
         server = Server(row.domain, Implementation(row.implementation, "trixie"), row.policy, row.certificate, 0)
-        return self.catalog.side(server, Settings(row.policy, row.certificate), PROFILES[row.certificate].defect)
+        return self.catalog.side(server, Settings(row.policy, row.certificate))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,13 @@ def test_every_dimension_is_a_field_and_every_value_of_it_can_be_set() -> None:
             assert value_of(policy, dimension.name) == value
             assert dimension.name in policy.dimensions()
     assert set(PRESETS["encrypted"].dimensions()) == {d.name for d in DIMENSIONS}
+
+
+def test_a_record_that_is_older_than_a_dimension_has_its_default() -> None:
+    for policy in (*PRESETS.values(), *VARIANTS):
+        assert Policy.recorded(policy.name, policy.dimensions()) == replace(policy, label=policy.name)
+        old = {name: value for name, value in policy.dimensions().items() if name != "forward_secrecy"}
+        assert Policy.recorded(policy.name, old).forward_secrecy is ForwardSecrecy.ANY
 
 
 def test_a_policy_is_named_after_what_differs_from_its_preset() -> None:
@@ -282,6 +290,15 @@ ROWS = [
 def test_rows_checked_by_hand(a: Side, b: Side, outcome: str, encryption: str | None, cause: str | None) -> None:
     expected = expect(a, b)
     assert (expected.outcome.value, expected.encryption, expected.cause) == (outcome, encryption, cause)
+
+
+def test_a_certificate_is_defective_in_the_roles_that_its_profile_says() -> None:
+    """One that may not be shown by a TLS server breaks what its holder receives; the same cause, the other way round."""
+    client_only = replace(side("authenticated", "certificate-purpose"), defective_as=("server",))
+    server_only = side("authenticated", "certificate-purpose")
+    good = side("authenticated")
+    assert (expect(client_only, good).cause, expect(good, client_only).cause) == (None, "certificate-purpose")
+    assert (expect(server_only, good).cause, expect(good, server_only).cause) == ("certificate-purpose", None)
 
 
 def test_every_row_cites_its_clause() -> None:
