@@ -149,12 +149,12 @@ def _keys_beside(model: type[BaseModel], path: list[str | int]) -> tuple[str, ..
     """The keys that the model has at the place where ``path`` ends, as far as its annotations tell."""
     current: list[type[BaseModel]] = [model]
     for step in path[:-1]:
-        found: list[type[BaseModel]] = []
+        inner: list[type[BaseModel]] = []
         for candidate in current:
             for name, info in candidate.model_fields.items():
                 if step in (name, info.alias):
-                    found += _models_in(info.annotation)
-        current = found or current
+                    inner += _models_in(info.annotation)
+        current = inner or current
     return tuple(info.alias or name for candidate in current for name, info in candidate.model_fields.items())
 
 

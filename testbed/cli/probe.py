@@ -48,7 +48,7 @@ def probe(
     No message is sent and no account is used: docs/probe.md tells every byte. Exit 0 if all would still talk to a server set to
     --policy, 1 if some would not, 3 if of some it cannot be said.
     """
-    from testbed.probe import call, text
+    from testbed.probe import call, story, table
 
     chosen = call.Wanted(
         domains=tuple(domains or ()), file=file, policy=policy, own=own, certificate=certificate, key=key, ca=ca,
@@ -61,7 +61,7 @@ def probe(
         raise typer.Exit(answers.exit_status)
     colour, width = coloured(), terminal_width()
     if len(answers.peers) > 1:
-        typer.echo(text.table(answers.peers, answers.policy, answers.seconds, colour=colour, width=width), nl=False)
+        typer.echo(table.table(answers.peers, answers.policy, answers.seconds, colour=colour, width=width), nl=False)
     for number, peer in enumerate(answers.peers if details or len(answers.peers) == 1 else ()):
-        typer.echo(("\n" if number or len(answers.peers) > 1 else "") + text.story(peer, colour=colour, width=width), nl=False)
+        typer.echo(("\n" if number or len(answers.peers) > 1 else "") + story.story(peer, colour=colour, width=width), nl=False)
     raise typer.Exit(answers.exit_status)

@@ -90,8 +90,8 @@ def find(say: Say = lambda _: None) -> Engine | None:
 
 def ensure(say: Say = lambda _: None) -> Engine:
     """The engine that answers, or a private one. Raises EngineError with one sentence that says what to do."""
-    if found := find(say):
-        return found
+    if engine := find(say):
+        return engine
     if os.geteuid() != 0:
         raise EngineError(
             "no Docker engine answers, and only root can start one: "

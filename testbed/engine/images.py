@@ -113,12 +113,12 @@ class Builder:
 
     def present(self) -> dict[str, dict[str, Any]]:
         """Every image of the testbed on this engine: tag -> created (Unix seconds), size (bytes), id."""
-        found: dict[str, dict[str, Any]] = {}
+        present: dict[str, dict[str, Any]] = {}
         for image in self.docker.images.list(filters={"label": LABEL}):
             for tag in image.tags:
                 short = tag.removeprefix(f"{REPOSITORY}/")
-                found[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
-        return found
+                present[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
+        return present
 
     # --- candidates ---
 
@@ -144,7 +144,7 @@ class Builder:
         The engine's own cache decides what is built anew. Raises EngineError with the last lines of what the build said.
         """
         base = self._base(suite)
-        said: list[str] = []
+        output: list[str] = []
         try:
             stream = self.docker.api.build(
                 path=str(folder),
@@ -159,12 +159,12 @@ class Builder:
             )
             for event in stream:
                 lines = [clean for line in str(event.get("stream") or "").splitlines() if (clean := ANSI.sub("", line).strip())]
-                said += lines
+                output += lines
                 for line in lines:
                     if line.startswith("Step "):
                         say(f"{tag}: {line}")
                 if why := event.get("error"):
-                    last = "\n".join(f"    {line[:200]}" for line in said[-LAST_LINES:])
+                    last = "\n".join(f"    {line[:200]}" for line in output[-LAST_LINES:])
                     raise EngineError(f"{folder}: the build failed: {ANSI.sub('', str(why)).strip()}\n  it said last:\n{last}")
             return str(self.docker.images.get(f"{REPOSITORY}/{tag}").id)
         except (*ENGINE_ERRORS, OSError) as error:  # OSError: a file of the folder cannot be read
@@ -206,8 +206,8 @@ class Builder:
                 timeout=1200,
             )
         except BuildError as error:
-            said = [line.get("stream") or line.get("error") or "" for line in error.build_log]
-            why = _why(said) or str(error)
+            output = [line.get("stream") or line.get("error") or "" for line in error.build_log]
+            why = _why(output) or str(error)
             self.progress(tag, f"failed: {why}")
             raise EngineError(why) from None
         except ENGINE_ERRORS as error:
@@ -286,8 +286,8 @@ class Builder:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout
             assert process.stderr
-            said: list[bytes] = []
-            reader = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
+            output: list[bytes] = []
+            reader = threading.Thread(target=lambda: output.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
             reader.start()
             try:
                 self.docker.api.import_image_from_stream(process.stdout, repository=name.split(":")[0], tag=suite)
@@ -299,7 +299,7 @@ class Builder:
         if process.returncode:
             with contextlib.suppress(*ENGINE_ERRORS):
                 self.docker.images.remove(name, force=True)
-            why = _why(b"".join(said).decode(errors="replace").splitlines())
+            why = _why(b"".join(output).decode(errors="replace").splitlines())
             raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")
         return str(self.docker.images.get(name).id)
 
@@ -320,9 +320,9 @@ def host_mirror() -> str | None:
     return None
 
 
-def _why(said: Iterable[str]) -> str:
+def _why(output: Iterable[str]) -> str:
     """The line of a build log that tells most, short."""
-    lines = [ANSI.sub("", line).strip() for text in said for line in text.splitlines() if line.strip()]
+    lines = [ANSI.sub("", line).strip() for text in output for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("E:", "Err:", "error:", "fatal:"))]
     return (telling or lines or ["no output"])[-1][:300]
 

@@ -15,12 +15,13 @@ from OpenSSL import SSL
 from testbed.model import InputError, Policy
 from testbed.plan.policy import PRESETS
 from testbed.probe import findings, ladder, peers, tls
-from testbed.probe.ask import STRANGER, Asking, ask_all
+from testbed.probe.ask import ask_all
 from testbed.probe.certificate import Trust, load_identity
 from testbed.probe.ladder import Answer
 from testbed.probe.names import Resolver, split_address
 from testbed.probe.seen import Seen, Target
 from testbed.probe.text import Peer
+from testbed.probe.visit import STRANGER, Asking
 
 SCHEMA = 1
 """Of the JSON document: keys may be added, none is renamed or dropped."""
@@ -121,7 +122,7 @@ def make(wanted: Wanted, begin: Callable[[int], None], done: Callable[[Seen], No
     begin(len(domains))
     began = time.monotonic()
     seen = asyncio.run(ask_all(domains, asking, wanted.jobs, done))
-    judged = [_judged(one, policy) for one in seen]
+    judged = [_judged(domain, policy) for domain in seen]
     return Result(policy, own, trust.name, judged, time.monotonic() - began)
 
 

@@ -152,12 +152,12 @@ def _covers(name: str, domain: str) -> bool:
 
 def _names(leaf: x509.Certificate) -> tuple[list[str], list[str], list[str]]:
     try:
-        found = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
+        extension = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
     except x509.ExtensionNotFound:
         return [], [], []
-    assert isinstance(found, x509.SubjectAlternativeName)
-    others = found.get_values_for_type(x509.OtherName)
-    dns_names = [printable(n) for n in found.get_values_for_type(x509.DNSName)]
+    assert isinstance(extension, x509.SubjectAlternativeName)
+    others = extension.get_values_for_type(x509.OtherName)
+    dns_names = [printable(n) for n in extension.get_values_for_type(x509.DNSName)]
     return dns_names, _strings(others, SRV_NAME), _strings(others, XMPP_ADDR)
 
 
@@ -172,11 +172,11 @@ def _strings(others: list[x509.OtherName], kind: x509.ObjectIdentifier) -> list[
 
 def _purposes(leaf: x509.Certificate) -> list[str] | None:
     try:
-        found = leaf.extensions.get_extension_for_oid(ExtensionOID.EXTENDED_KEY_USAGE).value
+        usage = leaf.extensions.get_extension_for_oid(ExtensionOID.EXTENDED_KEY_USAGE).value
     except x509.ExtensionNotFound:
         return None
-    assert isinstance(found, x509.ExtendedKeyUsage)
-    return [PURPOSES.get(oid, oid.dotted_string) for oid in found]
+    assert isinstance(usage, x509.ExtendedKeyUsage)
+    return [PURPOSES.get(oid, oid.dotted_string) for oid in usage]
 
 
 def _allows(purposes: list[str] | None, purpose: str) -> bool:
@@ -222,8 +222,8 @@ def _signature(leaf: x509.Certificate) -> str | None:
 def _shown(name: x509.Name) -> str:
     """The common name, else the organisation, else all of it."""
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        if found := name.get_attributes_for_oid(kind):
-            return printable(str(found[0].value), 64)
+        if attributes := name.get_attributes_for_oid(kind):
+            return printable(str(attributes[0].value), 64)
     return printable(name.rfc4514_string(), 64)
 
 

@@ -52,9 +52,9 @@ def _lacks(_: Seen, t: TargetSeen) -> str | None:
 def _differ(seen: Seen, t: TargetSeen) -> str | None:
     """Another target that would lead to another verdict, as far as a few words can tell."""
 
-    def looks(one: TargetSeen) -> tuple[Any, ...]:
-        found = one.certificate
-        return one.clear.starttls if one.clear else None, one.newest, tuple(found.defects) if found else ()
+    def looks(target: TargetSeen) -> tuple[Any, ...]:
+        clear, certificate = target.clear, target.certificate
+        return clear.starttls if clear else None, target.newest, tuple(certificate.defects) if certificate else ()
 
     others = [o for o in seen.targets if o is not t and o.speaks and o.target.direct_tls == t.target.direct_tls]
     differing = [str(o.target) for o in others if looks(o) != looks(t)]

@@ -45,64 +45,64 @@ class Resolver:
 
     async def locate(self, domain: str) -> Names:
         """Where a domain is served; never raises for what DNS says."""
-        found, name, records = Names(), ascii_name(domain), []
+        names, name, records = Names(), ascii_name(domain), []
         signed: list[bool] = []
         for kind, service in SERVICES.items():
             try:
                 answer = await self._ask.resolve(f"{service}.{name}.", "SRV")
             except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-                setattr(found, kind, Srv.NONE)
+                setattr(names, kind, Srv.NONE)
                 continue
             except dns.exception.DNSException as error:
-                found.problem = f"no answer to the question for {service}.{name}: {_said(error)}"
+                names.problem = f"no answer to the question for {service}.{name}: {_said(error)}"
                 continue
             signed.append(bool(answer.response.flags & dns.flags.AD))
             hosts = [(r.priority, r.weight, r.target, r.port) for r in answer]
             if all(target == dns.name.root for _, _, target, _ in hosts):
-                setattr(found, kind, Srv.REFUSED)
+                setattr(names, kind, Srv.REFUSED)
                 continue
-            setattr(found, kind, Srv.RECORDS)
+            setattr(names, kind, Srv.RECORDS)
             records += [
                 Target(target.to_text(omit_final_dot=True), port, kind == "direct_tls", priority, weight)
                 for priority, weight, target, port in hosts
                 if target != dns.name.root
             ]
-        found.authenticated = all(signed) if signed else None
+        names.authenticated = all(signed) if signed else None
         # Within a priority a server draws by weight; a probe that draws would not say the same thing twice.
-        found.targets = sorted(records, key=lambda t: (t.priority, -(t.weight or 0), t.direct_tls, t.host))
-        if Srv.REFUSED in (found.starttls, found.direct_tls) and not found.targets:
-            found.problem, found.definite = 'its SRV record says that there is no such service (target ".")', True
-        elif found.starttls is Srv.NONE and found.direct_tls in (Srv.NONE, Srv.RECORDS):
-            await self._fall_back(found, name)
-        return found
+        names.targets = sorted(records, key=lambda t: (t.priority, -(t.weight or 0), t.direct_tls, t.host))
+        if Srv.REFUSED in (names.starttls, names.direct_tls) and not names.targets:
+            names.problem, names.definite = 'its SRV record says that there is no such service (target ".")', True
+        elif names.starttls is Srv.NONE and names.direct_tls in (Srv.NONE, Srv.RECORDS):
+            await self._fall_back(names, name)
+        return names
 
-    async def _fall_back(self, found: Names, name: str) -> None:
+    async def _fall_back(self, names: Names, name: str) -> None:
         """Without an SRV record for STARTTLS: the domain's own address."""
         addresses, problem, definite = await self.addresses(name)
         if addresses:
-            found.fallback = True
-            found.targets.append(Target(name, S2S_PORT, False))
-        elif not found.targets:
-            found.problem, found.definite = f"no SRV record; {problem}", definite
+            names.fallback = True
+            names.targets.append(Target(name, S2S_PORT, False))
+        elif not names.targets:
+            names.problem, names.definite = f"no SRV record; {problem}", definite
 
     async def addresses(self, host: str) -> tuple[list[str], str | None, bool]:
         """IPv6 and IPv4 addresses of a host (or itself, if it is one); if there are none, why, and whether that is definite."""
         with contextlib.suppress(ValueError):
             return [str(ipaddress.ip_address(host))], None, True
-        found: list[str] = []
-        said: list[str] = []
+        addresses: list[str] = []
+        reasons: list[str] = []
         definite = True
         for kind in ("AAAA", "A"):
             try:
-                found += [r.address for r in await self._ask.resolve(f"{host}.", kind)]
+                addresses += [r.address for r in await self._ask.resolve(f"{host}.", kind)]
             except dns.resolver.NXDOMAIN:
                 return [], f"{host} does not exist", definite
             except dns.resolver.NoAnswer:
-                said.append(f"no {kind} record")
+                reasons.append(f"no {kind} record")
             except dns.exception.DNSException as error:
-                said.append(f"no answer to the question for {kind}: {_said(error)}")
+                reasons.append(f"no answer to the question for {kind}: {_said(error)}")
                 definite = False
-        return found, f"{host}: " + ", ".join(said) if said else None, definite
+        return addresses, f"{host}: " + ", ".join(reasons) if reasons else None, definite
 
     async def tlsa(self, target: Target) -> int | None:
         """How many TLSA records there are at a target (RFC 7673); None if that is not known."""

@@ -14,7 +14,7 @@ MOST = 2000
 
 def read(names: list[str], file: Path | None) -> list[str]:
     """The domains in their order, each once. Raises InputError."""
-    found = [domain(name) for name in names]
+    domains = [domain(name) for name in names]
     if file is not None:
         try:
             text = file.read_text(encoding="utf-8")
@@ -24,8 +24,8 @@ def read(names: list[str], file: Path | None) -> list[str]:
             raise InputError("--file: no UTF-8 text", file=str(file), hint="a text file with one domain a line") from None
         for number, line in enumerate(text.splitlines(), start=1):
             if name := line.partition("#")[0].strip():
-                found.append(domain(name, str(file), number))
-    unique = list(dict.fromkeys(found))
+                domains.append(domain(name, str(file), number))
+    unique = list(dict.fromkeys(domains))
     if not unique:
         hint = "testbed probe im.example.org, or --file with one domain a line"
         raise InputError("no domain to ask", file=str(file) if file else None, hint=hint)

@@ -140,17 +140,17 @@ class Channel:
     def decrypt(self, data: bytes) -> tuple[bytes, bool]:
         """What bytes from the wire say, and whether the peer closed TLS. An alert closes it, and is kept in `seen.problem`."""
         self._tls.bio_write(data)
-        found = b""
+        plain = b""
         while True:
             try:
-                found += self._tls.recv(65536)
+                plain += self._tls.recv(65536)
             except SSL.WantReadError:
-                return found, False
+                return plain, False
             except SSL.ZeroReturnError:
-                return found, True
+                return plain, True
             except SSL.Error as error:  # TLS 1.3 refuses a client's certificate only after the handshake
                 self.seen.problem, self.seen.refused = said(error), True
-                return found, True
+                return plain, True
 
     def encrypt(self, data: bytes) -> bytes:
         """The bytes for the wire."""

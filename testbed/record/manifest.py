@@ -30,6 +30,8 @@ class PlannedSettings(TypedDict):
     certificate: str
     defect: str | None
     """The cause that a strict peer names for the certificate."""
+    defective_as: NotRequired[list[str]]
+    """The roles of TLS, `client` and `server`, in which the certificate's holder shows the defect."""
     dimensions: Dimensions
     effective: Dimensions
     """What the implementation makes of them."""

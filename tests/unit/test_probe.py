@@ -25,12 +25,12 @@ from testbed.cli import app
 from testbed.measure import pki
 from testbed.model import InputError, Policy
 from testbed.plan.policy import PRESETS, make_policy
-from testbed.probe import call, findings, peers, stream, text
-from testbed.probe.ask import _nobody
+from testbed.probe import call, findings, peers, story, stream, table, text
 from testbed.probe.certificate import Trust, _match, examine, load_identity
 from testbed.probe.ladder import Answer, judge, parse_policy
 from testbed.probe.names import Resolver, split_address
 from testbed.probe.seen import Certificate, Handshake, Names, Offer, Seen, Srv, Stream, Target, TargetSeen, Try
+from testbed.probe.visit import unreachable
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 AUTHORITIES = pki.make_pki(NOW)
@@ -260,8 +260,8 @@ def test_no_such_name_is_definite_and_a_failing_server_is_not() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "169.254.1.1", "fe80::1", "224.0.0.1"])
 def test_dns_of_strangers_cannot_point_at_this_machine(address: str) -> None:
-    assert _nobody(address)
-    assert not _nobody("192.168.1.1"), "peers inside a network are peers"
+    assert unreachable(address)
+    assert not unreachable("192.168.1.1"), "peers inside a network are peers"
 
 
 # --- certificates -----------------------------------------------------------------------------------------------------
@@ -490,9 +490,9 @@ def test_lines_fit_the_terminal(width: int, draw: str) -> None:
         a_peer(a_target(certificate=replace(GOOD, defects=["certificate-expired"])), "b" * 50),
     ]
     if draw == "table":
-        shown = text.table(members, members[0].asked.policy, 3.0, colour=False, width=width)
+        shown = table.table(members, members[0].asked.policy, 3.0, colour=False, width=width)
     else:
-        shown = "".join(text.story(p, colour=False, width=width) for p in members)
+        shown = "".join(story.story(p, colour=False, width=width) for p in members)
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= width
 
@@ -503,7 +503,7 @@ def test_the_table_is_sorted_worst_first() -> None:
         a_peer(a_target(), "open.example"),
         a_peer(a_target(certificate=replace(GOOD, defects=["certificate-expired"])), "bad.example"),
     ]
-    shown = text.table(members, members[0].asked.policy, 3.0, colour=True, width=120)
+    shown = table.table(members, members[0].asked.policy, 3.0, colour=True, width=120)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
     places = [plain.index(name) for name in ("bad.example", "open.example", "good.example")]
     assert places == sorted(places)

@@ -14,11 +14,12 @@ from loopback_server import DIALBACK, EXTERNAL, HEADER, PROCEED, REQUIRED, START
 
 from testbed.measure import pki
 from testbed.plan.policy import PRESETS
-from testbed.probe.ask import Asking, ask, ask_all
+from testbed.probe.ask import ask, ask_all
 from testbed.probe.certificate import Trust
 from testbed.probe.ladder import Answer, judge
 from testbed.probe.seen import Offer, Seen, Target
 from testbed.probe.tls import Identity, able
+from testbed.probe.visit import Asking
 
 NAME = "a.example"
 AUTHORITIES = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0))
