@@ -178,14 +178,14 @@ def _registry_answers(engine: host.Engine) -> bool:
 
 def _images(catalog: Catalog, present: dict[str, dict[str, Any]]) -> Finding:
     wanted = [name.replace("@", ":") for name in catalog.releases()] + list(images.PARTS)
-    found = {tag: entry for tag in wanted if (entry := present.get(tag) or present.get(f"{tag}:latest"))}
-    missing = [tag for tag in wanted if tag not in found]
-    old = [tag for tag, entry in found.items() if time.time() - entry["created"] > images.MAX_AGE]
+    built = {tag: entry for tag in wanted if (entry := present.get(tag) or present.get(f"{tag}:latest"))}
+    missing = [tag for tag in wanted if tag not in built]
+    old = [tag for tag, entry in built.items() if time.time() - entry["created"] > images.MAX_AGE]
     if old:
         days = images.MAX_AGE // 86400
         return note("images", f"older than {days} days: {', '.join(old)}", "testbed clean --images && testbed images build")
     if missing:
-        return note("images", f"{len(found)} of {len(wanted)} built; missing ones are built by the run that needs them")
+        return note("images", f"{len(built)} of {len(wanted)} built; missing ones are built by the run that needs them")
     return ok("images", f"all {len(wanted)} are built")
 
 
@@ -208,13 +208,13 @@ def _disk(information: dict[str, Any], built: bool) -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free / GIGABYTE
     here = shutil.disk_usage(".").free / GIGABYTE
-    said = f"{free:.1f} GB free for images ({place}), {here:.1f} GB for results"
+    space = f"{free:.1f} GB free for images ({place}), {here:.1f} GB for results"
     least = DISK_LEAST / 2 if built else DISK_LEAST
     if min(free, here) < least:
-        return problem("disk", f"{said}; at least {least:.0f} GB are needed", "docker system df   # and free what is not needed")
+        return problem("disk", f"{space}; at least {least:.0f} GB are needed", "docker system df   # and free what is not needed")
     if free < DISK_NEEDED and not built:
-        return note("disk", f"{said}; all images together need up to {DISK_NEEDED:.0f} GB")
-    return ok("disk", said)
+        return note("disk", f"{space}; all images together need up to {DISK_NEEDED:.0f} GB")
+    return ok("disk", space)
 
 
 def _memory(information: dict[str, Any], size: int, largest: str) -> Finding:
@@ -222,10 +222,10 @@ def _memory(information: dict[str, Any], size: int, largest: str) -> Finding:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) / (1 << 20)
         need = size * MEMORY_PER_SERVER + MEMORY_PARTS
-        said = f"{free:.1f} GB available; {largest}, the biggest shipped scenario ({size} servers), needs up to {need:.1f} GB"
+        memory = f"{free:.1f} GB available; {largest}, the biggest shipped scenario ({size} servers), needs up to {need:.1f} GB"
         if free < MEMORY_PARTS:
-            return problem("memory", said, "free -m   # and end what is not needed")
-        return ok("memory", said) if free >= need else note("memory", said)
+            return problem("memory", memory, "free -m   # and end what is not needed")
+        return ok("memory", memory) if free >= need else note("memory", memory)
     total = information.get("MemTotal")
     return note("memory", f"the engine's host has {total / GIGABYTE:.1f} GB" if total else "cannot be told on this system")
 
@@ -264,8 +264,8 @@ def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: 
             )  # fmt: skip
             seen = json.loads(output.splitlines()[-1])
         except Exception as error:
-            said = " ".join((getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").split())[-200:]
-            yield problem("gate", f"the wiretap's container does not run: {said}", "testbed images build")
+            reason = " ".join((getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").split())[-200:]
+            yield problem("gate", f"the wiretap's container does not run: {reason}", "testbed images build")
     else:
         yield note("gate", "nftables' bridge family was not tried: the wiretap's image is not built yet")
     if seen:

@@ -99,8 +99,8 @@ def ensure(say: Say = lambda _: None) -> Engine:
         )
     if not shutil.which("dockerd"):
         install(["docker.io", "iptables"], "a Docker engine", say)
-        if found := find(say):  # where there is an init system, the package starts its own engine
-            return found
+        if engine := find(say):  # where there is an init system, the package starts its own engine
+            return engine
     return start(say)
 
 
@@ -149,8 +149,8 @@ def locked() -> Iterator[None]:
 def start(say: Say) -> Engine:
     """Start the private engine. Raises EngineError with the last line of its log if it ends."""
     with locked():
-        if found := find():
-            return found
+        if engine := find():
+            return engine
         run = _folder() / "run"
         socket = run / "docker.sock"
         if len(str(socket).encode()) > 100:  # sun_path takes 108 bytes (unix(7)); containerd's name is a little longer
@@ -234,15 +234,15 @@ def _pid(pidfile: Path) -> int | None:
 
 def _processes_of(folder: str) -> list[int]:
     """Engine processes (dockerd, containerd, shims) that were started with a path in the private engine's folder."""
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 name = os.path.basename(words[0].decode(errors="replace"))  # noqa: PTH119 - the bytes of a foreign process
                 if name.startswith(("containerd", "dockerd", "docker-proxy")) and any(folder.encode() in w for w in words[1:]):
-                    found.append(int(entry.name))
-    return found
+                    pids.append(int(entry.name))
+    return pids
 
 
 def _end(pid: int, patience: float = 10) -> None:

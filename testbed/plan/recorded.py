@@ -72,12 +72,12 @@ def restore(manifest: Mapping[str, Any], catalog: Catalog) -> Catalog:
 
 def folders(manifest: Mapping[str, Any]) -> list[Path]:
     """The implementation folders that a recorded run was given. Raises InputError for one that is gone."""
-    found = [Path(text) for text in manifest.get("folders", [])]
-    for folder in found:
+    brought = [Path(text) for text in manifest.get("folders", [])]
+    for folder in brought:
         if not folder.is_dir():
             raise InputError(
                 "the run had an implementation of this folder, which is gone",
                 file=str(folder),
                 hint="put it back, or measure anew",
             )
-    return found
+    return brought

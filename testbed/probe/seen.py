@@ -211,8 +211,8 @@ class TargetSeen:
         again = self.tls_again
         if again and again.answered and again.certificate_requested and not again.completed and again.refused:
             return True  # version and suite were agreed upon: it left at the certificate
-        said = f"{self.tls.problem or ''} {self.secure.problem or '' if self.secure else ''}"
-        if "certificate" in said or "unknown_ca" in said:
+        problems = f"{self.tls.problem or ''} {self.secure.problem or '' if self.secure else ''}"
+        if "certificate" in problems or "unknown_ca" in problems:
             return True
         if self.secure and self.secure.error in ("not-authorized", "policy-violation"):
             return True
@@ -220,13 +220,13 @@ class TargetSeen:
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
-        found = dataclasses.asdict(self)
-        found.pop("target")
+        document = dataclasses.asdict(self)
+        document.pop("target")
         if self.tls:
-            found["tls"] = self.tls.to_json()
+            document["tls"] = self.tls.to_json()
         if self.tls_again:
-            found["tls_again"] = self.tls_again.to_json()
-        return {**dataclasses.asdict(self.target), **found, "insists_on_certificate": self.insists_on_certificate}
+            document["tls_again"] = self.tls_again.to_json()
+        return {**dataclasses.asdict(self.target), **document, "insists_on_certificate": self.insists_on_certificate}
 
 
 @dataclass
