@@ -106,7 +106,7 @@ def _python() -> Finding:
 def _user() -> Finding:
     if os.geteuid() == 0:
         return ok("user", "root: what is missing can be installed and started")
-    return note("user", "not root: a Docker engine must be there that this user may talk to, and nothing can be installed")
+    return note("user", "not root: nothing can be installed, and a Docker engine that this user may use must be running")
 
 
 def _engine() -> tuple[host.Engine | None, Finding]:
@@ -130,7 +130,7 @@ def _engine() -> tuple[host.Engine | None, Finding]:
         socket = Path("/var/run/docker.sock")
         if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
             return None, problem(
-                subject, f"this user may not talk to {socket}", "sudo usermod -aG docker $USER   # then log in anew"
+                subject, f"this user has no access to {socket}", "sudo usermod -aG docker $USER   # then log in again"
             )
         return None, problem(subject, "none answers, and only root can start one", "sudo systemctl start docker")
     if shutil.which("dockerd"):
@@ -157,7 +157,7 @@ def _base_systems(catalog: Catalog, engine: host.Engine | None, present: dict[st
     if os.geteuid() == 0 and shutil.which("apt-get"):
         return note(subject, f"{wanted}; a run installs mmdebstrap with apt-get if no registry answers")
     if engine is None:
-        return note(subject, f"{wanted}; whether a registry answers can be told only with an engine")
+        return note(subject, f"{wanted}; whether a registry answers can only be checked with an engine")
     return problem(subject, f"{wanted}; no registry answers, and mmdebstrap is not installed", "sudo apt-get install mmdebstrap")
 
 
@@ -185,7 +185,7 @@ def _images(catalog: Catalog, present: dict[str, dict[str, Any]]) -> Finding:
         days = images.MAX_AGE // 86400
         return note("images", f"older than {days} days: {', '.join(old)}", "testbed clean --images && testbed images build")
     if missing:
-        return note("images", f"{len(built)} of {len(wanted)} built; missing ones are built by the run that needs them")
+        return note("images", f"{len(built)} of {len(wanted)} built; missing ones are built when a run needs them")
     return ok("images", f"all {len(wanted)} are built")
 
 
@@ -227,7 +227,7 @@ def _memory(information: dict[str, Any], size: int, largest: str) -> Finding:
             return problem("memory", memory, "free -m   # and end what is not needed")
         return ok("memory", memory) if free >= need else note("memory", memory)
     total = information.get("MemTotal")
-    return note("memory", f"the engine's host has {total / GIGABYTE:.1f} GB" if total else "cannot be told on this system")
+    return note("memory", f"the engine's host has {total / GIGABYTE:.1f} GB" if total else "unknown on this system")
 
 
 def _cgroup(information: dict[str, Any]) -> Finding:
@@ -280,7 +280,9 @@ def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: 
     yield _neighbours(seen, size, largest)
     ipv6 = seen["ipv6"] if seen else Path("/proc/sys/net/ipv6").is_dir()
     yield (
-        ok("IPv6", "there: domains have AAAA records too") if ipv6 else note("IPv6", "not there: the federation speaks IPv4 only")
+        ok("IPv6", "available: domains have AAAA records too")
+        if ipv6
+        else note("IPv6", "unavailable: the federation uses IPv4 only")
     )
 
 
@@ -289,14 +291,14 @@ def _neighbours(seen: dict[str, Any] | None, size: int, largest: str) -> Finding
     subject = "neighbour table"
     low, high = seen["neighbours"]["ipv4"] if seen else (_local_threshold(1), _local_threshold(3))
     if high is None:
-        return note(subject, "its thresholds cannot be read here; a run says if they do not suffice")
+        return note(subject, "its thresholds cannot be read here; a run reports if they are too low")
     need = 2 * size * size + 1024
     if high >= 2 * need and low is not None and low >= need // 2:
         return ok(subject, f"holds {high} entries; {largest} ({size} servers) needs {2 * need}")
     return note(
         subject,
-        f"holds {high} entries; {largest} ({size} servers) needs {2 * need}: a run raises it, or says so where it may not",
-        f"sudo sysctl -w net.ipv4.neigh.default.gc_thresh3={2 * need}   # only if a run says so",
+        f"holds {high} entries; {largest} ({size} servers) needs {2 * need}: a run raises it, or reports that it may not",
+        f"sudo sysctl -w net.ipv4.neigh.default.gc_thresh3={2 * need}   # only if a run asks for it",
     )
 
 
@@ -328,7 +330,7 @@ def _leftovers(engine: host.Engine) -> Finding:
             else:
                 dead += 1
         counts.append(dead)
-    going = f"; going on now: {', '.join(sorted(living))}" if living else ""
+    going = f"; running now: {', '.join(sorted(living))}" if living else ""
     if any(counts):
         return note(
             "leftovers", f"{counts[0]} containers and {counts[1]} networks of dead runs; the next run removes them{going}"

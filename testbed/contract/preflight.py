@@ -38,7 +38,7 @@ ACCOUNT = 15.0
 """Seconds, once the ports are open, within which an account must be there and logged in."""
 LOG_LINES = 8
 """How many lines of its log are shown of a server that lacks something."""
-GUIDE = "docs/server-projects.md says what the testbed has to be able to set"
+GUIDE = "docs/server-projects.md lists what the testbed must be able to set"
 SENTENCES: dict[str, tuple[str, str]] = {
     # what it is about: said where it is so, said where it is not
     "runs": ("starts", "does not start, or ends at once"),
@@ -49,17 +49,17 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "does not serve the domain that it is given (in a file of your own write TESTBED_DOMAIN for it)",
     ),
     "stream": ("answers a client's stream", "does not answer a client's stream"),
-    "clear": ("takes clients without TLS", "demands TLS of clients; the testbed's come without"),
+    "clear": ("accepts clients without TLS", "requires TLS from clients; the testbed's clients use none"),
     "register": ("lets a client register in-band (XEP-0077)", "refuses in-band registration (XEP-0077)"),
     "login": ("lets a client log in with SASL PLAIN", "refuses SASL PLAIN without TLS"),
     "certificate": ("presents the certificate that was issued to it", "presents another certificate than the one issued to it"),
     "log": (
         "logs what logs.yaml knows",
-        "logs nothing that logs.yaml knows: causes will come from the wire and the clients alone",
+        "logs nothing that logs.yaml knows: causes come from the wire and the clients alone",
     ),
     "peers": (
         "finds peers by the federation's name server, and connects to them",
-        "connects to no peer: it may not ask the federation's name server, or not do server to server at all",
+        "connects to no peer: check that it uses the federation's name server and that server-to-server is enabled",
     ),
     "tls": (
         "offers STARTTLS to servers",

@@ -85,7 +85,7 @@ def _encryption(trial: Trial, streams: Streams) -> Iterator[Proof]:
     if encryption is Encryption.REQUIRED:
         # an error and a closed stream are a refusal; silence too, since a peer that does TLS is let in (a claim of its own)
         refused = clear.dialback not in ("valid", None)
-        yield Proof("a peer that goes on without TLS is refused or never answered", refused, let_in)
+        yield Proof("a peer that continues without TLS is refused or never answered", refused, let_in)
     else:
         yield Proof("STARTTLS is not advertised as required", not clear.required, offer)
         yield Proof("a peer without TLS is let in by dialback", clear.dialback == "valid", let_in)

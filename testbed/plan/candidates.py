@@ -97,11 +97,11 @@ def _files(path: Path, targets: list[str], name: str) -> dict[str, str]:
     alike = [t for t in targets if path.suffix and t.endswith(path.suffix)]
     if len(alike) != 1:
         raise InputError(
-            f"which of {name}'s files this is cannot be told by its name",
+            f"the name does not show which of {name}'s files this is",
             file=str(path),
             value=path.name,
             allowed=tuple(targets),
-            hint="name the file so, or give a folder with files of these names",
+            hint="rename the file, or give a folder with files of these names",
         )
     return {alike[0]: _text(path)}
 
@@ -167,7 +167,7 @@ def place(plan: Plan, catalog: Catalog, options: Sequence[CandidateOption], *, i
                 plan = _stand(plan, scenario, catalog, implementation, models, configured=False, instead=False)
     if len(plan.servers) > MAX_SERVERS:
         raise InputError(
-            f"with what was given there are {len(plan.servers)} servers, more than one machine takes ({MAX_SERVERS})",
+            f"with your servers there are {len(plan.servers)}, more than one machine supports ({MAX_SERVERS})",
             value=len(plan.servers),
             hint="--instead, or a scenario with fewer servers",
         )
@@ -210,7 +210,7 @@ def _together(options: Sequence[CandidateOption]) -> Iterator[tuple[CandidateOpt
             raise InputError(
                 f"{len(software)} builds or images and {len(configs)} configurations of {key[0]}: which belong together?",
                 value=" ".join(o.written for o in named),
-                hint="give as many of the one as of the other, the first goes with the first; or name a release with some "
+                hint="give as many of the one as of the other: the first belongs to the first; or name a release with some "
                 "(NAME@RELEASE=…): they are servers of their own",
             )
         yield from itertools.zip_longest(software, configs)

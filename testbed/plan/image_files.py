@@ -60,7 +60,7 @@ class Quirk(_Strict):
 
 
 class Remedy(_Strict):
-    """The setting of this implementation that mends a cause."""
+    """The setting of this implementation that fixes a cause."""
 
     cause: str
     as_: Literal["sender", "receiver"] = Field(alias="as")

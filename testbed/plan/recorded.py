@@ -51,10 +51,10 @@ def restore(manifest: Mapping[str, Any], catalog: Catalog) -> Catalog:
         name, release = entry["implementation"], entry["release"]
         if name not in catalog.images or entry["like"] not in catalog.images[name].spec.releases:
             raise InputError(
-                f"{name}@{release} of this run was like {name}@{entry['like']}, which is not there any more",
+                f"{name}@{release} of this run was like {name}@{entry['like']}, which no longer exists",
                 value=f"{name}@{entry['like']}",
                 allowed=catalog.releases(),
-                hint="measure the scenario anew, with " + " ".join(entry["source"]),
+                hint="run the scenario again, with " + " ".join(entry["source"]),
             )
         candidate = Candidate(
             Implementation(name, release),
@@ -78,6 +78,6 @@ def folders(manifest: Mapping[str, Any]) -> list[Path]:
             raise InputError(
                 "the run had an implementation of this folder, which is gone",
                 file=str(folder),
-                hint="put it back, or measure anew",
+                hint="restore it, or run the scenario again",
             )
     return brought

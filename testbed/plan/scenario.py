@@ -81,7 +81,7 @@ class _Reader:
                     f"one domain for {len(combinations)} servers",
                     [*place, "domain"],
                     value=entry.domain,
-                    hint="leave `domain` away, or name each server by itself",
+                    hint="leave out `domain`, or name each server by itself",
                 )
             for implementation, policy, certificate in combinations:
                 domain = entry.domain or domain_of(implementation, policy, certificate)

@@ -40,13 +40,13 @@ def _certificate(says: Callable[[Certificate], str | None]) -> Callable[[Seen, T
 
 def _old(_: Seen, t: TargetSeen) -> str | None:
     old = [v for v in ("1.0", "1.1") if v in t.versions and t.versions[v].accepted]
-    return f"takes TLS {' and '.join(old)}, which nobody should" if old else None
+    return f"accepts TLS {' and '.join(old)}, which are deprecated" if old else None
 
 
 def _lacks(_: Seen, t: TargetSeen) -> str | None:
     if not t.newest or t.versions.get("1.2") is None or t.versions["1.2"].accepted is not False:
         return None
-    return "does not take TLS 1.2: servers without TLS 1.3 cannot reach it" if t.newest == "1.3" else "does not take TLS 1.2"
+    return "does not accept TLS 1.2: servers without TLS 1.3 cannot reach it" if t.newest == "1.3" else "does not accept TLS 1.2"
 
 
 def _differ(seen: Seen, t: TargetSeen) -> str | None:
@@ -58,18 +58,18 @@ def _differ(seen: Seen, t: TargetSeen) -> str | None:
 
     others = [o for o in seen.targets if o is not t and o.speaks and o.target.direct_tls == t.target.direct_tls]
     differing = [str(o.target) for o in others if looks(o) != looks(t)]
-    return f"{', '.join(differing)} is set otherwise; the verdict is that of {t.target}" if differing else None
+    return f"{', '.join(differing)} differs in its settings; the verdict is about {t.target}" if differing else None
 
 
 def _down(seen: Seen, _: TargetSeen) -> str | None:
     down = [f"{t.target} ({t.problem})" for t in seen.targets if t.problem and not t.connected]
-    return f"in DNS, but not reached: {', '.join(down)}" if down else None
+    return f"in DNS, but unreachable: {', '.join(down)}" if down else None
 
 
 def _direct(seen: Seen, _: TargetSeen) -> str | None:
     broken = [t for t in seen.targets if t.target.direct_tls and t.connected and not (t.secure and t.secure.answered)]
     why = [f"{t.target} ({(t.secure and t.secure.problem) or (t.tls and t.tls.problem) or 'no stream'})" for t in broken]
-    return f"direct TLS is in DNS and does not lead to a stream: {', '.join(why)}" if why else None
+    return f"direct TLS is in DNS but does not lead to a stream: {', '.join(why)}" if why else None
 
 
 REMARKS: tuple[Remark, ...] = (
@@ -106,7 +106,9 @@ REMARKS: tuple[Remark, ...] = (
         "static-rsa",
         "RFC 9325 §4.1",
         lambda _, t: (
-            "takes key exchange without forward secrecy (static RSA)" if t.static_rsa.accepted and t.ephemeral.accepted else None
+            "accepts key exchange without forward secrecy (static RSA)"
+            if t.static_rsa.accepted and t.ephemeral.accepted
+            else None
         ),
     ),
     Remark("weak-key", "RFC 9325 §4.5", _certificate(lambda c: f"its key is weak: {c.key}" if c.key_weak else None)),
@@ -119,7 +121,7 @@ REMARKS: tuple[Remark, ...] = (
         "cleartext-offered",
         "RFC 7590 §3.1",
         lambda _, t: (
-            "advertises dialback without TLS: what is sent so can be read by anybody on the way"
+            "advertises dialback without TLS: anybody on the way can read what is sent like that"
             if t.clear and t.clear.dialback and t.clear.starttls is not Offer.REQUIRED
             else None
         ),
@@ -131,7 +133,7 @@ REMARKS: tuple[Remark, ...] = (
         "only-direct-tls",
         "XEP-0368 §3",
         lambda s, _: (
-            "is served by direct TLS alone: servers without XEP-0368 cannot reach it"
+            "is reachable by direct TLS alone: servers without XEP-0368 cannot reach it"
             if s.names.direct_tls is Srv.RECORDS and s.names.starttls is not Srv.RECORDS and not s.names.fallback
             else None
         ),
@@ -140,7 +142,7 @@ REMARKS: tuple[Remark, ...] = (
         "tlsa-unsigned",
         "RFC 7673 §3",
         lambda s, t: (
-            "has TLSA records, but its answers are not DNSSEC-validated here: nobody may use them"
+            "has TLSA records, but its answers are not DNSSEC-validated here: they must not be used"
             if t.tlsa and s.names.authenticated is False
             else None
         ),

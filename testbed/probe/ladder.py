@@ -125,7 +125,7 @@ def _not_there(seen: Seen) -> Prediction:
     handshakes = [t.tls.problem for t in seen.targets if t.target.direct_tls and t.tls and t.tls.problem]
     reason = "; ".join(dict.fromkeys(problems + silent + handshakes)) or seen.problem or "nothing answered"
     return Prediction(
-        Answer.UNKNOWN, causes=("unreachable",), because=(reason,), depends=(f"whether it is only down just now: {reason}",)
+        Answer.UNKNOWN, causes=("unreachable",), because=(reason,), depends=(f"whether it is only down at the moment: {reason}",)
     )
 
 

@@ -40,7 +40,7 @@ def possible_server(policy: Policy) -> Possible:
             ({"dialback_over_verified": also}, Side(policy, None, ("dialback", "external"), also))
             for also in ((False, True) if strict else (False,))
         ],
-        {"dialback_over_verified": "whether your server takes dialback once a certificate has verified (software differs)"},
+        {"dialback_over_verified": "whether your server accepts dialback once a certificate has verified (software differs)"},
     )
 
 
@@ -52,7 +52,7 @@ def possible_peer(seen: Seen, target: TargetSeen, *, sending: bool) -> Possible:
         "encryption": _encryption(target),
         "authentication": authentication,
         "mechanisms": mechanisms,
-        "dialback_over_verified": Open((False, True), "whether it takes dialback once a certificate has verified"),
+        "dialback_over_verified": Open((False, True), "whether it accepts dialback once a certificate has verified"),
         "tls_min": low,
         "tls_max": high,
         "forward_secrecy": _forward_secrecy(target),
@@ -97,10 +97,10 @@ def _encryption(target: TargetSeen) -> Open:
         return Open([Encryption.OFFERED])
     if answer and refused(answer):
         return Open([Encryption.REQUIRED])
-    remedy = "" if answer else " (--dialback would tell)"
+    remedy = "" if answer else " (--dialback would show it)"
     return Open(
         [Encryption.OFFERED, Encryption.REQUIRED],
-        f"whether it goes on without TLS: it offers STARTTLS and does not say that it is required{remedy}",
+        f"whether it continues without TLS: it offers STARTTLS and does not say that it is required{remedy}",
     )
 
 
@@ -132,14 +132,14 @@ def _authentication(seen: Seen, target: TargetSeen) -> tuple[Open, Open]:
     """What it accepts as proof, and which mechanisms its software has."""
     either, external = Authentication.EITHER, Authentication.EXTERNAL
     insists = target.insists_on_certificate
-    shown = "it was shown one, and does not trust it" if seen.certificate_shown else "--certificate and --key would tell"
+    shown = "it was shown one and does not trust it" if seen.certificate_shown else "--certificate and --key would show it"
     if insists:
-        text = f"whether it has SASL EXTERNAL, or wants dialback besides a certificate that verifies ({shown})"
+        text = f"whether it has SASL EXTERNAL, or requires dialback besides a certificate that verifies ({shown})"
         return Open([external]), Open([BOTH, EXTERNAL, DIALBACK], text)
     stream = target.secure if target.tls else target.clear
     if stream is None or not stream.answered or (stream.version is not None and not stream.features):
         reason = (stream.problem if stream else None) or (target.tls.problem if target.tls else None) or "it did not come to one"
-        text = f"how it wants a peer to prove itself: no stream with features was seen ({reason})"
+        text = f"which proof of identity it requires: no stream with features was seen ({reason})"
         return Open(list(Authentication), text), Open([BOTH, DIALBACK, EXTERNAL], text)
     takes, may_take = _dialback(target, stream)
     if not (target.tls and target.tls.certificate_requested):
@@ -147,12 +147,12 @@ def _authentication(seen: Seen, target: TargetSeen) -> tuple[Open, Open]:
         # Where dialback is only declared, by the namespace, it is still the only proof that such a server could take.
         return Open([Authentication.DIALBACK]), Open([DIALBACK] if takes or may_take else [()])
     offers = "EXTERNAL" in stream.mechanisms
-    shown = "it was shown one, and did not offer it" if seen.certificate_shown else "--certificate and --key would tell"
+    shown = "it was shown one and did not offer it" if seen.certificate_shown else "--certificate and --key would show it"
     text = f"whether it offers SASL EXTERNAL to a peer whose certificate verifies: it asks for one ({shown})"
     if takes:
         return Open([either]), Open([BOTH] if offers else [BOTH, DIALBACK], text)
     if may_take:
-        open_ = "whether it takes dialback: it declares the namespace, and does not advertise it (--dialback would tell)"
+        open_ = "whether it accepts dialback: it declares the namespace but does not advertise it (--dialback would show it)"
         return Open([either, external], open_), Open([BOTH] if offers else [BOTH, DIALBACK], text)
     return Open([external]), Open([EXTERNAL])
 
@@ -173,7 +173,7 @@ def _versions(target: TargetSeen) -> tuple[Open, Open]:
         return Open([None]), Open([None])
     accepted = [v for v in TLS_VERSIONS if v in target.versions and target.versions[v].accepted]
     unsure = [v for v in TLS_VERSIONS if v not in target.versions or target.versions[v].accepted is None]
-    text = f"which TLS versions it takes: {', '.join(unsure)} could not be tried"
+    text = f"which TLS versions it accepts: {', '.join(unsure)} could not be tried"
     if accepted:
         low, high = accepted[0], accepted[-1]
         return Open([low, *(v for v in unsure if v < low)], text), Open([high, *(v for v in unsure if v > high)], text)
@@ -189,9 +189,9 @@ def _forward_secrecy(target: TargetSeen) -> Open:
     if ephemeral is False:
         return Open([ForwardSecrecy.NONE])
     if ephemeral is None:
-        return Open([ForwardSecrecy.NONE, ForwardSecrecy.ANY, ForwardSecrecy.REQUIRED], "which key exchanges it takes")
+        return Open([ForwardSecrecy.NONE, ForwardSecrecy.ANY, ForwardSecrecy.REQUIRED], "which key exchanges it accepts")
     if static is None:
-        return Open([ForwardSecrecy.ANY, ForwardSecrecy.REQUIRED], "whether it takes suites without forward secrecy")
+        return Open([ForwardSecrecy.ANY, ForwardSecrecy.REQUIRED], "whether it accepts suites without forward secrecy")
     return Open([ForwardSecrecy.ANY if static else ForwardSecrecy.REQUIRED])
 
 
@@ -206,12 +206,12 @@ def _defect(target: TargetSeen, *, sending: bool) -> Open:
     if defects:
         return Open([defects[0]])
     if certificate.trusted is None:
-        text = "whether your server trusts its certificate's authority: this machine has no store of authorities (--ca FILE)"
+        text = "whether your server trusts the authority of its certificate: this machine has no store of authorities (--ca FILE)"
         return Open([None, "certificate-untrusted"], text)
     if sending and not certificate.for_clients:
-        text = "whether your server takes a certificate without clientAuth from a server that initiates (software differs)"
+        text = "whether your server accepts a certificate without clientAuth from a server that initiates (software differs)"
         return Open([None, "certificate-purpose"], text)
     if not sending and not certificate.for_servers:
-        text = "whether your server takes a certificate without serverAuth (software differs)"
+        text = "whether your server accepts a certificate without serverAuth (software differs)"
         return Open([None, "certificate-purpose"], text)
     return Open([None])

@@ -20,7 +20,7 @@ def story(peer: Peer, *, colour: bool, width: int) -> str:
     for target in peer.seen.targets:
         if len(peer.seen.targets) > 1:
             kind = "direct TLS" if target.target.direct_tls else "STARTTLS"
-            judged = ", which the verdict is about" if target is peer.seen.decisive else ""
+            judged = "; the verdict is about this one" if target is peer.seen.decisive else ""
             page.add()
             page.fact("at", f"{target.target} ({kind}{judged})")
         _target(page, peer.seen, target)
@@ -36,7 +36,7 @@ def _head(page: Page, peer: Peer) -> None:
     name, answer = peer.asked.policy.name, peer.asked.answer
     answers = {
         Answer.YES: f"yes: a server set to `{name}` can still talk to it, both ways",
-        Answer.NO: f"no: a server set to `{name}` can not talk to it{_ways(peer.asked)}",
+        Answer.NO: f"no: a server set to `{name}` cannot talk to it{_ways(peer.asked)}",
         Answer.UNKNOWN: f"cannot say whether a server set to `{name}` can talk to it",
     }
     if len(peer.seen.domain) + 2 + len(answers[answer]) <= page.width:
@@ -68,7 +68,7 @@ def _where(page: Page, seen: Seen) -> None:
     tlsa = [f"{t.tlsa} TLSA at {t.target}" for t in seen.targets if t.tlsa]
     page.fact("where", "; ".join(parts + tlsa))
     if seen.left_out:
-        page.fact("", f"not asked: {', '.join(map(str, seen.left_out))} (a bound)")
+        page.fact("", f"not asked: {', '.join(map(str, seen.left_out))} (limit reached)")
     if seen.problem:
         page.fact("", seen.problem)
 
@@ -96,7 +96,7 @@ def _target(page: Page, seen: Seen, target: TargetSeen) -> None:
         for line in _certificate(target.certificate):
             page.fact("", line)
     elif target.tls.chain:
-        page.fact("certificate", "one was presented that cannot be read")
+        page.fact("certificate", "presented, but cannot be read")
     if target.tls.completed:
         page.fact("inside TLS", _secure(seen, target))
 
@@ -110,7 +110,7 @@ def _clear(target: TargetSeen) -> str:
         return clear.problem or f"a stream of version {clear.version or 'before 1.0'}, without features"
     offers = {
         Offer.NO: "STARTTLS is not offered",
-        Offer.OFFERED: "STARTTLS is offered, not said to be required",
+        Offer.OFFERED: "STARTTLS is offered, but not advertised as required",
         Offer.REQUIRED: "STARTTLS is required",
     }
     parts = [offers[clear.starttls], "dialback is advertised" if clear.dialback else "dialback is not advertised"]
@@ -128,7 +128,7 @@ def _tls(target: TargetSeen) -> Iterable[str]:
         yield f"with everything on offer: {handshake.problem}"
     tried = [(v, target.versions[v]) for v in reversed(TLS_VERSIONS) if v in target.versions]
     taken = [f"{v} {t.cipher or ''}".rstrip() for v, t in tried if t.accepted]
-    parts = [f"takes {', '.join(taken)}" if taken else "takes no version"]
+    parts = [f"accepts {', '.join(taken)}" if taken else "accepts no version"]
     if refused := [v for v, t in tried if t.accepted is False]:
         parts.append(f"refuses {', '.join(refused)}")
     parts += [f"{v}: cannot say ({t.why})" for v, t in tried if t.accepted is None]
@@ -137,11 +137,11 @@ def _tls(target: TargetSeen) -> Iterable[str]:
         return
     key = {
         (True, False): "forward secrecy always",
-        (True, True): "forward secrecy, but static RSA is taken too",
+        (True, True): "forward secrecy, but static RSA is accepted too",
         (False, True): "no forward secrecy: static RSA only",
     }.get((bool(target.ephemeral.accepted), bool(target.static_rsa.accepted)), "key exchange: cannot say")
     if target.ephemeral.accepted and target.static_rsa.accepted is None:
-        key = f"forward secrecy; whether static RSA is taken too: cannot say ({target.static_rsa.why})"
+        key = f"forward secrecy; whether static RSA is accepted too: cannot say ({target.static_rsa.why})"
     asks = "asks for our certificate" if handshake.certificate_requested else "does not ask for our certificate"
     yield f"{key}{f' ({handshake.group})' if handshake.group else ''}; {asks}"
 
@@ -174,7 +174,7 @@ def _secure(seen: Seen, target: TargetSeen) -> str:
     secure = target.secure
     parts = []
     if target.insists_on_certificate:
-        parts.append("refuses us: it wants a certificate that it verifies")
+        parts.append("refuses us: it requires a certificate that it can verify")
     if secure is None or not secure.answered:
         return "; ".join([*parts, (secure.problem if secure else None) or "no stream"])
     if secure.problem:
@@ -186,7 +186,7 @@ def _secure(seen: Seen, target: TargetSeen) -> str:
         errors = " (with errors)" if secure.dialback_errors else ""
         parts.append(f"dialback is advertised{errors}" if secure.dialback else "dialback is not advertised")
         parts += ["bidi"] if secure.bidi else []
-        parts += [f"besides {', '.join(secure.other)}"] if secure.other else []
+        parts += [f"also {', '.join(secure.other)}"] if secure.other else []
     if target.dialback_tls:
         parts.append(f"our dialback: {target.dialback_tls}")
     return "; ".join(parts)

@@ -31,7 +31,7 @@ def table(peers: Sequence[Peer], policy: Policy, seconds: float, *, colour: bool
     used = {f.causes[0] for p in peers for f in (p.asked.to_it, p.asked.from_it) if f.answer is Answer.NO and f.causes}
     explain(page, used)
     page.add()
-    page.fact("everything", "of one domain: testbed probe DOMAIN; of all: --details, or --json")
+    page.fact("everything", "about one domain: testbed probe DOMAIN; about all: --details, or --json")
     return page.render()
 
 
@@ -89,7 +89,7 @@ def _why(peer: Peer) -> str:
         return "; ".join(dict.fromkeys(asked.to_it.because + asked.from_it.because))
     target = peer.seen.decisive
     if target and target.certificate and any(d in DEFECTS for d in target.certificate.defects):
-        return "it proves itself by dialback only: its certificate does not verify"
+        return "it can only prove its identity by dialback: its certificate does not verify"
     more = f" (+{len(peer.findings) - 1})" if len(peer.findings) > 1 else ""
     return peer.findings[0].text + more if peer.findings else ""
 

@@ -63,5 +63,5 @@ def test_claims_that_hold_are_proven(report: Report) -> None:
 def test_a_server_that_is_set_otherwise_is_found_out(report: Report) -> None:
     assert {
         ("cleartext", "STARTTLS is not offered"),
-        ("encrypted", "a peer that goes on without TLS is refused or never answered"),
+        ("encrypted", "a peer that continues without TLS is refused or never answered"),
     } <= failed(report)

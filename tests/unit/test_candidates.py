@@ -157,7 +157,7 @@ def test_no_control_pair_of_something_given(smoke: Plan, catalog: Catalog) -> No
         ("build", "prosody=/nowhere", "takes a folder"),
         ("build", "prosody=.", "has no Dockerfile"),
         ("config", "prosody=/nowhere", "no such file"),
-        ("config", "ejabberd=words.txt", "cannot be told by its name"),
+        ("config", "ejabberd=words.txt", "the name does not show which of"),
         ("config", "ejabberd=bytes.yml", "cannot be read as text"),
         ("config", "prosody=empty", "an empty folder"),
     ],
@@ -226,7 +226,7 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
         assert sorted(d for d, m in flags.items() if m) == ["jabberd2-mine-cleartext.example", "prosody-mine-own.example"]
         shown = kept["phases"][0]["settings"]["prosody-mine-own.example"]
         assert (shown["unknown"] is None) is (shown["dimensions"]["encryption"] is not None)
-    with pytest.raises(InputError, match="which is not there any more"):
+    with pytest.raises(InputError, match="which no longer exists"):
         recorded.restore({**kept, "mine": [{**kept["mine"][0], "like": "buster"}]}, catalog)
     with pytest.raises(InputError, match="is gone"):
         recorded.folders({"folders": ["/nowhere"]})
