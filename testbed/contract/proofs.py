@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from testbed.causes import CAUSES
 from testbed.contract.protocol import CLEAR_PEER, Probe, Stream
 from testbed.contract.trials import BOTH, Trial
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy
@@ -117,7 +116,7 @@ def _authentication(trial: Trial, streams: Streams) -> Iterator[Proof]:
     yield Proof("a peer without a certificate is not let in", _refused(nothing), described(nothing))
     for profile in BAD_PEERS:
         stream = streams[f"bad {profile}"]
-        examined = CAUSES[PROFILES[profile].defect or ""].examines in trial.image.spec.verifies
+        examined = PROFILES[profile].found_by in trial.image.spec.verifies
         yield Proof(
             f"a peer with a certificate `{profile}` is not let in", _refused(stream) if examined else None, described(stream)
         )

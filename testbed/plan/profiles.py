@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testbed.causes import CAUSES
+
 ROLES = ("client", "server")
 
 
@@ -33,6 +35,11 @@ class Profile:
         """In which roles of TLS a strict peer finds the defect; a purpose that is missing, only in that role."""
         roles = tuple(r for r in ROLES if r not in self.purposes) or ROLES
         return roles if self.defect else ()
+
+    @property
+    def found_by(self) -> str | None:
+        """What a peer has to examine to find the defect: `chain`, `name` or `purpose`."""
+        return CAUSES[self.defect].examines if self.defect else None
 
 
 PROFILES: dict[str, Profile] = {
