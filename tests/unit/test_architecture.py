@@ -13,37 +13,20 @@ PACKAGE = ROOT / "testbed"
 FACES = {"cli", "pytest_plugin", "__main__"}
 """They may import anything but another face, and nothing imports them."""
 
+TABLE = re.compile(r"^\| `(\w+)` \|[^|]+\|([^|]*)\|$", re.M)
 ALLOWED: dict[str, set[str]] = {
-    # the words, which import nothing
-    "model": set(),
-    "causes": set(),
-    "exchanges": set(),
-    "display": set(),
-    "yamlfile": {"model"},
-    "expectations": {"model"},
-    "record": {"model", "causes"},
-    # the half that acts
-    "plan": {"model", "causes", "expectations", "exchanges", "yamlfile", "record"},
-    "engine": {"model", "display", "plan"},
-    "measure": {"model", "display", "expectations", "exchanges", "plan", "record", "engine"},
-    "contract": {"model", "display", "plan", "engine", "measure"},
-    # the half that judges
-    "judge": {"model", "causes", "expectations", "record"},
-    "report": {"model", "causes", "record", "judge"},
-    "compare": {"model", "causes", "record", "report", "yamlfile"},
-    # both halves, one after the other: what the faces call
-    "campaign": {"model", "display", "yamlfile", "record"}
-    | {"plan", "engine", "contract", "measure"}
-    | {"judge", "report", "compare"},
-    # beside them
-    "probe": {"model", "causes", "expectations", "plan", "report"},
-    "doctor": {"model", "plan", "engine"},
-    "schema": {"model", "causes", "expectations", "exchanges", "record", "plan", "measure", "judge", "compare", "report"},
+    name: {word.strip() for word in imports.split(",") if word.strip()}
+    for name, imports in TABLE.findall((ROOT / "ARCHITECTURE.md").read_text())
 }
-"""Module -> the modules beside it that it may import."""
+"""Folder -> the folders beside it that it may import, as ARCHITECTURE.md says."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-INSIDE = [*PACKAGE.rglob("*agent.py"), *(PACKAGE / "exchanges").glob("[a-z]*.py")]
+INSIDE = [
+    *PACKAGE.rglob("agent.py"),
+    *PACKAGE.rglob("protocol.py"),
+    PACKAGE / "engine" / "messages.py",
+    *(PACKAGE / "exchanges").glob("[a-z]*.py"),
+]
 """What is copied into a container: there is no testbed package there."""
 IMPLEMENTATIONS = sorted(p.name for p in (ROOT / "images").iterdir() if p.is_dir() and not p.name.startswith(("_", ".")))
 
@@ -67,6 +50,14 @@ def imports(path: Path) -> set[str]:
 
 def local(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if name.startswith("testbed.")} - {"__version__", "ROOT"}
+
+
+ACTING, JUDGING = {"plan", "engine", "measure", "contract"}, {"judge", "report", "compare"}
+
+
+def test_the_halves_meet_only_in_the_record() -> None:
+    assert not {(j, a) for j in JUDGING for a in ALLOWED[j] & ACTING}
+    assert not {(a, j) for a in ACTING for j in ALLOWED[a] & JUDGING}
 
 
 def test_every_module_stands_in_the_table() -> None:
