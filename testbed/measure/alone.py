@@ -15,7 +15,8 @@ from testbed.engine.berths import Berth, Berths
 from testbed.engine.images import Images
 from testbed.measure import zone
 from testbed.measure.attempts import Attempts, Progress
-from testbed.measure.epochs import Epoch, Epochs
+from testbed.measure.epoch import Epoch
+from testbed.measure.epochs import Epochs
 from testbed.measure.pace import Slots
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group

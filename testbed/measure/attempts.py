@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Bounced, Received, Unsendable
-from testbed.measure.epochs import Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.pace import LINGER, NEGOTIATION, OVERLAP, PATIENCE, RECOVERY, Rank
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group

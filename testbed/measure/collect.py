@@ -6,12 +6,12 @@ import contextlib
 import gzip
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from testbed.display import Display
 from testbed.engine import federation
 from testbed.engine.federation import Container
 from testbed.measure import serverlog
+from testbed.measure.epoch import Epoch
 from testbed.measure.pace import CAPTURE_KB
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
@@ -21,9 +21,6 @@ from testbed.model import EngineError, Server
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
 from testbed.record.observations import STREAM, Observation
-
-if TYPE_CHECKING:
-    from testbed.measure.epochs import Epoch
 
 LEVEL = 3
 """Of gzip, for evidence: text to a tenth, in little time."""

@@ -13,7 +13,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from testbed.display import Display
@@ -25,8 +25,9 @@ from testbed.measure.alone import Alone
 from testbed.measure.attempts import Attempts
 from testbed.measure.collect import Collector
 from testbed.measure.confirm import Confirmations
-from testbed.measure.control import Control, control_pair
-from testbed.measure.epochs import MESH, Epoch, Epochs
+from testbed.measure.control import ControlPair, control_pair
+from testbed.measure.epoch import MESH, Epoch
+from testbed.measure.epochs import Epochs
 from testbed.measure.forecast import Forecast
 from testbed.measure.journal import Journal
 from testbed.measure.pace import CAPTURE_LAG, CONFIRM, Rank
@@ -60,7 +61,7 @@ class RunMeasurement:
     plan: Plan
     manner: Manner
     display: Display
-    controls: tuple[Server, ...]
+    control: ControlPair
     parts: Parts
     epochs: Epochs
     attempts: Attempts
@@ -69,8 +70,6 @@ class RunMeasurement:
     forecast: Forecast
     timing: dict[str, float]
     """Stage -> seconds."""
-    control_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Who has the control pair's addresses, which are the same every time."""
 
 
 async def conduct(
@@ -109,7 +108,8 @@ async def conduct(
             berths = Berths(parts.mesh, parts.mesh.addresses.alone(len(servers)))
             alone = Alone(parts, epochs, attempts, images, servers, berths)
             forecast = Forecast(catalog, servers)
-            run = RunMeasurement(plan, manner, display, controls, parts, epochs, attempts, alone, collector, forecast, timing)
+            control = ControlPair(controls, plan, parts, epochs, attempts, display)
+            run = RunMeasurement(plan, manner, display, control, parts, epochs, attempts, alone, collector, forecast, timing)
             timing["first-container"] = time.monotonic() - began
             async with parts.watched():
                 await phase_after_phase(plan, functools.partial(PhaseMeasurement, run))
@@ -185,7 +185,7 @@ class PhaseMeasurement:
         if self.phase is run.plan.phases[0]:
             now = asyncio.Event()
             now.set()
-            await self._control("first", now, tasks, confirmations.epochs).measured.wait()  # on an idle machine: a second or two
+            await self._control("first", now, tasks, confirmations.epochs).wait()  # on an idle machine: a second or two
         if run.manner.isolated:
             confirmations.ready.set()
             for pair in self.pairs:
@@ -197,17 +197,17 @@ class PhaseMeasurement:
         self.mesh_down.set()
         await confirmations.settled()
         self.measured.set()
-        await last.measured.wait()
+        await last.wait()
         await asyncio.sleep(CAPTURE_LAG)  # what is in the kernel's ring when the capture ends is lost
         if confirmations.unconfirmed:
             pairs = [list(pair) for pair in confirmations.unconfirmed]
             run.parts.journal.note(observations.UNCONFIRMED, phase=self.phase.name, pairs=pairs)
 
-    def _control(self, when: str, turn: asyncio.Event, tasks: asyncio.TaskGroup, epochs: list[Epoch]) -> Control:
-        """The control pair, started now; its end is a task's, not the caller's."""
-        control = Control(self.run, self.phase, when, turn)
-        tasks.create_task(control.measure(epochs))
-        return control
+    def _control(self, when: str, turn: asyncio.Event, tasks: asyncio.TaskGroup, begun: list[Epoch]) -> asyncio.Event:
+        """Start the control pair, as a task of its own. Returns what is set when it has its answers."""
+        done = asyncio.Event()
+        tasks.create_task(self.run.control.measure(self.phase, when, begun, turn=turn, done=done))
+        return done
 
     def _progress(self, failed: bool) -> None:
         self.run.display.advance(f"{self.phase.name}: cells", failed=failed)
@@ -220,8 +220,8 @@ class PhaseMeasurement:
             limit=admission.limit,
         )  # fmt: skip
 
-    async def _measure_mesh(self, tasks: asyncio.TaskGroup, confirmations: Confirmations) -> Control:
-        """Every server at once; a pair talks as soon as both are up. Returns the last control pair, which waits."""
+    async def _measure_mesh(self, tasks: asyncio.TaskGroup, confirmations: Confirmations) -> asyncio.Event:
+        """Every server at once; a pair talks as soon as both are up. Returns what is set when the last control pair is done."""
         run, phase, began = self.run, self.phase, time.monotonic()
         wanted = {domain for pair in self.pairs for domain in pair}
         servers = tuple(s for s in run.plan.servers if s.domain in wanted)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from testbed.display import Display
 from testbed.measure.alone import Alone
 from testbed.measure.attempts import Progress
-from testbed.measure.epochs import MESH, Epoch
+from testbed.measure.epoch import MESH, Epoch
 from testbed.measure.pace import MOST_ALONE
 from testbed.model import Cell, Phase
 

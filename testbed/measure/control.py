@@ -6,17 +6,17 @@ Rule: what they are does not depend on what is asked; if they do not get through
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from testbed.display import Display
 from testbed.engine.images import Images
-from testbed.measure.epochs import Epoch
+from testbed.measure.attempts import Attempts
+from testbed.measure.epoch import Epoch
+from testbed.measure.epochs import Epochs
+from testbed.measure.parts import Parts
 from testbed.model import CONTROL_DOMAINS, Cell, Phase, Plan, Server, Settings
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS
 from testbed.record import observations
-
-if TYPE_CHECKING:
-    from testbed.measure.conductor import RunMeasurement
 
 CONTROL_POLICY = "opportunistic"
 
@@ -36,42 +36,47 @@ def control_pair(plan: Plan, catalog: Catalog, images: Images) -> tuple[Server, 
     )
 
 
-class Control:
-    """One start of the control pair, with the name server, bridge, gate and driver of the mesh."""
+class ControlPair:
+    """Two servers of the run's own, started anew each time, with the name server, bridge, gate and driver of the mesh."""
 
-    def __init__(self, run: RunMeasurement, phase: Phase, when: str, turn: asyncio.Event) -> None:
-        """``when``: `first` or `last`; the pair starts at once, and writes when its ``turn`` has come."""
-        self.run, self.phase, self.when, self.turn = run, phase, when, turn
-        self.measured = asyncio.Event()
-        """Set when both have their answers, or there is no pair; that the two end is awaited by the next pair alone."""
+    def __init__(
+        self, servers: tuple[Server, ...], plan: Plan, parts: Parts, epochs: Epochs, attempts: Attempts, display: Display
+    ) -> None:
+        """``servers``: the two, or none where no image is there: then no cell is measured either."""
+        self.servers, self.plan, self.display = servers, plan, display
+        self.parts, self.epochs, self.attempts = parts, epochs, attempts
+        self._turn = asyncio.Lock()
+        """Who has the pair's addresses, which are the same every time."""
 
-    async def measure(self, epochs: list[Epoch]) -> None:
-        """Start the two, let them write to each other, and note whether both got through. Raises EngineError.
+    async def measure(self, phase: Phase, when: str, begun: list[Epoch], *, turn: asyncio.Event, done: asyncio.Event) -> None:
+        """Start the two; when their ``turn`` has come let them write to each other, note whether both got through, set ``done``.
 
-        Their epoch is added to ``epochs``, those of the phase.
+        ``when``: `first` or `last`. Their epoch is added to those that the phase has ``begun``. Only the next start of the pair
+        waits for the end of this one. Raises EngineError.
         """
-        run = self.run
-        if not run.controls:
-            self.measured.set()  # no image at all: no cell is measured either
+        if not self.servers:
+            done.set()
             return
-        async with run.control_turn:
-            servers, addresses = run.controls, run.parts.mesh.addresses
-            settings = {s.domain: Settings(s.policy, s.certificate) for s in servers}
-            at = {s.domain: addresses.of(s.index) for s in servers}
-            epoch = Epoch(self.phase, f"control-{self.when}", servers, settings, at, addresses.dns[0])
-            epochs.append(epoch)
-            async with run.epochs.running(epoch):
+        async with self._turn:
+            addresses = self.parts.mesh.addresses
+            settings = {s.domain: Settings(s.policy, s.certificate) for s in self.servers}
+            at = {s.domain: addresses.of(s.index) for s in self.servers}
+            epoch = Epoch(phase, f"control-{when}", self.servers, settings, at, addresses.dns[0])
+            begun.append(epoch)
+            async with self.epochs.running(epoch):
                 await epoch.booted.wait()
-                await self.turn.wait()
-                await run.attempts.pair(epoch, servers[0].domain, servers[1].domain, run.plan.exchanges[:1])
-                self._note(epoch)
-                self.measured.set()
+                await turn.wait()
+                a, b = (s.domain for s in self.servers)
+                await self.attempts.pair(epoch, a, b, self.plan.exchanges[:1])
+                self._note(epoch, when)
+                done.set()
 
-    def _note(self, epoch: Epoch) -> None:
-        (a, b), exchange = (s.domain for s in self.run.controls), self.run.plan.exchanges[0]
-        cells = [Cell(self.phase.name, sender, receiver, exchange) for sender, receiver in ((a, b), (b, a))]
+    def _note(self, epoch: Epoch, when: str) -> None:
+        (a, b), exchange = (s.domain for s in self.servers), self.plan.exchanges[0]
+        cells = [Cell(epoch.phase.name, sender, receiver, exchange) for sender, receiver in ((a, b), (b, a))]
         ok = all(epoch.answers[c.id][:1] == ["received"] for c in cells)
         reason = "; ".join(f"{c.sender} → {c.receiver}: {', '.join(epoch.answers[c.id])}" for c in cells)
-        self.run.parts.journal.note(observations.CONTROL, epoch=epoch, when=self.when, ok=ok, reason=None if ok else reason)
+        self.parts.journal.note(observations.CONTROL, epoch=epoch, when=when, ok=ok, reason=None if ok else reason)
         if not ok:
-            self.run.display.say(f"the control pair, which must get through, does not ({self.phase.name}, {self.when}): {reason}")
+            where = f"{epoch.phase.name}, {when}"
+            self.display.say(f"the control pair, which must get through, does not ({where}): {reason}")

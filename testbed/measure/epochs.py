@@ -1,4 +1,4 @@
-"""An epoch is one start of servers within a phase: the whole mesh, a pair that is measured alone, or the control pair.
+"""Starts and ends the servers of an epoch, and logs their clients in.
 
 Rule: whoever begins an epoch ends it. Its servers are new processes on an empty state; only their logs outlive it.
 """
@@ -9,77 +9,22 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from testbed.display import Display
 from testbed.engine import federation
-from testbed.engine.berths import Berth
-from testbed.engine.federation import Container
 from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
 from testbed.measure.collect import Collector
 from testbed.measure.driver.protocol import Disconnected, Online
+from testbed.measure.epoch import MESH, Epoch
 from testbed.measure.pace import ALIVE, HEAVY, LINGER, STARTS
 from testbed.measure.parts import Parts
 from testbed.measure.pki import Issued
 from testbed.measure.tasks import task_group
-from testbed.model import Cell, EngineError, Implementation, Phase, Plan, Server, Settings
+from testbed.model import EngineError, Implementation, Plan, Server
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
-
-MESH = "mesh"
-Address = tuple[str, str | None]
-"""IPv4 and, where there is one, IPv6."""
-
-
-@dataclass
-class Epoch:
-    """One start of servers within a phase, and what was seen in it."""
-
-    phase: Phase
-    name: str
-    """``mesh``, ``alone-N``, ``control-first``, ``control-last``."""
-    servers: tuple[Server, ...]
-    settings: Mapping[str, Settings]
-    addresses: dict[str, Address]
-    """By domain."""
-    dns: str
-    """The name server that these servers ask."""
-    containers: dict[str, Container] = field(default_factory=dict)
-    berths: dict[str, Berth] = field(default_factory=dict)
-    """Of a pair that is measured alone: what its servers run in, and others before and after them."""
-    macs: dict[str, str] = field(default_factory=dict)
-    online: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
-    """By domain: whether its client got in."""
-    booted: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when no server of this epoch starts any more."""
-    answers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Cell id -> of each attempt `received` · `error` · `silence` · `unsendable`, or once `not-started`."""
-    opened: dict[frozenset[str], str] = field(default_factory=dict)
-    """Pair -> the domain that wrote first."""
-    began: float = float("inf")
-    ended: float = float("inf")
-    """Unix seconds."""
-
-    @property
-    def id(self) -> str:
-        """Unique within the run."""
-        return f"{self.phase.name}:{self.name}"
-
-    def container(self, domain: str) -> Container:
-        """What the server of ``domain`` runs in. KeyError if it was not started."""
-        return self.berths[domain].container if domain in self.berths else self.containers[domain]
-
-    def client(self, domain: str) -> str:
-        """The name of the client that is logged in at ``domain`` in this epoch."""
-        return f"{self.id}:{domain}"
-
-    def cold(self, cell: Cell) -> bool:
-        """Whether the next attempt of a cell is the first that its two servers hear of each other; then notes who wrote first."""
-        first = self.opened.setdefault(frozenset((cell.sender, cell.receiver)), cell.sender)
-        return first == cell.sender and not self.answers[cell.id]
 
 
 class Epochs:

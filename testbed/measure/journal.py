@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from testbed.measure.epoch import Epoch
 from testbed.model import Cell
 from testbed.record.observations import Kind, Observation
 from testbed.record.store import Writer
-
-if TYPE_CHECKING:
-    from testbed.measure.epochs import Epoch
 
 
 class Journal:

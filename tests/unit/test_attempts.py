@@ -15,7 +15,7 @@ from testbed.measure import attempts as module
 from testbed.measure.attempts import Attempts
 from testbed.measure.confirm import answers, open_questions
 from testbed.measure.driver.protocol import Bounced, Received, Sent, Unsendable
-from testbed.measure.epochs import Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.journal import Journal
 from testbed.measure.parts import Parts
 from testbed.model import Cell, Phase

@@ -1,0 +1,67 @@
+"""An epoch is one start of servers within a phase: the whole mesh, a pair that is measured alone, or the control pair.
+
+Rule: what was started and what was seen, as data; who starts and ends it stands in `epochs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from testbed.engine.berths import Berth
+from testbed.engine.federation import Container
+from testbed.model import Cell, Phase, Server, Settings
+
+MESH = "mesh"
+Address = tuple[str, str | None]
+"""IPv4 and, where there is one, IPv6."""
+
+
+@dataclass
+class Epoch:
+    """One start of servers within a phase, and what was seen in it."""
+
+    phase: Phase
+    name: str
+    """``mesh``, ``alone-N``, ``control-first``, ``control-last``."""
+    servers: tuple[Server, ...]
+    settings: Mapping[str, Settings]
+    addresses: dict[str, Address]
+    """By domain."""
+    dns: str
+    """The name server that these servers ask."""
+    containers: dict[str, Container] = field(default_factory=dict)
+    berths: dict[str, Berth] = field(default_factory=dict)
+    """Of a pair that is measured alone: what its servers run in, and others before and after them."""
+    macs: dict[str, str] = field(default_factory=dict)
+    online: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    """By domain: whether its client got in."""
+    booted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when no server of this epoch starts any more."""
+    answers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Cell id -> of each attempt `received` · `error` · `silence` · `unsendable`, or once `not-started`."""
+    opened: dict[frozenset[str], str] = field(default_factory=dict)
+    """Pair -> the domain that wrote first."""
+    began: float = float("inf")
+    ended: float = float("inf")
+    """Unix seconds."""
+
+    @property
+    def id(self) -> str:
+        """Unique within the run."""
+        return f"{self.phase.name}:{self.name}"
+
+    def container(self, domain: str) -> Container:
+        """What the server of ``domain`` runs in. KeyError if it was not started."""
+        return self.berths[domain].container if domain in self.berths else self.containers[domain]
+
+    def client(self, domain: str) -> str:
+        """The name of the client that is logged in at ``domain`` in this epoch."""
+        return f"{self.id}:{domain}"
+
+    def cold(self, cell: Cell) -> bool:
+        """Whether the next attempt of a cell is the first that its two servers hear of each other; then notes who wrote first."""
+        first = self.opened.setdefault(frozenset((cell.sender, cell.receiver)), cell.sender)
+        return first == cell.sender and not self.answers[cell.id]
