@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.report import looks, words
+from testbed.report.summary import Change
 
 FACETS: dict[str, str] = {
     "cause": "Cause",
@@ -27,7 +28,7 @@ MARKS: dict[str, str] = {
     "history": "depends on history",
     "disturbed": "disturbed by third parties",
     "flaky": "attempts disagreed",
-    "newly-broken": "newly broken",
+    "newly-broken": looks.CHANGES[Change.NEWLY_BROKEN].label,
     "mine": "with a server of yours",
 }
 ORDERS: dict[str, str] = {

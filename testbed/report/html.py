@@ -137,7 +137,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
             flat += [places[sender], places[receiver], row, -1 if seconds is None else round(seconds * 1000), len(lines), *lines]
     raw = {s["domain"]: s for s in verdicts["servers"]}
     defined = {c.word: {"means": c.meaning, "clause": c.clause, "remedy": c.remedy} for c in VOCABULARY}
-    found_causes = Counter(c["cause"] for c in verdicts["cells"] if c.get("cause"))
+    failures = Counter(c["cause"] for c in verdicts["cells"] if c.get("cause"))
     return {
         "run": verdicts.get("run"),
         "storms": [{k: storm[k] for k in STORM_KEYS} for storm in verdicts.get("storms") or []],
@@ -156,9 +156,9 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
         "change": [[list(Change).index(CHANGES[a, b]) for b in Kind] for a in Kind],
         "colourings": {
             name: [vars(tone) for tone in tones]
-            for name, tones in (COLOURINGS | {"cause": cause_tones([name for name, _ in found_causes.most_common()])}).items()
+            for name, tones in (COLOURINGS | {"cause": cause_tones([name for name, _ in failures.most_common()])}).items()
         },
-        "causes": {name: {"words": words.cause(name)} | defined.get(name, {}) for name in found_causes},
+        "causes": {name: {"words": words.cause(name)} | defined.get(name, {}) for name in failures},
         "mends": [group.to_json(places) for group in groups],
         "words": captions(len(g.phases)),
     }
@@ -178,10 +178,10 @@ def _server(member: Member, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings(g: Grid, phase: Mapping[str, Any]) -> list[dict[str, Any]]:
     place = g.phases.index(phase["name"])
-    found = []
+    settings_of = []
     for member in g.members:
         settings = (phase.get("settings") or {}).get(member.domain) or {}
-        found.append(
+        settings_of.append(
             {
                 "policy": member.policies[place],
                 "certificate": member.certificates[place],
@@ -189,7 +189,7 @@ def _settings(g: Grid, phase: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "unsupported": settings.get("unsupported"),
             }
         )
-    return found
+    return settings_of
 
 
 # --- the file -----------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def facts(verdicts: Verdicts) -> list[tuple[str, str]]:
     machine = verdicts.get("machine") or {}
     controls = verdicts.get("controls") or []
     seconds = (verdicts.get("timing") or {}).get("total")
-    found: list[tuple[str, object]] = [
+    rows: list[tuple[str, object]] = [
         ("Run", verdicts.get("run")),
         ("Scenario", verdicts.get("scenario")),
         ("Started", str(verdicts.get("started") or "").replace("T", " ").replace("+00:00", " UTC")),
@@ -262,7 +262,7 @@ def facts(verdicts: Verdicts) -> list[tuple[str, str]]:
         ("Source revision", verdicts.get("revision")),
         ("Seed", verdicts.get("seed")),
     ]
-    return [(name, str(value)) for name, value in found if value not in (None, "")]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]
 
 
 RENDERS = {"report.html": render}
