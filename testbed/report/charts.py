@@ -205,7 +205,7 @@ def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | N
     every = [t for times in found.values() for t in times]
     low, high = math.floor(math.log10(min(every, default=0.1))), math.ceil(math.log10(max(every, default=10.0)) + 1e-9)
     high = max(high, low + 1)
-    names = [looks.STATES[s].label.split(":")[0] for s in shown]
+    names = [looks.STATES[s].name for s in shown]
     left = max((extent(n, SIZE) for n in names), default=0.0) + 0.30
     plot, pitch = 5.4, 0.74
     heads = ("answers", "median", "95% within")

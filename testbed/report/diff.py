@@ -11,10 +11,12 @@ import html
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from testbed.report import looks, words
 from testbed.report.grid import ARROW, State
+from testbed.report.prose import say
 from testbed.report.summary import Change
 
 Document = Mapping[str, Any]
@@ -359,31 +361,13 @@ def _table(rows: tuple[Row, ...], exchanges: bool, most: int) -> list[str]:
 
 def render_markdown(doc: Document) -> str:
     """For a comment at a change: the verdict first, long lists folded."""
-    s = sheet(doc)
-    out = [f"### {_md(s.title)}", "", f"**{_md(s.verdict)}**", ""]
-    if s.counts:
-        out += [" · ".join(f"{n:,} {what}" for what, n, _ in s.counts), ""]
-    out += [f"- {name}: {_md(text)}" for name, text in s.sides]
-    if s.differences:
-        out += ["", "Not the same subject on both sides:", "", *(f"- {_md(d)}" for d in s.differences)]
-    for section in s.sections:
-        out += ["", f"#### {_md(section.title)} ({section.count:,})", ""]
-        for g in section.groups:
-            head = f"{_md(g.head)}" + "".join(f"<br>{_md(n)}" for n in g.notes)
-            rows = [f"| {_md(r.phase)} | {_md(r.sender)} | {_md(r.receiver)} | {_md(r.exchange)} |" for r in g.rows]
-            if not rows:
-                out.append(f"- {head}")
-                continue
-            table = ["", "| phase | sender | receiver | exchange |", "| --- | --- | --- | --- |", *rows, ""]
-            if len(rows) > MOST_ROWS:
-                out += [f"<details><summary>{head} ({len(rows):,})</summary>", *table, "</details>", ""]
-            else:
-                out += [head, *table]
-    lines = [line for line, after in zip(out, [*out[1:], ""], strict=True) if line or after]  # one empty line is enough
-    return "\n".join(lines) + "\n"
+    text = say("diff.md.j2", s=sheet(doc), md=marked, most=MOST_ROWS)
+    lines = text.splitlines()
+    return "\n".join(line for line, after in pairwise([*lines, ""]) if line or after) + "\n"  # one empty line is enough
 
 
-def _md(text: str) -> str:
+def marked(text: str) -> str:
+    """Text without markup of its own."""
     escaped = html.escape(text, quote=False)
     for char in "\\`*_|[]":
         escaped = escaped.replace(char, "\\" + char)

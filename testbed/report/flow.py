@@ -109,7 +109,7 @@ def _fitted(name: str, width: float) -> str:
 
 
 def _label(s: State, n: int) -> str:
-    return f"{looks.STATES[s].label.split(':')[0]}  {n:,}"
+    return f"{looks.STATES[s].name}  {n:,}"
 
 
 def _stack(shown: Sequence[State], found: Mapping[State, int], unit: float, top: float) -> dict[State, float]:

@@ -288,7 +288,7 @@ class _Panel:
         self.sheet, self.scale, self.width = sheet, scale, width
         counts = Counter(sheet.found.values())
         self.rows = [(look, counts[found]) for found, look in sheet.looks.items() if counts[found]]
-        self.absent = [look.label.split(":")[0] for found, look in sheet.looks.items() if not counts[found]]
+        self.absent = [look.name for found, look in sheet.looks.items() if not counts[found]]
         rows = sheet.reasons[1]
         shown = rows if len(rows) <= MOST_CAUSES else rows[: MOST_CAUSES - 1]
         self.reasons = [(row["cause"] or words.UNKNOWN, row["count"], row["words"]) for row in shown]

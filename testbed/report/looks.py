@@ -17,7 +17,9 @@ from testbed.report.summary import Change
 class Look:
     """The appearance of one member of a closed list."""
 
-    label: str
+    name: str
+    meaning: str
+    """What the name means, where it does not say it itself; empty else."""
     fill: str
     """Colour of the cell."""
     ink: str
@@ -31,18 +33,23 @@ class Look:
     sgr: str
     """Parameters of the terminal's colour sequence."""
 
+    @property
+    def label(self) -> str:
+        """Name and meaning, for a legend."""
+        return f"{self.name}: {self.meaning}" if self.meaning else self.name
+
 
 STATES: dict[State, Look] = {
-    State.TLS_EXTERNAL: Look("TLS, certificate verified", "#0a5a94", "#ffffff", "disc", 0.24, "#", "38;5;33"),
-    State.TLS_DIALBACK: Look("TLS, dialback", "#8ccbf2", "#12364f", "ring", 0.36, "+", "38;5;117"),
-    State.TLS: Look("TLS, proof of identity unknown", "#c9e4f5", "#12364f", "disc", 0.14, "t", "38;5;153"),
-    State.CLEARTEXT: Look("cleartext", "#f0e442", "#4a4300", "triangle", 0.42, "o", "38;5;226"),
-    State.UNSEEN: Look("delivered, channel not seen", "#e6f2e6", "#2e5d3a", "square", 0.36, "~", "38;5;151"),
-    State.BOUNCED: Look("bounced: the sender was told", "#d55e00", "#ffffff", "cross", 0.46, "x", "1;38;5;208"),
-    State.LOST: Look("lost: nobody was told", "#1c1c1c", "#ffffff", "bar", 0.52, "!", "1;38;5;231;41"),
-    State.UNSUPPORTED: Look("unsupported: cannot be set so", "#e8e8e8", "#8a8a8a", "slash", 0.50, "-", "38;5;245"),
-    State.INCONCLUSIVE: Look("inconclusive: the testbed cannot say", "#ffffff", "#333333", "question", 0.60, "?", "1;38;5;213"),
-    State.MISSING: Look("not measured", "#ffffff", "#b0b0b0", "disc", 0.10, ".", "38;5;240"),
+    State.TLS_EXTERNAL: Look("TLS, certificate verified", "", "#0a5a94", "#ffffff", "disc", 0.24, "#", "38;5;33"),
+    State.TLS_DIALBACK: Look("TLS, dialback", "", "#8ccbf2", "#12364f", "ring", 0.36, "+", "38;5;117"),
+    State.TLS: Look("TLS, proof of identity unknown", "", "#c9e4f5", "#12364f", "disc", 0.14, "t", "38;5;153"),
+    State.CLEARTEXT: Look("cleartext", "", "#f0e442", "#4a4300", "triangle", 0.42, "o", "38;5;226"),
+    State.UNSEEN: Look("delivered, channel not seen", "", "#e6f2e6", "#2e5d3a", "square", 0.36, "~", "38;5;151"),
+    State.BOUNCED: Look("bounced", "the sender was told", "#d55e00", "#ffffff", "cross", 0.46, "x", "1;38;5;208"),
+    State.LOST: Look("lost", "nobody was told", "#1c1c1c", "#ffffff", "bar", 0.52, "!", "1;38;5;231;41"),
+    State.UNSUPPORTED: Look("unsupported", "cannot be set so", "#e8e8e8", "#8a8a8a", "slash", 0.50, "-", "38;5;245"),
+    State.INCONCLUSIVE: Look("inconclusive", "the testbed cannot say", "#ffffff", "#333333", "question", 0.60, "?", "1;38;5;213"),
+    State.MISSING: Look("not measured", "", "#ffffff", "#b0b0b0", "disc", 0.10, ".", "38;5;240"),
 }
 
 ORDER: tuple[State, ...] = (
@@ -60,14 +67,14 @@ ORDER: tuple[State, ...] = (
 """From what is well to what cannot be said: the order in bars, flows and tables."""
 
 CHANGES: dict[Change, Look] = {
-    Change.KEPT: Look("kept: encrypted in both", "#d3e5f1", "#6f93ad", "disc", 0.18, "=", "38;5;110"),
-    Change.SECURED: Look("secured: cleartext, then TLS", "#009e73", "#ffffff", "up", 0.46, "^", "38;5;42"),
-    Change.RESTORED: Look("restored: broken, then delivered", "#56b4e9", "#08263a", "plus", 0.50, "*", "38;5;117"),
-    Change.STILL_IN_CLEARTEXT: Look("still in cleartext", "#f0e442", "#4a4300", "triangle", 0.42, "o", "38;5;226"),
-    Change.WEAKENED: Look("weakened: TLS, then cleartext", "#8c2d74", "#ffffff", "down", 0.46, "v", "1;38;5;213"),
-    Change.NEWLY_BROKEN: Look("newly broken", "#d55e00", "#ffffff", "cross", 0.46, "X", "1;38;5;208"),
-    Change.BROKEN_BEFORE_AND_AFTER: Look("broken before and after", "#bdbdbd", "#555555", "cross", 0.32, "x", "38;5;245"),
-    Change.CANNOT_SAY: Look("cannot say", "#ffffff", "#555555", "question", 0.60, "?", "38;5;250"),
+    Change.KEPT: Look("kept", "encrypted in both", "#d3e5f1", "#6f93ad", "disc", 0.18, "=", "38;5;110"),
+    Change.SECURED: Look("secured", "cleartext, then TLS", "#009e73", "#ffffff", "up", 0.46, "^", "38;5;42"),
+    Change.RESTORED: Look("restored", "broken, then delivered", "#56b4e9", "#08263a", "plus", 0.50, "*", "38;5;117"),
+    Change.STILL_IN_CLEARTEXT: Look("still in cleartext", "", "#f0e442", "#4a4300", "triangle", 0.42, "o", "38;5;226"),
+    Change.WEAKENED: Look("weakened", "TLS, then cleartext", "#8c2d74", "#ffffff", "down", 0.46, "v", "1;38;5;213"),
+    Change.NEWLY_BROKEN: Look("newly broken", "", "#d55e00", "#ffffff", "cross", 0.46, "X", "1;38;5;208"),
+    Change.BROKEN_BEFORE_AND_AFTER: Look("broken before and after", "", "#bdbdbd", "#555555", "cross", 0.32, "x", "38;5;245"),
+    Change.CANNOT_SAY: Look("cannot say", "", "#ffffff", "#555555", "question", 0.60, "?", "38;5;250"),
 }
 
 SERIES: tuple[tuple[str, str], ...] = (

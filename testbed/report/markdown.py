@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from testbed.judge.verdict import exit_status
 from testbed.report import words
-from testbed.report.grid import KINDS, Address, Grid, Kind, State, Verdicts, grid, state
+from testbed.report.grid import KINDS, Grid, Kind, State, Verdicts, grid, state
 from testbed.report.looks import ORDER, STATES
+from testbed.report.prose import say
 from testbed.report.summary import Change, causes, changes, paragraph
 
 LIMIT = 60_000
@@ -30,11 +32,29 @@ SPAN = re.compile("(`[^`\n]+`)")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$])")
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of the page, cut to what fits."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    noun: str
+    """What a row is."""
+    of: int
+    """How many there would be."""
+    numbers: bool = False
+
+    @property
+    def hidden(self) -> int:
+        """How many rows were left out."""
+        return self.of - len(self.rows)
+
+
 def render(verdicts: Verdicts) -> str:
     """``summary.md``. KeyError if the verdicts lack a key of schema 1."""
     g, page = grid(verdicts), ""
     for most in MOST:
-        page = "\n".join(_page(verdicts, g, most)) + "\n"
+        page = _page(verdicts, g, most)
         if len(page.encode()) <= LIMIT:
             return page
     # Only hundreds of phases or of kilobyte-long names come to this.
@@ -42,39 +62,45 @@ def render(verdicts: Verdicts) -> str:
     return f"{cut}\n\nThe rest does not fit here.\n"
 
 
-def _page(verdicts: Verdicts, g: Grid, most: int) -> Iterator[str]:
-    yield f"## {text(verdicts.get('title') or verdicts.get('scenario') or 'Federation')}"
-    yield ""
-    yield f"**{_result(verdicts)}**"
-    yield ""
-    yield text(paragraph(verdicts), 2000)
-    yield from _surprises(verdicts, g, most)
-    yield from _cannot_say(verdicts, most)
-    yield from _counts(g, most)
-    if len(g.phases) > 1:
-        yield from _newly_broken(g, most)
-    yield from _causes(g, most)
-    yield ""
-    versions = (f"{code(name)} {text(' / '.join(found), 80) or '(version unknown)'}" for name, found in g.versions.items())
-    facts = (f"{key} {code(verdicts[key])}" for key in ("run", "scenario", "timers") if verdicts.get(key))
-    yield f"Measured: {'; '.join([*_some(list(versions), most), *facts])}. Every cell stands in `cells.csv`."
+def _page(verdicts: Verdicts, g: Grid, most: int) -> str:
+    versions = [f"{code(name)} {text(' / '.join(known), 80) or '(version unknown)'}" for name, known in g.versions.items()]
+    facts = [f"{key} {code(verdicts[key])}" for key in ("run", "scenario", "timers") if verdicts.get(key)]
+    return say(
+        "summary.md.j2",
+        title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),
+        result=_result(verdicts),
+        paragraph=text(paragraph(verdicts), 2000),
+        surprises=_surprises(verdicts, g, most),
+        unknown=_cannot_say(verdicts, most),
+        counts=_counts(g, most),
+        broken=_newly_broken(g, most) if len(g.phases) > 1 else None,
+        causes=_causes(g, most),
+        measured=[*_some(versions, most), *facts],
+    )
 
 
 def _result(verdicts: Verdicts) -> str:
-    found = sum(bool(c.get("surprise")) for c in verdicts["cells"])
-    surprises = f"{words.count(found, 'result')} not as expected"
+    n = sum(bool(c.get("surprise")) for c in verdicts["cells"])
+    surprises = f"{words.count(n, 'result')} not as expected"
     if exit_status(dict(verdicts)) == 3:
-        return "The testbed could not tell everything" + (f"; {surprises}." if found else ".")
-    return f"{surprises[0].upper()}{surprises[1:]}." if found else "Everything as expected."
+        return "The testbed could not tell everything" + (f"; {surprises}." if n else ".")
+    return f"{surprises[0].upper()}{surprises[1:]}." if n else "Everything as expected."
 
 
-def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Iterator[str]:
-    found = [cell for phase in g.phases for cell in verdicts["cells"] if cell["phase"] == phase and cell.get("surprise")]
-    if not found:
-        return
-    yield from _title(f"Not as expected: {words.count(len(found), 'result')}")
+@dataclass(frozen=True)
+class Surprises:
+    """Results that are not as expected, pairs of which the same is to be said in one row."""
+
+    results: int
+    pairs: Table
+
+
+def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Surprises | None:
+    cells = [cell for phase in g.phases for cell in verdicts["cells"] if cell["phase"] == phase and cell.get("surprise")]
+    if not cells:
+        return None
     rows: dict[tuple[str, ...], list[str]] = {}
-    for cell in found:
+    for cell in cells:
         expected = cell.get("expected") or {}
         got = _outcome(cell["outcome"], cell.get("cause") or (cell.get("channel") or {}).get("encryption"))
         ought = _outcome(expected.get("outcome"), expected.get("cause") or expected.get("encryption"))
@@ -82,11 +108,11 @@ def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Iterator[str]:
         doubt = "" if cell.get("confirmed", True) else "; measured once only"
         rows.setdefault((code(cell["sender"]), code(cell["receiver"]), got, ought, why + doubt), []).append(cell["phase"])
     listed = [(*row, ", ".join(_some([code(p) for p in phases], most))) for row, phases in rows.items()]
-    yield from _table(("sender", "receiver", "came out", "expected", "why", "in phase"), listed[:most])
-    yield from _more(len(listed) - most, "pair")
+    head = ("sender", "receiver", "came out", "expected", "why", "in phase")
+    return Surprises(len(cells), Table(head, listed[:most], "pair", len(listed)))
 
 
-def _cannot_say(verdicts: Verdicts, most: int) -> Iterator[str]:
+def _cannot_say(verdicts: Verdicts, most: int) -> Table | None:
     failed = [c for c in verdicts.get("controls") or () if not c["ok"]]
     unknown = Counter(
         str(c.get("explanation") or words.cause(c.get("cause"))) for c in verdicts["cells"] if c["outcome"] == "inconclusive"
@@ -96,79 +122,72 @@ def _cannot_say(verdicts: Verdicts, most: int) -> Iterator[str]:
     rows += [(f"{n:,}", text(reason, LONGEST)) for reason, n in unknown.most_common()]
     rows += [(f"{unseen:,}", "delivered, but the wire does not show over what")] if unseen else []
     rows += [] if verdicts.get("complete", False) else [("", "the run was cut short")]
-    if not rows:
-        return
-    yield from _title("What the testbed cannot say")
-    yield from _table(("results", "why"), rows[:most])
-    yield from _more(len(rows) - most, "reason")
+    return Table(("results", "why"), rows[:most], "reason", len(rows)) if rows else None
 
 
-def _counts(g: Grid, most: int) -> Iterator[str]:
+def _counts(g: Grid, most: int) -> Table:
     counts = {phase: Counter(s for _, s in g.states(phase)) for phase in g.phases}
-    shown = [s for s in ORDER if any(found[s] for found in counts.values())]
+    shown = [s for s in ORDER if any(states[s] for states in counts.values())]
     rows = []
     for phase in g.phases if len(g.phases) <= 2 * most else (*g.phases[:most], *g.phases[-most:]):
-        found = counts[phase]
-        good = sum(n for s, n in found.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
-        judged = good + sum(n for s, n in found.items() if KINDS[s] is Kind.BROKEN)
+        states = counts[phase]
+        good = sum(n for s, n in states.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
+        judged = good + sum(n for s, n in states.items() if KINDS[s] is Kind.BROKEN)
         surprises = sum(bool((g.cell(phase, a) or {}).get("surprise")) for a in g.addresses)
         share = words.percent(good, judged) if judged else ""
-        rows.append((code(phase), f"{good:,} of {judged:,}", share, *(f"{found[s]:,}" for s in shown), f"{surprises:,}"))
-    yield from _title("Counts")
-    heads = [STATES[s].label.split(":")[0] for s in shown]
-    yield from _table(("phase", "got through", "share", *heads, "surprises"), rows, numbers=True)
-    yield from _more(len(g.phases) - 2 * most, "phase")
+        rows.append((code(phase), f"{good:,} of {judged:,}", share, *(f"{states[s]:,}" for s in shown), f"{surprises:,}"))
+    heads = (STATES[s].name for s in shown)
+    return Table(("phase", "got through", "share", *heads, "surprises"), rows, "phase", len(g.phases), numbers=True)
 
 
-def _newly_broken(g: Grid, most: int) -> Iterator[str]:
+@dataclass(frozen=True)
+class Broken:
+    """What was delivered in the first phase and is not in the last."""
+
+    first: str
+    last: str
+    reasons: Table
+    pairs: Table
+
+
+def _newly_broken(g: Grid, most: int) -> Broken:
     first, last = g.phases[0], g.phases[-1]
     broken = [a for a, change in changes(g, first, last).items() if change is Change.NEWLY_BROKEN]
-    yield from _title(f"Newly broken from {code(first)} to {code(last)}: {words.count(len(broken), 'pair')}")
-    if not broken:
-        yield "Nothing that had worked stopped working."
-        return
-    groups: dict[tuple[str | None, str | None, str], list[Address]] = {}
+    groups: dict[tuple[str | None, str | None, str], int] = Counter()
     for address in broken:
         cell = g.cell(last, address) or {}
-        groups.setdefault((cell.get("cause"), cell.get("fault"), str(cell.get("explanation") or "")), []).append(address)
-    listed = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
-    rows = [
-        (f"{len(at):,}", code(cause or words.UNKNOWN), words.FAULTS.get(fault or "", "unknown"), text(why, LONGEST))
-        for (cause, fault, why), at in listed[:most]
+        groups[cell.get("cause"), cell.get("fault"), str(cell.get("explanation") or "")] += 1
+    listed = sorted(groups.items(), key=lambda item: (-item[1], str(item[0])))
+    reasons = [
+        (f"{n:,}", code(cause or words.UNKNOWN), words.FAULTS.get(fault or "", "unknown"), text(why, LONGEST))
+        for (cause, fault, why), n in listed[:most]
     ]
-    yield from _table(("pairs", "cause", "whose setting would mend it", "what happened, and the remedy"), rows)
-    yield from _more(len(listed) - most, "reason")
-    yield ""
-    yield f"<details><summary>{'The pairs' if len(broken) <= 2 * most else f'{2 * most} of the pairs'}</summary>"
-    yield ""
     exchange = ("exchange",) if len(g.exchanges) > 1 else ()
     pairs = []
     for address in broken[: 2 * most]:
         cell = g.cell(last, address) or {}
         which = address if exchange else address[:2]
         pairs.append((*(code(part) for part in which), code(cell.get("cause") or words.UNKNOWN), text(cell["outcome"])))
-    yield from _table(("sender", "receiver", *exchange, "cause", "outcome"), pairs)
-    yield from _more(len(broken) - 2 * most, "pair")
-    yield ""
-    yield "</details>"
+    return Broken(
+        code(first),
+        code(last),
+        Table(("pairs", "cause", "whose setting would mend it", "what happened, and the remedy"), reasons, "reason", len(listed)),
+        Table(("sender", "receiver", *exchange, "cause", "outcome"), pairs, "pair", len(broken)),
+    )
 
 
-def _causes(g: Grid, most: int) -> Iterator[str]:
+def _causes(g: Grid, most: int) -> Table | None:
     phases = g.phases if len(g.phases) <= 6 else (g.phases[0], g.phases[-1])
     counts: dict[str | None, dict[str, int]] = {}
     for phase in phases:
         for row in causes(g, phase):
             counts.setdefault(row["cause"], {})[phase] = row["count"]
-    if not counts:
-        return
-    yield from _title("Why pairs failed")
     listed = sorted(counts.items(), key=lambda item: (-sum(item[1].values()), item[0] or ""))
     rows = [
-        (code(cause or words.UNKNOWN), text(words.cause(cause)), *(f"{found.get(p, 0):,}" for p in phases))
-        for cause, found in listed[:most]
+        (code(cause or words.UNKNOWN), text(words.cause(cause)), *(f"{by_phase.get(p, 0):,}" for p in phases))
+        for cause, by_phase in listed[:most]
     ]
-    yield from _table(("cause", "because", *(code(p) for p in phases)), rows)
-    yield from _more(len(listed) - most, "cause")
+    return Table(("cause", "because", *(code(p) for p in phases)), rows, "cause", len(listed)) if listed else None
 
 
 # --- markup -----------------------------------------------------------------------------------------------------------
@@ -207,22 +226,6 @@ def _escaped(part: str) -> str:
 
 def _outcome(outcome: Any, detail: Any) -> str:
     return text(outcome or "?") + (f" ({code(detail)})" if detail else "")
-
-
-def _title(title: str) -> Iterator[str]:
-    yield from ("", f"### {title}", "")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield "|" + "".join(" --: |" if numbers and i else " --- |" for i in range(len(head)))
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _more(n: int, noun: str) -> Iterator[str]:
-    if n > 0:
-        yield from ("", f"… and {words.number(n)} more {words.plural(n, noun)}: see `cells.csv`.")
 
 
 def _some(items: list[str], most: int) -> list[str]:

@@ -14,6 +14,7 @@ from testbed.model import InputError
 from testbed.record import observations as kinds
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
+from testbed.report.prose import say
 
 Line = tuple[float, str, str]
 """Unix seconds, who saw it, what was seen."""
@@ -29,11 +30,15 @@ def story(record: Record, verdicts: dict[str, Any], sender: str, receiver: str) 
             raise InputError(f"no server `{domain}` in this run", file=str(record.path), value=domain, allowed=tuple(domains))
     if sender == receiver:
         raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
-    parts = [f"{sender} → {receiver}", f"run {record.id}: {verdicts['title']}", *_dns(record, receiver)]
-    for cell in verdicts["cells"]:
-        if (cell["sender"], cell["receiver"]) == (sender, receiver):
-            parts += ["", *_phase(record, verdicts, cell)]
-    return "\n".join(parts) + "\n"
+    return say(
+        "story.txt.j2",
+        sender=sender,
+        receiver=receiver,
+        run=record.id,
+        title=verdicts["title"],
+        dns=list(_dns(record, receiver)),
+        cells=[_cell(record, verdicts, c) for c in verdicts["cells"] if (c["sender"], c["receiver"]) == (sender, receiver)],
+    )
 
 
 def _dns(record: Record, receiver: str) -> Iterator[str]:
@@ -42,37 +47,27 @@ def _dns(record: Record, receiver: str) -> Iterator[str]:
         names = (f"_xmpp-server._tcp.{receiver}.", f"xmpp.{receiver}.")
         for line in zone.read_text().splitlines():
             if line.startswith(names):
-                yield f"  DNS  {line}"
+                yield line
 
 
-def _phase(record: Record, verdicts: dict[str, Any], cell: dict[str, Any]) -> Iterator[str]:
-    phase = next(p for p in record.manifest["phases"] if p["name"] == cell["phase"])
-    yield f"── {cell['phase']} · {cell['exchange']} " + "─" * 40
-    for role in ("sender", "receiver"):
-        settings = phase["settings"][cell[role]]
-        server = next(s for s in verdicts["servers"] if s["domain"] == cell[role])
-        defect = settings["defect"] or "nothing wrong with it"
-        yield (
-            f"  {role:<9}{server['implementation']}@{server['release']} {server['version'] or '(version unknown)'} · "
-            f"policy {settings['policy']} · certificate {settings['certificate']} ({defect}, until {settings['not_after'][:10]})"
-        )
-    channel = {k: v for k, v in cell["channel"].items() if v is not None}
-    yield f"  verdict  {cell['outcome']}" + (f" over {channel}" if channel else "")
-    if cell["cause"]:
-        source = cell.get("cause_from", "")
-        fault = f"; would have to change: {cell['fault']}" if cell["fault"] else ""
-        yield f"  cause    {cell['cause']} (named by: {source}){fault}"
-    yield f"  because  {cell['explanation']}"
-    surprise = "  ← A SURPRISE" if cell["surprise"] else ""
-    yield f"  expected {cell['expected']['outcome']}: {cell['expected']['because']}{surprise}"
-    if seen := cell.get("interference"):
-        yield f"  in the mesh this cell came out {seen['mesh']}, alone {seen['alone']}: a third party interfered"
-    for epoch in _epochs(record, cell):
-        lines = sorted(_lines(record, cell, epoch))
-        if lines:
-            began = lines[0][0]
-            yield f"\n  what happened ({epoch})"
-            yield from (f"  {moment - began:+8.3f} s  {who:<16} {what[:DETAIL_WIDTH]}" for moment, who, what in lines)
+def _cell(record: Record, verdicts: dict[str, Any], cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell with both servers as they were set, and what happened in each epoch in which it was attempted."""
+    settings = next(p["settings"] for p in record.manifest["phases"] if p["name"] == cell["phase"])
+    servers = {s["domain"]: s for s in verdicts["servers"]}
+    epochs = ((name, sorted(_lines(record, cell, name))) for name in _epochs(record, cell))
+    return (
+        {"cause_from": "", "interference": None}
+        | cell
+        | {
+            "channel": {k: v for k, v in cell["channel"].items() if v is not None},
+            "servers": [(role, servers[cell[role]] | settings[cell[role]]) for role in ("sender", "receiver")],
+            "epochs": [
+                {"name": name, "lines": [(moment - lines[0][0], who, what[:DETAIL_WIDTH]) for moment, who, what in lines]}
+                for name, lines in epochs
+                if lines
+            ],
+        }
+    )
 
 
 def _epochs(record: Record, cell: dict[str, Any]) -> list[str]:
