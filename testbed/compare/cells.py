@@ -14,6 +14,7 @@ from typing import Any
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
 from testbed.report.cell import Cell, describe, unstable
+from testbed.report.circumstances import CIRCUMSTANCES, UNCONFIRMED
 from testbed.report.grid import State, state
 
 CANNOT_SAY = {State.UNSEEN, State.INCONCLUSIVE, State.MISSING}
@@ -110,16 +111,11 @@ def doubts(cell: Cell | None) -> list[str]:
     """What the record itself says against taking this cell at its word."""
     if cell is None:
         return []
-    found = []
-    if cell.get("flaky"):
-        found.append("attempts of one kind disagreed: " + ", ".join(str(o) for o in cell["flaky"]))
-    if both := cell.get("history_dependent"):
-        found.append(f"depends on what was sent before: cold {both.get('cold')}, warm {both.get('warm')}")
-    if cell.get("interference"):
-        found.append("disturbed by third parties in the mesh")
-    if cell["surprise"] and cell.get("confirmed") is False:
-        found.append("not confirmed by a second measurement")
-    return found
+    return [
+        circumstance.phrase if circumstance is UNCONFIRMED else f"{circumstance.phrase}: {circumstance.detail(cell)}"
+        for circumstance in CIRCUMSTANCES
+        if circumstance.of(cell) and (cell["surprise"] or circumstance is not UNCONFIRMED)
+    ]
 
 
 def brief(cell: Cell | None) -> dict[str, Any] | None:

@@ -93,10 +93,10 @@ def _cell(id_: str, runs: list[Subject]) -> dict[str, Any]:
 
 
 GROUPS = {
-    "regression": "as expected once, a surprise since",
-    "unsteady": "changed while neither server's version did",
+    "regression": "once as expected, since then a surprise",
+    "unsteady": "changed although neither server's version did",
     "changed": "changed, and each time with the version of a server",
-    "always": "a surprise in every run, or never to be told",
+    "always": "a surprise in every run, or never conclusive",
 }
 """What a cell's history amounts to, the most pressing first; a cell that was always as expected is in none."""
 

@@ -198,7 +198,7 @@ def outcome_of(attempt: Attempt) -> Outcome:
 def delivered_over(channel: Channel) -> str:
     """The explanation of a delivery: over what, and how the sender's domain was proven."""
     over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(
-        channel.encryption or "", "over a channel that the wire did not show"
+        channel.encryption or "", "over an unobserved channel"
     )
     proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(
         channel.authentication or "", ""

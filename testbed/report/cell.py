@@ -11,7 +11,7 @@ from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
-from testbed.report import words
+from testbed.report import looks, words
 from testbed.report.grid import State, state
 
 Cell = Mapping[str, Any]
@@ -35,9 +35,9 @@ def describe(cell: Cell | None) -> str:
         return f"{cell['outcome']}: {cell['cause']}" if cell.get("cause") else str(cell["outcome"])
     channel, amount = cell.get("channel") or {}, state(cell)
     if amount is State.UNSEEN:
-        return "delivered, channel not seen"
+        return looks.STATES[State.UNSEEN].name
     over = "in cleartext" if amount is State.CLEARTEXT else f"over {channel.get('tls_version') or 'TLS'}"
-    return f"delivered {over}, {channel.get('authentication') or 'proof of identity not seen'}"
+    return f"delivered {over}, {channel.get('authentication') or 'proof of identity unobserved'}"
 
 
 def expected(cell: Cell) -> str:
@@ -59,7 +59,7 @@ def facts(cell: Cell) -> Iterator[tuple[str, str]]:
         yield "channel", ", ".join(channel)
     if cell.get("cause"):
         yield "cause", f"{cell['cause']}" + (f" (seen by: {cell['cause_from']})" if cell.get("cause_from") else "")
-        yield "fault", words.FAULTS.get(cell.get("fault") or "", "nobody's, or unknown")
+        yield "fix at", words.fault(cell.get("fault"))
     yield "because", str(cell.get("explanation") or "no explanation was recorded")
     because = (cell.get("expected") or {}).get("because")
     yield "expected", expected(cell) + (f": {because}" if because else "")
@@ -75,7 +75,7 @@ def _circumstances(cell: Cell) -> Iterator[tuple[str, str]]:
     if history := cell.get("history_dependent"):
         yield "history", f"{history['cold']} on a first contact, {history['warm']} after the other direction"
     if cell.get("flaky"):
-        yield "attempts", f"{', '.join(map(str, cell['flaky']))}: attempts under the same conditions disagreed"
+        yield "attempts", f"{', '.join(map(str, cell['flaky']))}: attempts under the same conditions disagree"
     if (confirmed := cell.get("confirmed")) is not None:
         agreed = "by a repeat measurement"
         yield "confirmed", agreed if confirmed else "no: neither a second attempt nor a measurement of the pair alone agreed"

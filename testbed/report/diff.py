@@ -44,30 +44,30 @@ FILLS = {
 
 TITLES: dict[tuple[str, str], str] = {
     ("newly-failing", "worse"): "Newly failing",
-    ("newly-failing", "better"): "No longer delivered, as it ought to be",
+    ("newly-failing", "better"): "No longer delivered, as expected",
     ("newly-unstable", "worse"): "Newly unstable: attempts under the same conditions disagree",
-    ("newly-unstable", "better"): "Newly unstable, where it always went wrong",
-    ("no-longer-unstable", "worse"): "Unstable once, and always wrong now",
+    ("newly-unstable", "better"): "Newly unstable: it always failed before",
+    ("no-longer-unstable", "worse"): "No longer unstable: always wrong now",
     ("no-longer-unstable", "better"): "No longer unstable",
-    ("fails-otherwise", "worse"): "Fails otherwise",
-    ("fails-otherwise", "better"): "Fails otherwise",
+    ("fails-otherwise", "worse"): "Fails in another way",
+    ("fails-otherwise", "better"): "Fails in another way",
     ("changed-cause", "worse"): "Fails for another cause",
     ("changed-cause", "other"): "Fails for another cause",
     ("changed-cause", "better"): "Fails for another cause",
     ("changed-channel", "worse"): "Weaker channel",
     ("changed-channel", "other"): "Another channel",
     ("changed-channel", "better"): "Stronger channel",
-    ("newly-surprising", "worse"): "Newly surprising: the same result, and another expectation",
-    ("no-longer-surprising", "better"): "No longer surprising: the same result, and another expectation",
-    ("newly-passing", "worse"): "Newly delivered, where it ought not to be",
+    ("newly-surprising", "worse"): "Newly surprising: the same result, but the expectation changed",
+    ("no-longer-surprising", "better"): "No longer surprising: the same result, but the expectation changed",
+    ("newly-passing", "worse"): "Newly delivered, although it should fail",
     ("newly-passing", "better"): "Newly passing",
     ("could-not-tell", "unknown"): "Could not tell",
     ("missing", "unknown"): "Missing: only A has them",
-    ("new", "worse"): "New, and surprising: only B has them",
+    ("new", "worse"): "New and surprising: only B has them",
     ("new", "other"): "New: only B has them",
-    ("new", "unknown"): "New, and could not tell",
-    ("newly-unsupported", "unknown"): "No longer supported: a server cannot be set so any more",
-    ("newly-supported", "worse"): "Newly supported, and surprising",
+    ("new", "unknown"): "New: could not tell",
+    ("newly-unsupported", "unknown"): "No longer supported: a server lacks the setting now",
+    ("newly-supported", "worse"): "Newly supported and surprising",
     ("newly-supported", "other"): "Newly supported",
 }
 """Kind and direction to the heading; every pair that a diff can contain."""
@@ -156,10 +156,12 @@ def _verdict(doc: Document) -> str:
         return f"{words.count(counts['worse'], 'cell')} changed for the worse."
     cut = [side["run"] for side in (doc["a"], doc["b"]) if not side["complete"]]
     if doc["status"] == 3:
-        why = [f"{words.count(counts['unknown'], 'cell')} of which a side cannot tell"] if counts["unknown"] else []
+        why = [f"{words.count(counts['unknown'], 'cell')} that one side could not tell"] if counts["unknown"] else []
         why += [f"{run} was cut short" for run in cut]
         why += [f"a control pair of {s['run']} did not get through" for s in (doc["a"], doc["b"]) if s["controls_failed"]]
-        return "Nothing is known to have changed for the worse, but the testbed could not tell all: " + "; ".join(why) + "."
+        return (
+            "Nothing is known to have changed for the worse, but the testbed could not tell everything: " + "; ".join(why) + "."
+        )
     if not any(counts[d] for d in ("better", "other", "unknown")):
         return f"Nothing changed in {words.count(counts['same'], 'cell')}."
     return "Nothing changed for the worse."
@@ -179,7 +181,7 @@ def _what(change: Mapping[str, Any]) -> str:
 
 
 def _fact(value: Any) -> str:
-    return {True: "yes", False: "no", None: "not seen"}[value] if value in (True, False, None) else str(value)
+    return {True: "yes", False: "no", None: "unobserved"}[value] if value in (True, False, None) else str(value)
 
 
 def _notes(change: Mapping[str, Any]) -> tuple[str, ...]:
@@ -214,7 +216,7 @@ def _difference(d: Mapping[str, Any]) -> str:
     of = f" of {whom[0]}" if len(whom) == 1 else f" of {len(whom)} servers" if whom else ""
     named = {
         "isolated": {True: "every pair alone", False: "in the mesh"},
-        "kept": {True: "earlier, by the rules of then", False: "now"},
+        "kept": {True: "earlier, by the rules of that time", False: "now"},
     }.get(d["what"], {})
     what = {"isolated": "measured", "kept": "judged", "testbed": "testbed (its revision)"}.get(d["what"], d["what"])
     return f"{what}{of}: {named.get(d['a'], d['a'])}{ARROW}{named.get(d['b'], d['b'])}"
@@ -225,22 +227,22 @@ def _difference(d: Mapping[str, Any]) -> str:
 
 NOUNS = {
     "unknown": ("unknown failure", "unknown failures"),
-    "changed": ("known cell that fails otherwise", "known cells that fail otherwise"),
+    "changed": ("known cell that fails in another way", "known cells that fail in another way"),
     "expired": ("expired entry", "expired entries"),
-    "passing": ("known failure that is as expected now", "known failures that are as expected now"),
+    "passing": ("known failure that no longer fails", "known failures that no longer fail"),
 }
 """What makes a run differ from its baseline, by key of the document."""
 
 
 def _of_baseline(doc: Document) -> Sheet:
     known = sum(len(e["cells"]) for e in doc["known"])
-    remedy = "take the entry out, or set `may_pass: true` if it comes and goes"
+    remedy = "remove the entry, or set `may_pass: true` if it comes and goes"
     parts: dict[str, tuple[str, str, tuple[Group, ...]]] = {
-        "unknown": ("Unknown failures: no entry speaks of them", "worse", _alike(doc["unknown"], _surprise)),
-        "changed": ("Known cells that fail otherwise", "worse", _alike(doc["changed"], _otherwise)),
+        "unknown": ("Unknown failures: no entry covers them", "worse", _alike(doc["unknown"], _surprise)),
+        "changed": ("Known cells that fail in another way", "worse", _alike(doc["changed"], _otherwise)),
         "expired": ("Expired entries: they accept nothing", "worse", _entries(doc["expired"])),
         "passing": (
-            f"Known failures that are as expected now: {remedy}",
+            f"Known failures that no longer fail: {remedy}",
             "worse" if doc["strict"] else "other",
             _entries(doc["passing"]),
         ),
@@ -257,9 +259,9 @@ def _of_baseline(doc: Document) -> Sheet:
         ]
         verdict = f"Not as the baseline says: {words.listing(said)}."
     elif doc["status"] == 3:
-        verdict = "No failure beyond the known ones was seen, but the testbed could not tell all."
+        verdict = "No failure beyond the known ones was seen, but the testbed could not tell everything."
     else:
-        verdict = "No failure beyond the known ones." if known else "No failure, and none is known."
+        verdict = "No failure beyond the known ones." if known else "No failure, and no known one."
     a = doc["a"]
     origin = f", accepted from {words.listing(a['runs'])}" if a["runs"] else ""
     return Sheet(
@@ -329,7 +331,7 @@ def render_text(doc: Document, *, colour: bool, width: int) -> str:
     s = sheet(doc)
     out = [f"{name}  {text}" for name, text in s.sides]
     if s.differences:
-        out += ["", paint("Not the same subject on both sides:", "other")]
+        out += ["", paint("The two sides differ in more than their results:", "other")]
         out += [line for d in s.differences for line in wrap(d, initial_indent="  ", subsequent_indent="    ")]
     exchanges = len({row.exchange for section in s.sections for g in section.groups for row in g.rows}) > 1
     for section in s.sections:

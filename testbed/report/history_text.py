@@ -18,10 +18,10 @@ MOST = 12
 MOST_RUNS = 40
 """Runs whose marks are shown, the newest ones."""
 GROUPS = {
-    "regression": "Newest regressions: as expected once, a surprise since",
-    "unsteady": "Unsteady: changed while neither server's version did",
+    "regression": "Newest regressions: once as expected, since then a surprise",
+    "unsteady": "Unsteady: changed although neither server's version did",
     "changed": "Changed with a server's version",
-    "always": "Always a surprise, or never told",
+    "always": "Always a surprise, or never conclusive",
 }
 """The groups of the document, in its order, to their headings."""
 
@@ -32,7 +32,7 @@ def render_text(doc: Mapping[str, Any], *, colour: bool, width: int) -> str:
     for one in doc["scenarios"]:
         out += [*([""] if out else []), *_scenario(one, colour, width)]
     for skipped in doc["skipped"]:
-        out += textwrap.wrap(f"passed over: {skipped['run']}: {skipped['reason']}", width, subsequent_indent="    ")
+        out += textwrap.wrap(f"skipped: {skipped['run']}: {skipped['reason']}", width, subsequent_indent="    ")
     return "\n".join(out) + "\n"
 
 

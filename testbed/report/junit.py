@@ -1,6 +1,6 @@
 """The cells as test cases, for programs that read JUnit's XML: a red test is what a person has to look at.
 
-Rule: a surprise fails, whatever the outcome; what the testbed cannot say is an error; what cannot be set so is skipped; all
+Rule: a surprise fails, whatever the outcome; what the testbed cannot say is an error; what is unsupported is skipped; all
 else passes, an expected bounce as well. So nothing is red if and only if the exit status is 0. The form is the narrower of
 the two that are in use (Apache Ant's, and the one of Jenkins' xUnit plugin): each file is valid by both.
 """
@@ -60,7 +60,7 @@ def _suites(verdicts: Verdicts) -> Iterator[tuple[str, list[Case]]]:
 def _run(verdicts: Verdicts) -> Case:
     reason = None
     if not verdicts.get("complete", False):
-        reason = "the run was cut short: its record has no closing line"
+        reason = f"{words.CUT_SHORT}: its record has no closing line"
     elif not any(cell["outcome"] in MEASURED for cell in verdicts["cells"]):
         reason = "nothing was measured"
     return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")
@@ -69,7 +69,7 @@ def _run(verdicts: Verdicts) -> Case:
 def _control(control: Mapping[str, Any]) -> Case:
     reason = control.get("reason") or "no reason was recorded"
     failed = None if control["ok"] else "error"
-    message = f"a pair that must always work did not, so nothing near it can be relied on: {reason}" if failed else ""
+    message = f"{words.CONTROL_FAILED}, so do not rely on this phase: {reason}" if failed else ""
     return Case(f"{control['phase']}.control", f"control pair, {control['when']}", 0.0, failed, "testbed", message)
 
 

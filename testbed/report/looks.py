@@ -44,10 +44,10 @@ STATES: dict[State, Look] = {
     State.TLS_DIALBACK: Look("TLS, dialback", "", "#8ccbf2", "#12364f", "ring", 0.36, "+", "38;5;117"),
     State.TLS: Look("TLS, proof of identity unknown", "", "#c9e4f5", "#12364f", "disc", 0.14, "t", "38;5;153"),
     State.CLEARTEXT: Look("cleartext", "", "#f0e442", "#4a4300", "triangle", 0.42, "o", "38;5;226"),
-    State.UNSEEN: Look("delivered, channel not seen", "", "#e6f2e6", "#2e5d3a", "square", 0.36, "~", "38;5;151"),
-    State.BOUNCED: Look("bounced", "the sender was told", "#d55e00", "#ffffff", "cross", 0.46, "x", "1;38;5;208"),
-    State.LOST: Look("lost", "nobody was told", "#1c1c1c", "#ffffff", "bar", 0.52, "!", "1;38;5;231;41"),
-    State.UNSUPPORTED: Look("unsupported", "cannot be set so", "#e8e8e8", "#8a8a8a", "slash", 0.50, "-", "38;5;245"),
+    State.UNSEEN: Look("delivered over an unobserved channel", "", "#e6f2e6", "#2e5d3a", "square", 0.36, "~", "38;5;151"),
+    State.BOUNCED: Look("bounced", "an error came back to the sender", "#d55e00", "#ffffff", "cross", 0.46, "x", "1;38;5;208"),
+    State.LOST: Look("lost", "silently dropped", "#1c1c1c", "#ffffff", "bar", 0.52, "!", "1;38;5;231;41"),
+    State.UNSUPPORTED: Look("unsupported", "the server lacks the setting", "#e8e8e8", "#8a8a8a", "slash", 0.50, "-", "38;5;245"),
     State.INCONCLUSIVE: Look("inconclusive", "the testbed cannot say", "#ffffff", "#333333", "question", 0.60, "?", "1;38;5;213"),
     State.MISSING: Look("not measured", "", "#ffffff", "#b0b0b0", "disc", 0.10, ".", "38;5;240"),
 }
@@ -93,4 +93,5 @@ OTHER: tuple[str, str] = ("#d9d9d9", "#333333")
 
 SELF_CHAR = "\\"
 """A server and itself: nothing is sent."""
-SURPRISE = "a surprise: not what the standards lead one to expect"
+UNPREDICTED = "not what the standards predict for these settings"
+SURPRISE = f"a surprise: {UNPREDICTED}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from testbed.judge.verdict import exit_status
 from testbed.report import words
+from testbed.report.circumstances import UNCONFIRMED
 from testbed.report.grid import KINDS, Grid, Kind, State, Verdicts, grid, state
 from testbed.report.looks import ORDER, STATES
 from testbed.report.prose import say
@@ -105,7 +106,7 @@ def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Surprises | None:
         got = _outcome(cell["outcome"], cell.get("cause") or (cell.get("channel") or {}).get("encryption"))
         ought = _outcome(expected.get("outcome"), expected.get("cause") or expected.get("encryption"))
         why = text(cell.get("explanation"), LONGEST) + f"; expected because: {text(expected.get('because'), LONGEST)}"
-        doubt = "" if cell.get("confirmed", True) else "; measured once only"
+        doubt = f"; {UNCONFIRMED.phrase}" if UNCONFIRMED.of(cell) else ""
         rows.setdefault((code(cell["sender"]), code(cell["receiver"]), got, ought, why + doubt), []).append(cell["phase"])
     listed = [(*row, ", ".join(_some([code(p) for p in phases], most))) for row, phases in rows.items()]
     head = ("sender", "receiver", "came out", "expected", "why", "in phase")
@@ -120,8 +121,8 @@ def _cannot_say(verdicts: Verdicts, most: int) -> Table | None:
     unseen = sum(state(c) is State.UNSEEN for c in verdicts["cells"])
     rows = [("1", f"control pair, {text(c['when'])} of {code(c['phase'])}: {text(c.get('reason'), LONGEST)}") for c in failed]
     rows += [(f"{n:,}", text(reason, LONGEST)) for reason, n in unknown.most_common()]
-    rows += [(f"{unseen:,}", "delivered, but the wire does not show over what")] if unseen else []
-    rows += [] if verdicts.get("complete", False) else [("", "the run was cut short")]
+    rows += [(f"{unseen:,}", words.UNSEEN_WIRE)] if unseen else []
+    rows += [] if verdicts.get("complete", False) else [("", words.CUT_SHORT)]
     return Table(("results", "why"), rows[:most], "reason", len(rows)) if rows else None
 
 
@@ -159,7 +160,7 @@ def _newly_broken(g: Grid, most: int) -> Broken:
         groups[cell.get("cause"), cell.get("fault"), str(cell.get("explanation") or "")] += 1
     listed = sorted(groups.items(), key=lambda item: (-item[1], str(item[0])))
     reasons = [
-        (f"{n:,}", code(cause or words.UNKNOWN), words.FAULTS.get(fault or "", "unknown"), text(why, LONGEST))
+        (f"{n:,}", code(cause or words.UNKNOWN), words.fault(fault), text(why, LONGEST))
         for (cause, fault, why), n in listed[:most]
     ]
     exchange = ("exchange",) if len(g.exchanges) > 1 else ()
@@ -171,7 +172,7 @@ def _newly_broken(g: Grid, most: int) -> Broken:
     return Broken(
         code(first),
         code(last),
-        Table(("pairs", "cause", "whose setting would mend it", "what happened, and the remedy"), reasons, "reason", len(listed)),
+        Table(("pairs", "cause", "fix at", "what happened, and how to fix it"), reasons, "reason", len(listed)),
         Table(("sender", "receiver", *exchange, "cause", "outcome"), pairs, "pair", len(broken)),
     )
 

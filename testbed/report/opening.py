@@ -1,4 +1,4 @@
-"""The opening of the page: the run in plain words, for a reader who knows no XMPP; what would mend most; what makes it doubtful.
+"""The opening of the page: the run in plain words, for a reader who knows no XMPP; what would fix most; what makes it doubtful.
 
 Rule: pure functions of the verdicts; sentences end here, markup begins elsewhere.
 """
@@ -14,6 +14,7 @@ from testbed.causes import Group, Inconclusive, group_of, inconclusive_as
 from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.report import words
+from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, Verdicts, grid, state
 from testbed.report.summary import Change, causes, changes
 
@@ -114,7 +115,7 @@ def _tried(g: Grid) -> str:
     )
     phases = "" if len(g.phases) == 1 else f", once in each of {len(g.phases)} phases"
     return (
-        f"{words.count(len(g.members), 'chat server')} ({kinds}, set in different ways) wrote to one another: "
+        f"{words.count(len(g.members), 'chat server')} ({kinds}, set up in different ways) wrote to each other: "
         f"{what} from each to each, so {words.count(pairs, 'ordered pair')}{phases}."
     )
 
@@ -155,7 +156,7 @@ def _compared(g: Grid, found: Mapping[Any, Change]) -> str:
     for change, one, many in (
         (Change.NEWLY_BROKEN, "is newly broken", "are newly broken"),
         (Change.BROKEN_BEFORE_AND_AFTER, "was broken already", "were broken already"),
-        (Change.RESTORED, "is mended", "are mended"),
+        (Change.RESTORED, "is fixed", "are fixed"),
         (Change.SECURED, "is newly encrypted", "are newly encrypted"),
         (Change.STILL_IN_CLEARTEXT, "is still in cleartext", "are still in cleartext"),
         (Change.WEAKENED, "fell back to cleartext", "fell back to cleartext"),
@@ -163,7 +164,7 @@ def _compared(g: Grid, found: Mapping[Any, Change]) -> str:
     ):
         if n[change]:
             parts.append(f"{n[change]:,} {one if n[change] == 1 else many}")
-    return f"Compared with '{g.phases[0]}', {words.listing(parts)}." if parts else "No pair fared otherwise than before."
+    return f"Compared with '{g.phases[0]}', {words.listing(parts)}." if parts else "No pair changed."
 
 
 def _mine(g: Grid, found: Mapping[Address, Change]) -> list[Point]:
@@ -201,32 +202,32 @@ def _mend(g: Grid, phase: str, broken: list[Any]) -> list[Point]:
     if not groups:
         return [
             Point(
-                "What would mend most",
-                "No single side's setting: in each case both are within their rights, or the reason is not known.",
+                "What would fix most",
+                "No single change: in each case both sides are within the standards, or the reason is not known.",
             )
         ]
     n, best = groups[0]
     domains = {d for p, a, b, x in best.cells if (p, a, b, x) in wanted for d in (a, b) if d in best.domains}
     who = words.count(len(domains), "server")
     setting = f"set to '{best.label}'" if best.attribute == "policy" else f"with the certificate '{best.label}'"
-    text = f"Changing the {who} {setting} takes away the reason for {words.share(n, len(broken))}"
+    text = f"Changing the {who} {setting} fixes {words.share(n, len(broken))}"
     if best.remedies:
         text += f". For example, {best.remedies[0]}"
     if len(groups) > 1:
         n2, second = groups[1]
         text += f". Next: those {'set to' if second.attribute == 'policy' else 'with the certificate'} '{second.label}' ({n2:,})"
     if rest := len(broken) - sum(n for n, _ in groups):
-        text += f". {rest:,} more {'is' if rest == 1 else 'are'} nobody's to mend alone"
-    return [Point("What would mend most", text.rstrip(".") + ".")]
+        text += f". {rest:,} more cannot be fixed from one side"
+    return [Point("What would fix most", text.rstrip(".") + ".")]
 
 
 def _doubts(g: Grid) -> list[Point]:
     recorded = [cell for phase in g.phases for cell in g.cells[phase].values()]
     counts = (
-        (sum(bool(c.get("surprise")) for c in recorded), "came out other than the standards lead one to expect"),
-        (sum(bool(c.get("history_dependent")) for c in recorded), "depend on whether the two had talked before"),
-        (sum(bool(c.get("interference")) for c in recorded), "were disturbed by third parties"),
-        (sum(c["outcome"] == Outcome.UNSUPPORTED.value for c in recorded), "could not be had: a server lacks the setting"),
+        (sum(bool(c.get("surprise")) for c in recorded), "differ from what the standards predict"),
+        (sum(bool(c.get("history_dependent")) for c in recorded), HISTORY.plural),
+        (sum(bool(c.get("interference")) for c in recorded), INTERFERENCE.plural),
+        (sum(c["outcome"] == Outcome.UNSUPPORTED.value for c in recorded), "are unsupported: a server lacks the setting"),
     )
     parts = [f"{n:,} {text}" for n, text in counts if n]
     return [Point("Note", f"Of {words.count(len(recorded), 'result')}, {words.listing(parts)}.")] if parts else []
@@ -242,14 +243,14 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
             reason = f": {control['reason']}" if control.get("reason") else ""
             yield (
                 f"A control failed ({control.get('when')} in '{control.get('phase')}'): "
-                f"a pair that must always work did not{reason}. Do not trust this phase."
+                f"{words.CONTROL_FAILED}{reason}. Do not trust this phase."
             )
     inconclusive = [c for p in g.phases for c in g.cells[p].values() if state(c) is State.INCONCLUSIVE]
     if unstable := [c for c in inconclusive if inconclusive_as(c.get("cause")) is Inconclusive.FINDING]:
         n = len(unstable)
         yield (
             f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time, although nothing else changed: "
-            f"counted neither as a success nor as a failure."
+            f"{'it counts' if n == 1 else 'they count'} neither as a success nor as a failure."
         )
         inconclusive = [c for c in inconclusive if c not in unstable]
     if inconclusive:
@@ -262,16 +263,16 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
         )
     unseen = sum(s is State.UNSEEN for p in g.phases for _, s in g.states(p))
     if unseen:
-        arrived = f"{words.count(unseen, 'message')} arrived over a channel that the capture did not show"
-        yield f"{arrived}: nothing is said of encryption there."
+        arrived = f"{words.count(unseen, 'message')} arrived over an unobserved channel"
+        yield f"{arrived}: nothing is known about their encryption."
 
 
-# --- what would mend most -----------------------------------------------------------------------------------------------
+# --- what would fix most -----------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Mend:
-    """Failures that one kind of change would mend: of servers with this policy, or with this certificate."""
+    """Failures that one kind of change would fix: of servers with this policy, or with this certificate."""
 
     attribute: str
     label: str
@@ -331,11 +332,11 @@ def meaning(dimensions: Mapping[str, Any]) -> str:
     parts = [encryption[dimensions["encryption"]]] if dimensions.get("encryption") in encryption else []
     proofs = list(dimensions.get("authentication") or [])
     if proofs == ["dialback"]:
-        parts.append("asks back through DNS who is calling (dialback)")
+        parts.append("checks the caller through DNS (dialback)")
     elif proofs == ["external"]:
         parts.append("demands a certificate that verifies")
     elif proofs:
-        parts.append("takes a certificate that verifies, else asks back through DNS (dialback)")
+        parts.append("accepts a certificate that verifies, else checks the caller through DNS (dialback)")
     for key, text in (("tls_min", "TLS {} or newer"), ("tls_max", "TLS {} or older")):
         if dimensions.get(key):
             parts.append(text.format(dimensions[key]))

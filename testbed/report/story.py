@@ -88,7 +88,7 @@ def _lines(record: Record, cell: dict[str, Any], epoch: str) -> Iterator[Line]:
         elif o.source is Source.LOG and {o.data["server"], o.data["peer"]} == pair:
             wanted.setdefault(o.data["server"], {})[int(o.data.get("line", 0))] = o
         elif o.kind == kinds.STORM.word and {o.data["sender"], o.data["receiver"]} == pair:
-            yield o.time, "wire", f"{o.data['sender']} tried to connect without pause: {o.data['cut']} attempts were cut"
+            yield o.time, "wire", f"{o.data['sender']} tried to connect without a pause: {o.data['cut']} attempts were cut"
     for server, by_line in wanted.items():
         role = "sender's log" if server == cell["sender"] else "receiver's log"
         texts = _log(record.path / "evidence" / cell["phase"] / epoch / f"{server}.log.gz")
@@ -107,9 +107,9 @@ def _clients(o: Observation) -> str:
         case kinds.SENT.word:
             return "wrote it to its server"
         case kinds.RECEIVED.word:
-            return "has it"
+            return "received it"
         case kinds.ERROR.word:
-            return f"was told: {o.data.get('condition')} {o.data.get('text', '')}".rstrip()
+            return f"got an error: {o.data.get('condition')} {o.data.get('text', '')}".rstrip()
         case kinds.SILENCE.word:
             alive = {True: "alive", False: "not proven alive"}
             ends = f"sender's client {alive[o.data['sender_alive']]}, receiver's client {alive[o.data['receiver_alive']]}"

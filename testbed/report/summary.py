@@ -146,7 +146,7 @@ def _broken(g: Grid, phase: str) -> list[Address]:
 
 
 def _causes(addresses: Iterable[Address], g: Grid, phase: str) -> list[dict[str, Any]]:
-    """Why the cells at these addresses failed, most frequent first, with whose setting would mend it."""
+    """Why the cells at these addresses failed, most frequent first, with where to fix it."""
     faults: dict[str | None, Counter[str | None]] = {}
     for address in addresses:
         cell = g.cell(phase, address) or {}
@@ -342,10 +342,10 @@ def _cutover(g: Grid) -> list[str]:
     found = changes(g, first, last)
     n = Counter(found.values())
     broken = [address for address, change in found.items() if change is Change.NEWLY_BROKEN]
-    parts = [f"{words.count(len(broken), noun)} that had worked stopped working"] if broken else []
+    parts = [f"{words.count(len(broken), noun)} that worked before stopped working"] if broken else []
     for change, text in (
         (Change.SECURED, "went from cleartext to encryption"),
-        (Change.RESTORED, "that had failed got through"),
+        (Change.RESTORED, "that failed before got through"),
         (Change.STILL_IN_CLEARTEXT, "stayed in cleartext"),
         (Change.WEAKENED, "fell from encryption back to cleartext"),
         (Change.BROKEN_BEFORE_AND_AFTER, "failed in both"),
@@ -357,7 +357,7 @@ def _cutover(g: Grid) -> list[str]:
         return [f"{lead} nothing can be compared."]
     sentences = []
     if not broken:
-        sentences.append(f"{lead} nothing that had worked stopped working" + (f"; {words.listing(parts)}." if parts else "."))
+        sentences.append(f"{lead} nothing that worked before stopped working" + (f"; {words.listing(parts)}." if parts else "."))
     else:
         sentences.append(f"{lead}, {words.listing(parts)}.")
     if 2 < len(g.phases) <= 5:
@@ -377,8 +377,8 @@ def _steps(g: Grid) -> str:
     for before, after in zip(g.phases, g.phases[1:], strict=False):
         n = Counter(changes(g, before, after).values())
         broke, mended = n[Change.NEWLY_BROKEN], n[Change.RESTORED]
-        did = [f"broke {broke:,}"] * bool(broke) + [f"mended {mended:,}"] * bool(mended)
-        parts.append(f"'{before}' to '{after}' {words.listing(did) or 'neither broke nor mended any'}")
+        did = [f"broke {broke:,}"] * bool(broke) + [f"fixed {mended:,}"] * bool(mended)
+        parts.append(f"'{before}' to '{after}' {words.listing(did) or 'neither broke nor fixed any'}")
     return f"Step by step: {'; '.join(parts)}."
 
 
@@ -406,10 +406,10 @@ def _why(g: Grid, phase: str, broken: list[Address], noun: str, others: list[Add
         faults.update(row["fault"])
     known = [(f, k) for f, k in faults.most_common() if f in words.FAULTS]
     if len(broken) == 1 and known:
-        sentences.append(f"The setting that would mend it is {words.FAULTS[known[0][0]]}.")
+        sentences.append(f"Fix at: {words.fault(known[0][0])}.")
     elif known:
-        each = [f"{words.FAULTS[f]} in {'all' if k == len(broken) else format(k, ',')}" for f, k in known]
-        sentences.append(f"The setting that would mend it is {words.listing(each)}.")
+        each = [f"{words.fault(f)} ({'all' if k == len(broken) else format(k, ',')})" for f, k in known]
+        sentences.append(f"Fix at: {words.listing(each)}.")
     return sentences
 
 
@@ -436,19 +436,21 @@ def _reserve(g: Grid) -> list[str]:
     sentences = []
     if surprises:
         verb = "differs" if surprises == 1 else "differ"
-        sentences.append(f"{words.count(surprises, 'result')} {verb} from what the standards lead one to expect.")
+        sentences.append(f"{words.count(surprises, 'result')} {verb} from what the standards predict.")
     if n := states[State.UNSUPPORTED]:
-        sentences.append(f"{words.count(n, 'result')} {'is' if n == 1 else 'are'} not to be had: a server lacks the setting.")
+        sentences.append(f"{words.count(n, 'result')} {'is' if n == 1 else 'are'} unsupported: a server lacks the setting.")
     unstable = sum(inconclusive_as(cell.get("cause")) is Inconclusive.FINDING for p in g.phases for cell in g.cells[p].values())
     if unstable:
-        verb = "was" if unstable == 1 else "were"
-        sentences.append(f"{words.count(unstable, 'result')} {verb} not the same every time, and counted as neither.")
+        verb, counts = ("was", "counts") if unstable == 1 else ("were", "count")
+        sentences.append(
+            f"{words.count(unstable, 'result')} {verb} not the same every time and {counts} as neither success nor failure."
+        )
     if n := states[State.INCONCLUSIVE] - unstable:
         counts = "it counts" if n == 1 else "they count"
-        sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say, and {counts} as neither.")
+        sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say: {counts} as neither success nor failure.")
     if n := states[State.UNSEEN]:
         what = words.count(n, "delivery", "deliveries")
-        sentences.append(f"{what} left no trace on the wire to tell the encryption by.")
+        sentences.append(f"{what} left no trace on the wire that would show the encryption.")
     return sentences or ["Nothing was surprising and nothing was left undecided."]
 
 

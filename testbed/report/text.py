@@ -16,6 +16,7 @@ from typing import Any
 
 from testbed.causes import UNKNOWN
 from testbed.report import looks, words
+from testbed.report.circumstances import CIRCUMSTANCES
 from testbed.report.grid import ARROW, KINDS, Grid, Kind, Member, State, Verdicts, grid
 from testbed.report.looks import Look
 from testbed.report.summary import Change, causes, changes, paragraph
@@ -82,9 +83,9 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     title = str(verdicts.get("title") or verdicts.get("scenario") or "")
     facts = [f"{key}: {verdicts[key]}" for key in ("run", "started", "timers") if verdicts.get(key)]
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
-    alarms = [] if verdicts.get("complete", False) else ["The run was cut short."]
+    alarms = [] if verdicts.get("complete", False) else [f"{words.CUT_SHORT.capitalize()}."]
     alarms += [
-        f"The control pair, which must get through, did not ({c['phase']}, {c['when']}): {c['reason']}. Trust nothing here."
+        f"The control failed ({c['when']} in '{c['phase']}'): {words.CONTROL_FAILED}: {c['reason']}. Do not trust this phase."
         for c in verdicts.get("controls", [])
         if not c["ok"]
     ]
@@ -101,7 +102,7 @@ def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
     if not found:
         return []
     number = {member.domain: member.number for member in g.members}
-    out = _title(f"Not as the standards lead one to expect: {words.count(len(found), 'result')}", width, paint)
+    out = _title(f"{looks.UNPREDICTED.capitalize()}: {words.count(len(found), 'result')}", width, paint)
     for phase, cell in found[:MOST_SURPRISES]:
         pair = f"{number[cell['sender']]}{ARROW}{number[cell['receiver']]}"
         exchange = f" {cell['exchange']}" if len(g.exchanges) > 1 else ""
@@ -117,36 +118,17 @@ def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
 
 def _circumstances(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     """What one should know before one believes a cell: order, third parties, attempts that disagreed or were not repeated."""
-
-    def either(cell: Mapping[str, Any], key: str) -> str:
-        return ", ".join(f"{name} {cell[key][name]}" for name in cell[key] if name != "by")
-
-    def parties(cell: Mapping[str, Any]) -> str:
-        by = cell["interference"].get("by") or []
-        return "; ".join(f"{p['sender']}{ARROW}{p['receiver']}: {p['because']}" for p in by)
-
-    kinds: tuple[tuple[str, Callable[[Mapping[str, Any]], str | None]], ...] = (
-        (
-            "The outcome depends on who wrote first",
-            lambda c: either(c, "history_dependent") if "history_dependent" in c else None,
-        ),
-        (
-            "Disturbed by third parties in the mesh; what counts is the pair alone",
-            lambda c: either(c, "interference") + (f" ({parties(c)})" if parties(c) else "") if "interference" in c else None,
-        ),
-        ("Attempts under the same conditions that disagree", lambda c: ", ".join(c["flaky"]) if "flaky" in c else None),
-        ("Not confirmed", lambda c: c["outcome"] if c.get("confirmed") is False else None),
-    )
     out: list[str] = []
-    for title, told in kinds:
-        found = [(c, text) for c in verdicts["cells"] if (text := told(c))]
-        if found:
-            out += _title(f"{title}: {words.count(len(found), 'result')}", width, paint)
-            for cell, text in found[:MOST_CIRCUMSTANCES]:
-                line = f"{cell['phase']} {cell['sender']}{ARROW}{cell['receiver']}: {text}"
-                out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
-            if len(found) > MOST_CIRCUMSTANCES:
-                out.append(f"... and {len(found) - MOST_CIRCUMSTANCES:,} more")
+    for circumstance in CIRCUMSTANCES:
+        cells = [cell for cell in verdicts["cells"] if circumstance.of(cell)]
+        if not cells:
+            continue
+        out += _title(f"{circumstance.title}: {words.count(len(cells), 'result')}", width, paint)
+        for cell in cells[:MOST_CIRCUMSTANCES]:
+            line = f"{cell['phase']} {cell['sender']}{ARROW}{cell['receiver']}: {circumstance.detail(cell)}"
+            out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
+        if len(cells) > MOST_CIRCUMSTANCES:
+            out.append(f"... and {len(cells) - MOST_CIRCUMSTANCES:,} more")
     return out
 
 
@@ -299,7 +281,7 @@ def _reasons(head: str, rows: list[dict[str, Any]], width: int) -> list[str]:
     out = ["", head]
     for name, row in zip(names, rows, strict=False):
         faults = ", ".join(f"{fault} {n:,}" for fault, n in row["fault"].items() if fault in words.FAULTS)
-        text = row["words"] + (f" [to mend: {faults}]" if faults else "")
+        text = row["words"] + (f" [fix at: {faults}]" if faults else "")
         lead = f"  {row['count']:>{digits},}  {name:<{room}}  "
         out += textwrap.wrap(text, width, initial_indent=lead, subsequent_indent=" " * min(len(lead), width // 2))
     if rest := rows[MOST_CAUSES:]:

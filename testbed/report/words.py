@@ -15,12 +15,18 @@ UNKNOWN = "cause unknown"
 NO_CAUSE = CAUSES["unknown"].plain
 
 FAULTS: dict[str, str] = {
-    "sender": "the sender's",
-    "receiver": "the receiver's",
-    "both": "both sides'",
-    "network": "the network's",
-    "testbed": "the testbed's",
+    "sender": "the sender",
+    "receiver": "the receiver",
+    "both": "both sides",
+    "network": "DNS or the route",
+    "testbed": "the testbed",
 }
+"""Where to fix a failure, by the `fault` of its cell."""
+NO_FAULT = "no single side"
+"""Where the cell has no fault: both sides are within the standards, or the record does not show whose it is."""
+CUT_SHORT = "the run was cut short"
+CONTROL_FAILED = "a pair that must always work did not"
+UNSEEN_WIRE = "delivered, but the wire does not show over what"
 
 
 def cause(name: str | None) -> str:
@@ -33,6 +39,11 @@ def cause(name: str | None) -> str:
 def advice(remedy: Mapping[str, Any]) -> str:
     """A remedy of a cell, with the software that it is about but without its role: ``NAME: do this``."""
     return f"{remedy['title']}: {remedy['text']}" if remedy["title"] else str(remedy["text"])
+
+
+def fault(name: str | None) -> str:
+    """Where to fix a failure with this fault."""
+    return FAULTS.get(name or "", NO_FAULT)
 
 
 def number(n: int) -> str:

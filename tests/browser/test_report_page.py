@@ -199,7 +199,7 @@ def test_the_grid_is_walked_with_the_keyboard(browser: Chrome, page: Page) -> No
     assert ends(focused(browser)) == (domains[1], domains[3])
     press(browser, Keys.ARROW_UP, Keys.ARROW_LEFT, Keys.END)
     assert ends(focused(browser)) == (domains[0], domains[11])
-    assert focused(browser).endswith("bounced: the sender was told, tls-required")
+    assert focused(browser).endswith("bounced: an error came back to the sender, tls-required")
     press(browser, Keys.PAGE_DOWN)
     assert ends(focused(browser)) == (domains[4], domains[11])
     press(browser, Keys.ENTER)

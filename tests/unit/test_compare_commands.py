@@ -172,7 +172,7 @@ def test_a_history_is_read_from_the_kept_verdicts(testbed: Any, capsys: pytest.C
     assert testbed("history", "runs", "--picture", "out/h.svg") == 0
     printed = capsys.readouterr()
     assert "three (timers short): 2 runs" in printed.out
-    assert "passed over: hurt: " in printed.out
+    assert "skipped: hurt: " in printed.out
     assert Path("out/h.svg").read_bytes().startswith(b"<?xml")
     assert testbed("history", "runs", "--json") == 0
     assert [len(s["runs"]) for s in json.loads(capsys.readouterr().out)["scenarios"]] == [2]

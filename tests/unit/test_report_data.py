@@ -283,7 +283,7 @@ def test_a_failure_has_all_that_one_needs() -> None:
     for part in (
         f"because: {cell['explanation']}",
         "cause: dns",
-        "fault: the network's",
+        "fix at: DNS or the route",
         "expected: delivered over TLS: RFC 1",
         "observations.jsonl, lines 1",
         "attempts: a, b",
@@ -315,7 +315,7 @@ def test_the_page_says_what_is_wrong_first() -> None:
     assert titles[2] == "What the testbed cannot say"
     assert titles[3:] == ["Counts", "Newly broken from `before` to `after`: 19 pairs", "Why pairs failed"]
     assert "Everything as expected." in markdown.render(verdicts(4, only="delivered"))
-    assert "Nothing that had worked stopped working." in markdown.render(verdicts(4, only="delivered"))
+    assert "Nothing that worked before stopped working." in markdown.render(verdicts(4, only="delivered"))
 
 
 def test_tables_of_the_page_are_whole_whatever_is_in_them() -> None:

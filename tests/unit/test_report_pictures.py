@@ -122,7 +122,7 @@ def test_colour_only_adds_sequences() -> None:
 
 def test_surprises_come_first_and_are_limited() -> None:
     text = render_text(verdicts(12, noise=0.5), colour=False, width=100)
-    assert text.index("Not as the standards") < text.index("12 servers: rows send")
+    assert text.index("Not what the standards predict") < text.index("12 servers: rows send")
     assert text.count("expected ") <= 25
     assert " more\n" in text
 

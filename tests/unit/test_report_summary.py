@@ -186,15 +186,15 @@ def test_paragraph_is_one_bounded_grammatical_paragraph(name: str) -> None:
 
 def test_paragraph_names_the_group_and_the_cause() -> None:
     text = paragraph(verdicts(12, noise=0))
-    assert "18 pairs that had worked stopped working" in text
+    assert "18 pairs that worked before stopped working" in text
     assert "All of them are between a server set to 'cleartext' and one moved from 'opportunistic' to 'encrypted'." in text
     assert "the sender insists on encryption, the receiver offers none (9)" in text
-    assert "44 results are not to be had" in text
+    assert "44 results are unsupported" in text
 
 
 def test_paragraph_of_a_sound_run_says_so() -> None:
     text = paragraph(verdicts(12, only="delivered"))
-    assert "nothing that had worked stopped working" in text
+    assert "nothing that worked before stopped working" in text
     assert "Nothing was surprising" in text
 
 
