@@ -190,7 +190,7 @@ def policies_page(catalog: Catalog) -> str:
         "",
         "## What each implementation makes of them",
         "",
-        "A value that is not listed holds as it is defined above. *Unsupported*: the cells of a server so set are `unsupported`,",
+        "A value that is not listed works as defined above. *Unsupported*: cells of a server set like this are `unsupported`,",
         "with that reason. *Acts as*: what the server in effect shows; expectations are computed from that.",
     ]
     for image in catalog.images.values():
@@ -227,7 +227,7 @@ def certificates_page() -> str:
         "Every run issues its own authority and certificates. A profile has at most one defect; a strict peer names the cause.",
         "",
     ]
-    issuers = {"ca": "the trusted authority", "self": "itself", "other": "an authority that nobody trusts"}
+    issuers = {"ca": "the trusted authority", "self": "itself", "other": "an untrusted authority"}
     names = {"own": "its domain", "other": "another host"}
     rows = []
     for profile in PROFILES.values():
@@ -275,7 +275,7 @@ def expectations_page() -> str:
     """docs/expectations.md."""
     lines = _head("Expectations")
     lines += [
-        "What ought to become of a stanza from a sender to a receiver, cold. The first row that applies is taken. The table sees",
+        "What should happen to a stanza from a sender to a receiver, cold. The first row that applies is taken. The table sees",
         "dimensions and certificates, never a preset's name.",
         "",
     ]

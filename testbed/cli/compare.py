@@ -39,10 +39,10 @@ def diff(
     a: Older,
     b: Newer,
     results: Results = store.DEFAULT_RESULTS,
-    shape: Annotated[Shape, typer.Option("--format", help="of what is written")] = Shape.TEXT,
+    shape: Annotated[Shape, typer.Option("--format", help="format of the output")] = Shape.TEXT,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="write there, and say only the verdict", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="write the comparison to this file and print only the verdict", show_default=False),
     ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="do not exit 3 for cells that only OLD has, or that only OLD could be set to")
@@ -59,7 +59,7 @@ def diff(
         older, newer = newer, older
     if isinstance(older, Baseline):
         raise InputError(
-            "two baselines have nothing to compare: they are lists to review", value=b, hint="name a run on one side"
+            "two baselines cannot be compared: they are lists to review", value=b, hint="name a run on one side"
         )
     if isinstance(newer, Baseline):
         doc = hold(older, newer, strict=strict)
@@ -99,8 +99,8 @@ def judged(name: str, results: Path) -> Subject:
 
 def accept(
     runs_: RunNames,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="why they are accepted; of new entries only", show_default=False)],
-    link: Annotated[str | None, typer.Option(metavar="URL", help="where they are dealt with", show_default=False)] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="why they are accepted; for new entries only", show_default=False)],
+    link: Annotated[str | None, typer.Option(metavar="URL", help="where they are tracked", show_default=False)] = None,
     expires: Annotated[
         dt.datetime | None,
         typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="the last day on which they are accepted", show_default=False),
@@ -121,7 +121,7 @@ def accept(
         side = side_of(name, results)
         if isinstance(side, Baseline):
             raise InputError(
-                "a baseline is accepted from runs", value=name, hint="a run id, a path, `latest`, or a verdicts.json"
+                "a baseline is made from runs", value=name, hint="a run id, a path, `latest`, or a verdicts.json"
             )
         sides.append(side)
     sides.sort(key=lambda s: str(s.verdicts.get("started")))
@@ -135,12 +135,12 @@ def accept(
     for entry in accepted.gone:
         typer.echo(f"removed: no longer fails: line {entry.line}: {entry.form.reason}")
     for entry in accepted.renewed:
-        until = f"until {expires.date()}" if expires else "without an end: set one with --expires"
+        until = f"until {expires.date()}" if expires else "without an expiry date: set one with --expires"
         typer.echo(f"expired, and accepted again {until}: line {entry.line}: {entry.form.reason}")
     for entry in accepted.other:
-        typer.echo(f"kept, though it matches no cell of this run: line {entry.line}: {entry.form.reason}")
+        typer.echo(f"kept, although it matches no cell of this run: line {entry.line}: {entry.form.reason}")
     if accepted.undecided:
-        typer.echo(f"{accepted.undecided} cells could not be told, and are not accepted")
+        typer.echo(f"{accepted.undecided} cells are inconclusive and are not accepted")
 
 
 def history(
@@ -148,16 +148,16 @@ def history(
         Path, typer.Argument(metavar="[FOLDER]", help="a folder of runs", show_default=False)
     ] = store.DEFAULT_RESULTS,
     only: Annotated[
-        str | None, typer.Option("--scenario", metavar="NAME", help="of this scenario only", show_default=False)
+        str | None, typer.Option("--scenario", metavar="NAME", help="only this scenario", show_default=False)
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", metavar="FILE", help="draw it, as .png or .svg; one file a scenario", show_default=False),
+        typer.Option("--picture", metavar="FILE", help="also draw a picture, .png or .svg; one file per scenario", show_default=False),
     ] = None,
     again: Annotated[bool, typer.Option("--judge", help="re-judge every run, not only those without verdicts: slow")] = False,
     as_json: Json = False,
 ) -> None:
-    """Each cell over many runs: since when it is as it is, how often it changed, and with which versions."""
+    """Each cell over many runs: since when it has its present result, how often it changed, and with which versions."""
     subjects: list[Subject] = []
     skipped = []
     for name in reversed(store.runs(folder)):

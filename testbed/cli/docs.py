@@ -21,7 +21,7 @@ from testbed.yamlfile import did_you_mean
 
 def help_(
     topic: Annotated[
-        str, typer.Argument(metavar="[TOPIC]", help="a page; without one, the list", autocompletion=complete_topic)
+        str, typer.Argument(metavar="[TOPIC]", help="a page; without it, the list of pages", autocompletion=complete_topic)
     ] = "",
 ) -> None:
     """The pages of the documentation, on the terminal."""
@@ -40,7 +40,7 @@ def help_(
 
 def schema(
     write: Annotated[bool, typer.Option("--write", help="write the files that differ")] = False,
-    check_: Annotated[bool, typer.Option("--check", help="only say which files differ; exit 1 if any does")] = False,
+    check_: Annotated[bool, typer.Option("--check", help="only list the files that differ; exit 1 if any does")] = False,
 ) -> None:
     """The published JSON Schemas (schemas/) and the generated tables of docs/, from the models in code."""
     if write == check_:

@@ -49,7 +49,7 @@ def clean(
         say(f"removed {containers} containers and {networks} networks")
         alive = engine.client.containers.list(filters={"label": federation.RUN_LABEL}, ignore_removed=True)
         if alive:
-            say(f"{len(alive)} containers belong to a run that still goes on: left alone")
+            say(f"{len(alive)} containers belong to a run that is still going: left alone")
             raise typer.Exit(0)
         if everything and not engine.private:
             for tag in images.Builder(engine, catalog.load()).present():

@@ -17,7 +17,7 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="where runs are kept", envvar="TESTBED_RESULTS")]
-Json = Annotated[bool, typer.Option("--json", help="for programs: one JSON document on standard output")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output, for programs")]
 ScenarioFile = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False)
 ]
@@ -41,7 +41,7 @@ Implementations = Annotated[
         show_default=False,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the result")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="only the result, no progress")]
 CANDIDATES = "Bring your own server (docs/server-projects.md)"
 CandidateImages = Annotated[
     list[str] | None,
@@ -98,11 +98,11 @@ Newer = Annotated[str, typer.Argument(metavar="NEW", help="the same", show_defau
 BaselineFile = Annotated[
     Path | None,
     typer.Option(
-        "--baseline", metavar="FILE", help="known failures: exit 0 if there are no others, 1 if there are", show_default=False
+        "--baseline", metavar="FILE", help="known failures: exit 0 if there are no others, else 1", show_default=False
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict/--no-strict", help="with a baseline: exit 1 if a known failure passes")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="write there, not to standard output", show_default=False),
+    typer.Option("--output", "-o", metavar="FILE", help="write to this file instead of standard output", show_default=False),
 ]

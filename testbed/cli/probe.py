@@ -17,7 +17,7 @@ def probe(
     domains: Annotated[
         list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="XMPP domains: im.example.org", show_default=False)
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", metavar="LIST", help="one domain a line; # begins a comment")] = None,
+    file: Annotated[Path | None, typer.Option("--file", metavar="LIST", help="one domain per line; # begins a comment")] = None,
     policy: Annotated[
         str,
         typer.Option(
@@ -25,14 +25,14 @@ def probe(
         ),
     ] = "encrypted",
     own: Annotated[
-        str | None, typer.Option("--from", metavar="DOMAIN", help="who asks (default: a name that belongs to nobody)")
+        str | None, typer.Option("--from", metavar="DOMAIN", help="who asks (default: a reserved name that nobody owns)")
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="your server's certificate chain, to be shown")] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="your server's certificate chain, shown to the peers")] = None,
     key: Annotated[Path | None, typer.Option(metavar="PEM", help="its key, used but never sent")] = None,
     ca: Annotated[Path | None, typer.Option(metavar="PEM", help="authorities to trust (default: this system's)")] = None,
     resolver: Annotated[str | None, typer.Option(metavar="IP[:PORT]", help="name server (default: this system's)")] = None,
     connect: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="ask there, whatever DNS says; tls://HOST:PORT for direct TLS")
+        str | None, typer.Option(metavar="HOST:PORT", help="ask this host instead of what DNS says; tls://HOST:PORT for direct TLS")
     ] = None,
     dialback: Annotated[
         bool, typer.Option("--dialback", help="also send one dialback key, which the peer then asks the server of --from about")

@@ -64,7 +64,7 @@ def plot(
     ] = None,
     output: Output = None,
     phase: Annotated[str | None, typer.Option(metavar="P", help="which phase; see below", show_default=False)] = None,
-    exchange: Annotated[str | None, typer.Option(metavar="E", help="of this exchange only", show_default=False)] = None,
+    exchange: Annotated[str | None, typer.Option(metavar="E", help="only this exchange", show_default=False)] = None,
     results: Results = store.DEFAULT_RESULTS,
 ) -> None:
     """Draw one picture of a run, as raster or vector, for a paper or a page; nothing else is written."""

@@ -46,7 +46,7 @@ def run(
         str, typer.Option(metavar="N|all", help="how many unexpected pairs are measured again alone, per phase")
     ] = str(CONFIRM),
     full_capture: Annotated[
-        bool, typer.Option("--full-capture", help="keep every packet of the federation (DNS and clients too), without a bound")
+        bool, typer.Option("--full-capture", help="keep every packet of the federation (DNS and clients too), without a limit")
     ] = False,
     baseline_file: BaselineFile = None,
     strict: Strict = True,

@@ -24,7 +24,7 @@ from testbed.model import SCHEMA, InputError, Outcome
 from testbed.report.cell import Cell
 
 HEAD = """# Known failures: cells that differ from the expectation, each with the one failure that is accepted for it.
-# Written by `testbed baseline accept`; `reason`, `link`, `expires` and `may_pass` are yours to edit, and are kept.
+# Written by `testbed baseline accept`; `reason`, `link`, `expires` and `may_pass` are yours to edit and are kept.
 """
 SIDES = [(), *((f,) for f in FACETS[1:]), *itertools.combinations(FACETS[1:], 2), FACETS[1:], ("domain",)]
 """The sets of facets by which an entry may select a sender or a receiver."""
@@ -117,13 +117,13 @@ def accept(subjects: list[Subject], notes: Notes, old: Baseline | None, today: d
 
 def _check(one: Subject, newest: Subject) -> None:
     if not one.verdicts.get("complete"):
-        raise InputError(f"{one.run} was cut short: what it does not have cannot be accepted", value=one.run, hint="run it again")
+        raise InputError(f"{one.run} was cut short: it cannot be accepted", value=one.run, hint="run it again")
     for key in ("scenario", "timers"):
         if one.verdicts.get(key) != newest.verdicts.get(key):
             raise InputError(
                 f"{one.run} and {newest.run} differ in {key}: {one.verdicts.get(key)}, {newest.verdicts.get(key)}",
                 value=one.run,
-                hint="a baseline is of one scenario with one kind of timers",
+                hint="a baseline belongs to one scenario with one kind of timers",
             )
 
 

@@ -53,15 +53,15 @@ class EntryForm(_Strict):
 
     where: EntryWhere
     outcome: Literal["bounced", "lost", "delivered", "inconclusive"] = Field(
-        description="what happens instead of the expected; `delivered` where it ought not to be, or not over that channel;"
-        " `inconclusive` only of a pair that is `unstable`"
+        description="what happens instead of the expected; `delivered` although it should fail, or over another channel;"
+        " `inconclusive` only for a pair that is `unstable`"
     )
-    cause: Globs | None = Field(default=None, description="the cause, or a list of causes; of everything but `delivered`")
-    encryption: Literal["tls", "cleartext"] | None = Field(default=None, description="of `delivered`: over what")
+    cause: Globs | None = Field(default=None, description="the cause, or a list of causes; for every outcome but `delivered`")
+    encryption: Literal["tls", "cleartext"] | None = Field(default=None, description="for `delivered`: over what")
     reason: str = Field(pattern=r"\S", description="why this is accepted, in words")
-    link: str | None = Field(default=None, description="where it is dealt with: a ticket, a mail, a commit")
+    link: str | None = Field(default=None, description="where it is tracked: a ticket, a mail, a commit")
     expires: dt.date | None = Field(default=None, description="the last day on which the entry holds, as YYYY-MM-DD")
-    may_pass: bool = Field(default=False, description="the failure comes and goes: a cell that passes is no news")
+    may_pass: bool = Field(default=False, description="the failure comes and goes: a cell that passes is not reported")
 
 
 class BaselineFile(_Strict):
@@ -161,28 +161,26 @@ def load(path: Path) -> Baseline:
 
 def _check(document: Document, place: list[str | int], entry: EntryForm) -> None:
     if entry.where == EntryWhere():
-        raise document.error(
-            "a selector of every cell", [*place, "where"], hint='say so with `phase: "*"` if that is what is meant'
-        )
+        raise document.error("this selects every cell", [*place, "where"], hint='write `phase: "*"` if that is what you mean')
     if entry.outcome == "delivered":
         if entry.cause is not None:
             raise document.error(
                 "a delivery has no cause",
                 [*place, "cause"],
                 value=entry.cause,
-                hint="leave it away; `encryption:` says over what it was delivered",
+                hint="leave it out; `encryption:` says over what it was delivered",
             )
         return
     if entry.outcome == "inconclusive" and (entry.cause or []) not in FINDINGS:
         raise document.error(
-            "what the testbed cannot say is no known failure",
+            "an inconclusive result is no known failure",
             [*place, "outcome"],
             value=entry.outcome,
-            hint=f"only `cause: {' or '.join(FINDINGS)}` is a finding about the pair: its attempts disagreed",
+            hint=f"only `cause: {' or '.join(FINDINGS)}` is a finding about the pair: its attempts disagree",
         )
     if entry.encryption is not None:
         raise document.error(
-            "only a delivery has an encryption", [*place, "encryption"], value=entry.encryption, hint="leave it away"
+            "only a delivery has an encryption", [*place, "encryption"], value=entry.encryption, hint="leave it out"
         )
     if not entry.cause:
         raise document.error(

@@ -200,7 +200,7 @@ def compare(a: Subject, b: Subject) -> list[Change]:
         raise InputError(
             f"nothing to compare: no cell of {a.run} ({a.verdicts['scenario']}) stands in {b.run} ({b.verdicts['scenario']})",
             value=b.run,
-            hint="compare two runs of one scenario; cells are met by phase, sender, receiver and exchange",
+            hint="compare two runs of one scenario; cells are matched by phase, sender, receiver and exchange",
         )
     changes = []
     for id_ in dict.fromkeys([*b.cells, *a.cells]):

@@ -12,7 +12,7 @@ from testbed.compare.cells import Subject
 from testbed.model import SCHEMA, InputError
 from testbed.record.documents import checked, verdicts_form
 
-WHICH = "`derived/verdicts.json` of a run is meant, as `testbed report RUN` writes it"
+WHICH = "give the `derived/verdicts.json` of a run, as `testbed report RUN` writes it"
 
 
 def verdicts(path: Path) -> Subject:

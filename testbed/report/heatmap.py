@@ -359,7 +359,7 @@ class _Panel:
         if known:
             y += 0.30 * k
             if c:
-                c.text(x, y, "Whose setting would mend it", 9.5 * k, weight="bold")
+                c.text(x, y, "Fix at", 9.5 * k, weight="bold")
             y += 0.24 * k
             most = max(count for _, count in known)
             for fault, count in known:

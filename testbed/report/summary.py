@@ -45,7 +45,7 @@ CHANGES: dict[tuple[Kind, Kind], Change] = {
     (_K.CLEARTEXT, _K.UNSEEN): _C.CANNOT_SAY,
     (_K.CLEARTEXT, _K.BROKEN): _C.NEWLY_BROKEN,
     (_K.CLEARTEXT, _K.UNKNOWN): _C.CANNOT_SAY,
-    # Delivered over who knows what: enough to call a failure new or mended, not enough to call a success encrypted.
+    # Delivered over an unobserved channel: enough to call a failure new or fixed, not enough to call a success encrypted.
     (_K.UNSEEN, _K.TLS): _C.CANNOT_SAY,
     (_K.UNSEEN, _K.CLEARTEXT): _C.CANNOT_SAY,
     (_K.UNSEEN, _K.UNSEEN): _C.CANNOT_SAY,
@@ -376,8 +376,8 @@ def _steps(g: Grid) -> str:
     parts = []
     for before, after in zip(g.phases, g.phases[1:], strict=False):
         n = Counter(changes(g, before, after).values())
-        broke, mended = n[Change.NEWLY_BROKEN], n[Change.RESTORED]
-        did = [f"broke {broke:,}"] * bool(broke) + [f"fixed {mended:,}"] * bool(mended)
+        broke, repaired = n[Change.NEWLY_BROKEN], n[Change.RESTORED]
+        did = [f"broke {broke:,}"] * bool(broke) + [f"fixed {repaired:,}"] * bool(repaired)
         parts.append(f"'{before}' to '{after}' {words.listing(did) or 'neither broke nor fixed any'}")
     return f"Step by step: {'; '.join(parts)}."
 

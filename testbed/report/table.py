@@ -171,7 +171,11 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: state(row.cell).value,
     ),
     _part(
-        "encryption", "channel", "encryption", Type.TEXT, "of a delivery, as seen on the wire: `tls`, `cleartext`; null: not seen"
+        "encryption",
+        "channel",
+        "encryption",
+        Type.TEXT,
+        "of a delivery, as seen on the wire: `tls`, `cleartext`; null: unobserved",
     ),
     _part("tls_version", "channel", "tls_version", Type.TEXT, "of a delivery over TLS: `TLSv1.3`"),
     _part("cipher", "channel", "cipher", Type.TEXT, "of a delivery over TLS: the suite's name in the IANA registry"),
@@ -195,14 +199,12 @@ COLUMNS: tuple[Column, ...] = (
         "how to fix it, with the setting of that implementation where one is known",
         lambda row: fix(row.cell.get("remedies") or (), row.cell.get("fault")),
     ),
-    _part(
-        "expected_outcome", "expected", "outcome", Type.TEXT, "what ought to become of it ([expectations.md](expectations.md))"
-    ),
-    _part("expected_encryption", "expected", "encryption", Type.TEXT, "over what it ought to be delivered"),
-    _part("expected_cause", "expected", "cause", Type.TEXT, "why it ought to fail"),
+    _part("expected_outcome", "expected", "outcome", Type.TEXT, "the expected outcome ([expectations.md](expectations.md))"),
+    _part("expected_encryption", "expected", "encryption", Type.TEXT, "the expected encryption"),
+    _part("expected_cause", "expected", "cause", Type.TEXT, "the expected cause"),
     _part("expected_because", "expected", "because", Type.TEXT, "the clause that says so"),
-    _cell("surprise", Type.BOOLEAN, "whether it came out otherwise"),
-    _cell("confirmed", Type.BOOLEAN, "of a failure or a surprise: whether a second attempt agreed"),
+    _cell("surprise", Type.BOOLEAN, "whether the result differs from the expected one"),
+    _cell("confirmed", Type.BOOLEAN, "of a failure or a surprise: whether a repeat measurement confirmed it"),
     Column("change", Type.TEXT, f"what became of the pair since the first phase: {_values(Change)}; null in the first", _change),
     _cell("seconds", Type.NUMBER, "from the writing to the receipt or the bounce; null if neither came", "s"),
     _cell("attempts", Type.INTEGER, "how often it was measured", "attempts"),
@@ -211,7 +213,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "flaky",
         Type.TEXT,
-        "outcomes of like attempts that disagreed, with spaces between",
+        "outcomes of attempts under the same conditions that disagreed, with spaces between",
         lambda row: " ".join(row.cell.get("flaky") or ()),
     ),
     _part("interference_mesh", "interference", "mesh", Type.TEXT, "outcome in the mesh, where third parties disturbed it"),

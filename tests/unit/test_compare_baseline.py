@@ -310,7 +310,7 @@ ENTRY = "  - where: {phase: before}\n    outcome: bounced\n    cause: dns\n    r
         (HEAD + ENTRY.replace("    cause: dns\n", "").replace("\n", "  # HERE\n", 1), "`cause` is missing", "dns"),
         (HEAD + ENTRY.replace("bounced", "delivered").replace("cause: dns", "cause: dns  # HERE"), "no cause", ""),
         (HEAD + ENTRY + "    encryption: tls  # HERE\n", "only a delivery", ""),
-        (HEAD + ENTRY.replace("bounced", "inconclusive  # HERE"), "cannot say", "unstable"),
+        (HEAD + ENTRY.replace("bounced", "inconclusive  # HERE"), "an inconclusive result", "unstable"),
         (HEAD + ENTRY.replace("reason: x", "reason: ''  # HERE"), "reason", ""),
         (HEAD + ENTRY + "    expires: soon  # HERE\n", "expires", ""),
         (HEAD + ENTRY + "    sender: {policy: x}  # HERE\n", "unknown key `sender`", "where"),

@@ -132,7 +132,7 @@ def test_missing_cells_are_allowed_only_where_that_is_said(testbed: Any) -> None
         (("diff", "a.json", "a.json", "--output", "a.json/x"), "cannot be written"),
         (("baseline", "accept", "a.json", "--reason", " "), "empty reason"),
         (("baseline", "accept", "a.json", "--reason", "x", "--expires", "2020-01-01"), "expired already"),
-        (("baseline", "accept", "known.yaml", "--reason", "x"), "accepted from runs"),
+        (("baseline", "accept", "known.yaml", "--reason", "x"), "made from runs"),
         (("baseline", "accept", "cut.json", "--reason", "x"), "cut short"),
         (("history", "empty"), "no run"),
         (("history", "runs", "--scenario", "nine"), "no run of the scenario `nine`"),
