@@ -42,7 +42,13 @@ def diff(
     shape: Annotated[Shape, typer.Option("--format", help="format of the output")] = Shape.TEXT,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="write the comparison to this file and print only the verdict", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="write to this file; print only the verdict",
+            show_default=False,
+        ),
     ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="do not exit 3 for cells that only OLD has, or that only OLD could be set to")
@@ -58,9 +64,7 @@ def diff(
     if isinstance(older, Baseline):
         older, newer = newer, older
     if isinstance(older, Baseline):
-        raise InputError(
-            "two baselines cannot be compared: they are lists to review", value=b, hint="name a run on one side"
-        )
+        raise InputError("two baselines cannot be compared: they are lists to review", value=b, hint="name a run on one side")
     if isinstance(newer, Baseline):
         doc = hold(older, newer, strict=strict)
     else:
@@ -120,9 +124,7 @@ def accept(
     for name in runs_:
         side = side_of(name, results)
         if isinstance(side, Baseline):
-            raise InputError(
-                "a baseline is made from runs", value=name, hint="a run id, a path, `latest`, or a verdicts.json"
-            )
+            raise InputError("a baseline is made from runs", value=name, hint="a run id, a path, `latest`, or a verdicts.json")
         sides.append(side)
     sides.sort(key=lambda s: str(s.verdicts.get("started")))
     path = output or Path("baselines") / f"{sides[-1].verdicts['scenario']}.yaml"
@@ -147,12 +149,10 @@ def history(
     folder: Annotated[
         Path, typer.Argument(metavar="[FOLDER]", help="a folder of runs", show_default=False)
     ] = store.DEFAULT_RESULTS,
-    only: Annotated[
-        str | None, typer.Option("--scenario", metavar="NAME", help="only this scenario", show_default=False)
-    ] = None,
+    only: Annotated[str | None, typer.Option("--scenario", metavar="NAME", help="only this scenario", show_default=False)] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", metavar="FILE", help="also draw a picture, .png or .svg; one file per scenario", show_default=False),
+        typer.Option("--picture", metavar="FILE", help="also draw it, .png or .svg; one file per scenario", show_default=False),
     ] = None,
     again: Annotated[bool, typer.Option("--judge", help="re-judge every run, not only those without verdicts: slow")] = False,
     as_json: Json = False,

@@ -97,9 +97,7 @@ Older = Annotated[str, typer.Argument(metavar="OLD", help=SIDE, show_default=Fal
 Newer = Annotated[str, typer.Argument(metavar="NEW", help="the same", show_default=False, autocompletion=complete_run)]
 BaselineFile = Annotated[
     Path | None,
-    typer.Option(
-        "--baseline", metavar="FILE", help="known failures: exit 0 if there are no others, else 1", show_default=False
-    ),
+    typer.Option("--baseline", metavar="FILE", help="known failures: exit 0 if there are no others, else 1", show_default=False),
 ]
 Strict = Annotated[bool, typer.Option("--strict/--no-strict", help="with a baseline: exit 1 if a known failure passes")]
 Output = Annotated[

@@ -27,12 +27,13 @@ def probe(
     own: Annotated[
         str | None, typer.Option("--from", metavar="DOMAIN", help="who asks (default: a reserved name that nobody owns)")
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="your server's certificate chain, shown to the peers")] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="your server's certificate chain, to show")] = None,
     key: Annotated[Path | None, typer.Option(metavar="PEM", help="its key, used but never sent")] = None,
     ca: Annotated[Path | None, typer.Option(metavar="PEM", help="authorities to trust (default: this system's)")] = None,
     resolver: Annotated[str | None, typer.Option(metavar="IP[:PORT]", help="name server (default: this system's)")] = None,
     connect: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="ask this host instead of what DNS says; tls://HOST:PORT for direct TLS")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="ask this host, whatever DNS says; tls://HOST:PORT for direct TLS"),
     ] = None,
     dialback: Annotated[
         bool, typer.Option("--dialback", help="also send one dialback key, which the peer then asks the server of --from about")
