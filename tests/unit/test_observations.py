@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from testbed.measure.wiretap.dissect import Stream
-from testbed.plan.catalog import GROUPS, LogPattern
+from testbed.plan.image_files import GROUPS, LogPattern
 from testbed.record import observations as kinds
 from testbed.record import store
 from testbed.record.documents import observation_form
