@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.report import looks, words
+from testbed.report.circumstances import FLAKY, HISTORY, INTERFERENCE, UNCONFIRMED
 from testbed.report.summary import Change
 
 FACETS: dict[str, str] = {
@@ -24,10 +25,10 @@ FACETS: dict[str, str] = {
 }
 MARKS: dict[str, str] = {
     "surprise": "a surprise",
-    "unconfirmed": "not confirmed by a repeat measurement",
-    "history": "depends on history",
-    "disturbed": "disturbed by third parties",
-    "flaky": "attempts disagreed",
+    "unconfirmed": UNCONFIRMED.phrase,
+    "history": HISTORY.phrase,
+    "disturbed": INTERFERENCE.phrase,
+    "flaky": FLAKY.phrase,
     "newly-broken": looks.CHANGES[Change.NEWLY_BROKEN].label,
     "mine": "with a server of yours",
 }
@@ -71,6 +72,7 @@ def captions(phases: int) -> dict[str, Any]:
         "colourings": COLOURINGS,
         "lists": lists,
         "faults": words.FAULTS,
+        "no_fault": words.NO_FAULT,
         "no_cause": words.NO_CAUSE,
         "unknown_cause": words.UNKNOWN,
     }

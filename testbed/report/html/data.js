@@ -89,6 +89,7 @@
  * @property {Record<string, string>} colourings
  * @property {Record<string, [string, string]>} lists title, and what the list holds
  * @property {Record<string, string>} faults
+ * @property {string} no_fault
  * @property {string} no_cause
  * @property {string} unknown_cause
  */

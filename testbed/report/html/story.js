@@ -8,7 +8,6 @@ const STORY_TEXT = {
   copy: "Copy", copied: "Copied", selected: "Selected: press Ctrl+C",
   over: "Over", cause: "Cause", fix: "Fix at", remedy: "Remedy", expected: "Expected", confirmed: "Confirmed", took: "Took",
   attempts: "Attempts", evidence: "Evidence",
-  noFault: "cannot be fixed from one side: both are within the standards, or the reason is not known",
   differs: " A surprise: the result differs.",
   repeated: "yes: confirmed by a repeat measurement", once: "no: it was measured once",
   secret: "forward secrecy", notSecret: "no forward secrecy",
@@ -153,7 +152,7 @@ function factsOf(cell) {
   return [
     [STORY_TEXT.over, channelText(channel || { encryption: null, authentication: null })],
     [STORY_TEXT.cause, causeOf(cell)],
-    [STORY_TEXT.fix, fault ? run.words.faults[fault] || fault : cell.broken ? STORY_TEXT.noFault : null],
+    [STORY_TEXT.fix, fault ? run.words.faults[fault] || fault : cell.broken ? run.words.no_fault : null],
     [STORY_TEXT.remedy, remedy && span(remedy, "remedy")],
     [STORY_TEXT.expected, expectedOf(cell)],
     [STORY_TEXT.confirmed, confirmed === true ? STORY_TEXT.repeated : confirmed === false ? STORY_TEXT.once : null],
