@@ -132,10 +132,10 @@ ERROR = Kind(
     "the bounce, as the sender's client saw it",
     (
         TOKEN,
-        Field("by", str, "address that the error came from", optional=True),
-        Field("condition", str, "the stanza error's defined condition (RFC 6120 §8.3.3)", optional=True),
-        Field("text", str, "the error's text", optional=True),
-        Field("type", str, "the error's type (RFC 6120 §8.3.2)", optional=True),
+        Field("by", str, "address that the error came from", optional=True, null=True),
+        Field("condition", str, "the stanza error's defined condition (RFC 6120 §8.3.3)", optional=True, null=True),
+        Field("text", str, "the error's text", optional=True, null=True),
+        Field("type", str, "the error's type (RFC 6120 §8.3.2)", optional=True, null=True),
     ),
 )
 UNSENDABLE = Kind("unsendable", Source.SENDER, Scope.CELL, "the sender's client had lost its own server", (TOKEN,))
@@ -347,7 +347,7 @@ DRIVER_ERROR = Kind(
     Source.ENGINE,
     Scope.RUN,
     "the driver could not carry out a command: a bug of the testbed",
-    (Field("command", str, "the command"), Field("error", str, "the exception")),
+    (Field("command", str, "the command; only in old records", optional=True), Field("error", str, "the exception")),
 )
 TIMING = Kind(
     "timing",

@@ -22,6 +22,7 @@ from testbed.causes import CAUSES
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
+from testbed.judge.evidence import Evidence
 from testbed.judge.verdict import exit_status, judge_run
 from testbed.measure import conductor
 from testbed.model import CONTROL_DOMAINS
@@ -29,6 +30,8 @@ from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
 from testbed.plan.policy import PRESETS
 from testbed.record import store
+from testbed.record.documents import observation_form
+from testbed.record.observations import misfits
 
 pytestmark = pytest.mark.engine
 
@@ -128,6 +131,20 @@ class TestSmoke:
         record = store.load(smoke.path)
         first = next(o.time for o in record.observations if o.kind == "control")
         assert all(o.time >= first for o in record.observations if o.kind == "attempt" and o.epoch == "mesh")
+
+    def test_every_observation_fits_its_row(self, smoke: Done) -> None:
+        record = store.load(smoke.path)
+        assert {f"{n}: {why}" for n, o in enumerate(record.observations, 1) for why in misfits(o)} == set()
+        for line in (smoke.path / "observations.jsonl").read_text().splitlines():
+            observation_form().validate_python(json.loads(line), strict=True)
+
+    def test_what_is_recorded_as_cold_is_what_the_order_of_attempts_says(self, smoke: Done) -> None:
+        record = store.load(smoke.path)
+        silent = tuple(replace(o, data={k: v for k, v in o.data.items() if k != "cold"}) for o in record.observations)
+        said, ordered = Evidence(record), Evidence(replace(record, observations=silent))
+        assert all("cold" in o.data for o in record.observations if o.kind == "attempt")
+        for cell, attempts in said.attempts.items():
+            assert [a.cold for a in attempts] == [a.cold for a in ordered.attempts[cell]], cell
 
     def test_every_failure_was_seen_twice(self, smoke: Done) -> None:
         failed = [c for c in smoke.verdicts["cells"] if c["outcome"] in ("bounced", "lost")]

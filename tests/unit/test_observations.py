@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from testbed.measure.driver.protocol import Bounced, LoginFailed, Online, Received
 from testbed.measure.wiretap.dissect import Stream
+from testbed.measure.wiretap.protocol import Captured, Neighbours
 from testbed.plan.image_files import GROUPS, LogPattern
 from testbed.record import observations as kinds
 from testbed.record import store
@@ -74,3 +78,45 @@ def test_the_rows_are_what_writers_can_say() -> None:
     assert {f.name for f in kinds.STREAM.fields} == stream | {"sender", "receiver"}
     assert {k.word for k in kinds.LOGS} == set(get_args(LogPattern.model_fields["observe"].annotation))
     assert {f.name for f in LOGGED} == {*GROUPS, "server", "line", "direction", "cause"}
+
+
+MEASURE = sorted((ROOT / "testbed" / "measure").rglob("*.py"))
+MESSAGES = {
+    kinds.ONLINE: Online, kinds.LOGIN_FAILED: LoginFailed, kinds.RECEIVED: Received, kinds.ERROR: Bounced,
+    kinds.WIRETAP_CAPTURED: Captured, kinds.WIRETAP_NEIGHBOURS: Neighbours,
+}  # fmt: skip
+"""Kinds whose data is an agent's message, but for the name of its client."""
+
+
+def test_what_is_noted_while_measuring_has_the_fields_of_its_row() -> None:
+    """Read from the source: `note(observations.KIND, field=…)`, wherever it stands."""
+    noted: set[str] = set()
+    for path in MEASURE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else node.func.id
+                if isinstance(node.func, ast.Name)
+                else ""
+            )
+            words = [n.attr for n in ast.walk(node.args[0]) if isinstance(n, ast.Attribute) and hasattr(kinds, n.attr)]
+            if name != "note" or not words:
+                continue
+            noted.update(words)
+            given = {k.arg for k in node.keywords if k.arg} - {"at", "phase", "epoch", "cell"}
+            whole = all(k.arg for k in node.keywords)
+            for kind in (getattr(kinds, word) for word in words):
+                assert given <= {f.name for f in kind.fields}, f"{path.name}:{node.lineno}"
+                if whole:
+                    assert {f.name for f in kind.fields if not f.optional} <= given, f"{path.name}:{node.lineno}"
+    assert {"ATTEMPT", "SENT", "SILENCE", "CONTROL", "SERVER_STARTED", "VERSION", "STORM"} <= noted, "the walk sees nothing"
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda k: k.word)
+def test_an_agents_message_has_the_fields_of_its_row(kind: kinds.Kind) -> None:
+    message = {f.name for f in dataclasses.fields(MESSAGES[kind])} - {"client"}
+    assert message <= {f.name for f in kind.fields}
+    assert {f.name for f in kind.fields if not f.optional} - {"domain"} <= message
