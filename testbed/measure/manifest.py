@@ -11,18 +11,19 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from testbed.engine.images import Images
 from testbed.measure.pki import Issued
 from testbed.model import Plan, Server, Settings
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.profiles import PROFILES
+from testbed.record.manifest import Dimensions, GivenRelease, PlannedRun, PlannedServer, PlannedSettings
 
 Certificates = Mapping[tuple[str, str], Issued]
 
 
-def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *, engine: str) -> dict[str, Any]:
+def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *, engine: str) -> PlannedRun:
     """The content of ``manifest.json``, but for what the caller knows alone (argv, isolated)."""
     names = sorted({s.implementation.name for s in plan.servers})
     used = {s.implementation for s in plan.servers}
@@ -69,7 +70,7 @@ def _planned(plan: Plan) -> dict[str, list[str]]:
     return {a: [b for b in domains if b in receivers[a]] for a in domains if a in receivers}
 
 
-def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:
+def _server(server: Server, catalog: Catalog, images: Images) -> PlannedServer:
     spec = catalog.image(server.implementation).spec
     return {
         "domain": server.domain,
@@ -81,14 +82,14 @@ def _server(server: Server, catalog: Catalog, images: Images) -> dict[str, Any]:
         "certificate": server.certificate,
         "image": images.server(server.implementation),
         "unavailable": images.reason(server.implementation),
-        "mechanisms": spec.mechanisms,
-        "verifies": spec.verifies,
+        "mechanisms": [*spec.mechanisms],
+        "verifies": [*spec.verifies],
         "dialback_over_verified": spec.dialback_over_verified,
         "mine": catalog.is_candidate(server.implementation),
     }
 
 
-def _candidate(candidate: Candidate, images: Images) -> dict[str, Any]:
+def _candidate(candidate: Candidate, images: Images) -> GivenRelease:
     """A release that the user brings, as `recorded.restore` reads it again."""
     return {
         "implementation": candidate.implementation.name,
@@ -102,7 +103,7 @@ def _candidate(candidate: Candidate, images: Images) -> dict[str, Any]:
     }
 
 
-def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Certificates) -> dict[str, Any]:
+def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Certificates) -> PlannedSettings:
     certificate = issued[server.domain, settings.certificate]
     effective = catalog.image(server.implementation).effective(settings.policy, server.implementation.release)
     shown, in_effect = settings.policy.dimensions(), effective.dimensions()
@@ -113,8 +114,8 @@ def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Cert
         "certificate": settings.certificate,
         "defect": PROFILES[settings.certificate].defect,
         "defective_as": list(PROFILES[settings.certificate].defective_as),
-        "dimensions": shown,
-        "effective": in_effect,
+        "dimensions": cast(Dimensions, shown),
+        "effective": cast(Dimensions, in_effect),
         "unsupported": settings.unsupported,
         "unknown": unknown,
         "fingerprint": certificate.fingerprint,

@@ -85,11 +85,9 @@ class GivenRelease(TypedDict):
     version: str | None
 
 
-class Manifest(TypedDict):
-    """``manifest.json``."""
+class PlannedRun(TypedDict):
+    """What follows from a plan, and is known before the run has a folder."""
 
-    schema: int
-    run: str
     scenario: str
     title: str
     description: NotRequired[str]
@@ -109,6 +107,13 @@ class Manifest(TypedDict):
     exchanges: list[str]
     planned: dict[str, list[str]]
     """Sender -> receivers: with phases and exchanges, every planned cell."""
+
+
+class Manifest(PlannedRun):
+    """``manifest.json``."""
+
+    schema: int
+    run: str
     argv: NotRequired[list[str]]
     isolated: bool
     confirm: NotRequired[int | str | None]

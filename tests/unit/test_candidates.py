@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import re
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.policy import CANDIDATE_POLICY, PRESETS, as_text
+from testbed.record.documents import manifest_form
 from testbed.record.verdicts import Channel
 
 MINE = Implementation("prosody", "mine")
@@ -211,6 +213,8 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
         wanted = {(d, s.certificate): None for p in found.plan.phases for d, s in p.settings.items()}
         issued = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)).issue_all(wanted)
         kept = manifest.build(found.plan, found.catalog, images, issued, engine="0")
+        written = {"schema": 1, "run": "r", "argv": [], "isolated": False, "confirm": None, "full_capture": False, **kept}
+        manifest_form().validate_python(json.loads(json.dumps(written)), strict=True)
         again = recorded.restore(kept, catalog)
         jabberd2 = Implementation("jabberd2", "mine")
         for implementation, image, version in ((MINE, "sha256:1", None), (jabberd2, "sha256:2", "3.0")):
