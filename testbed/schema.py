@@ -357,7 +357,7 @@ def _keys(form: Schema, inner: Schema, closed: set[str], before: str = "") -> It
     for key, value in form["properties"].items():
         name = before + key
         values = f": {_codes(value['enum'])}" if "enum" in value else ""
-        yield _code(name) + ("" if key in form["required"] else "?"), value.get("description", "") + values
+        yield _code(name) + ("" if key in form.get("required", ()) else "?"), value.get("description", "") + values
         if key in closed:
             continue
         for mark, place in (("", value), ("[]", value.get("items", {})), ("{}", value.get("additionalProperties", {}))):

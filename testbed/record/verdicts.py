@@ -1,7 +1,8 @@
 """What follows from a record: the verdict of one cell, and the form of ``derived/verdicts.json``.
 
 Rule: `Verdict` is the whole verdict, nothing of it is kept beside it; the TypedDicts are its published form
-(schemas/verdicts.schema.json). Keys are added, never renamed or dropped; one that an older testbed did not write is NotRequired.
+(schemas/verdicts.schema.json). Keys are added, never renamed or dropped; NotRequired is what an older testbed did not write, or
+what a file that was kept can lack and still be compared.
 """
 
 from __future__ import annotations
@@ -170,15 +171,15 @@ FaultWord = Literal["sender", "receiver", "both", "network", "testbed"]
 class ChannelEntry(TypedDict):
     """Of a delivery what it travelled over; all null else."""
 
-    encryption: str | None
+    encryption: NotRequired[str | None]
     """`tls` or `cleartext`, as seen on the wire; null: not seen"""
-    tls_version: str | None
+    tls_version: NotRequired[str | None]
     """of the ServerHello"""
-    cipher: str | None
+    cipher: NotRequired[str | None]
     """of the ServerHello"""
-    forward_secrecy: bool | None
+    forward_secrecy: NotRequired[bool | None]
     """whether the key exchange is ephemeral"""
-    authentication: str | None
+    authentication: NotRequired[str | None]
     """`external`, `dialback`, `none`, as the logs name it; null: not known"""
     body_in_clear: NotRequired[bool | None]
     """whether the stanza's body was read on the wire; null: the wire was not read"""
@@ -258,19 +259,19 @@ class CellEntry(TypedDict):
     """what a delivery travelled over"""
     cause: str | None
     """one word of [causes.md](causes.md); null of a delivery"""
-    fault: FaultWord | None
+    fault: NotRequired[FaultWord | None]
     """who would have to change something; null: nobody alone, or the record does not show it"""
-    explanation: str
+    explanation: NotRequired[str]
     """one sentence that a person can act on"""
     expected: ExpectedEntry
     """what ought to happen"""
     surprise: bool
     """whether it came out otherwise"""
-    seconds: float | None
+    seconds: NotRequired[float | None]
     """from the writing to the receipt or the bounce"""
-    attempts: int
+    attempts: NotRequired[int]
     """how often it was measured, in all epochs"""
-    evidence: list[str]
+    evidence: NotRequired[list[str]]
     """line numbers of `observations.jsonl`, names of logs"""
     reason: NotRequired[str]
     """the explanation without what would fix it"""
@@ -299,7 +300,7 @@ class ServerEntry(TypedDict):
     """name of the software"""
     release: str
     """which release of it"""
-    version: str | None
+    version: NotRequired[str | None]
     """the running package's; null: not seen"""
     index: NotRequired[int]
     """its place in the federation"""
@@ -375,11 +376,11 @@ class Verdicts(TypedDict):
     """the run's id"""
     scenario: str
     """the scenario's name"""
-    title: str
+    title: NotRequired[str]
     """the scenario's title"""
-    started: str
+    started: NotRequired[str]
     """when, ISO 8601"""
-    timers: str
+    timers: NotRequired[str]
     """`short` or `stock`"""
     seed: NotRequired[int | None]
     """of the order of pairs"""
