@@ -219,7 +219,7 @@ class InterferenceEntry(TypedDict):
     """the outcome in the mesh"""
     alone: OutcomeWord
     """the outcome of the pair alone"""
-    by: list[ThirdPartyEntry]
+    by: NotRequired[list[ThirdPartyEntry]]
     """up to three streams of third parties that were in trouble then"""
 
 
