@@ -54,8 +54,9 @@ phases:
     where: {policy: "opportunistic*"}
     set: {policy: encrypted}
 """
-TLS = {"encryption": "tls", "tls_version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "authentication": "external"}
-FAILED = {"outcome": "bounced", "cause": "dialback-failed", "surprise": True, "fault": "sender", "channel": {}}
+UNSEEN = dict.fromkeys(("encryption", "tls_version", "cipher", "forward_secrecy", "authentication", "body_in_clear"))
+TLS = UNSEEN | {"encryption": "tls", "tls_version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "authentication": "external"}
+FAILED = {"outcome": "bounced", "cause": "dialback-failed", "surprise": True, "fault": "sender", "channel": UNSEEN}
 CELL = "before/a.example/b.example/message"
 
 
@@ -230,14 +231,14 @@ def test_bad_input_is_a_usage_error(pytester: pytest.Pytester, arguments: list[s
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]])
 def test_each_kind_of_verdict(pytester: pytest.Pytester, catalog: Catalog, workers: list[str]) -> None:
-    unable = {"outcome": "unsupported", "explanation": "it cannot be set so", "channel": {}}
-    cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": {}}
+    unable = {"outcome": "unsupported", "explanation": "it cannot be set so", "channel": UNSEEN}
+    cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": UNSEEN}
     changes = {
         CELL: FAILED | {"explanation": "give it a certificate", "cause_from": "wire", "confirmed": True,
                         "interference": {"mesh": "lost", "alone": "bounced"}},
         "before/a.example/c.example/message": unable,
         "before/b.example/a.example/message": cannot,
-        "before/b.example/c.example/message": {"channel": {}},
+        "before/b.example/c.example/message": {"channel": UNSEEN},
     }  # fmt: skip
     result = report(pytester, verdicts(pytester.path, catalog, changes), *workers)
     result.assert_outcomes(passed=8, failed=1, skipped=1, errors=2)
@@ -311,8 +312,8 @@ def test_the_report_for_junit_says_the_same_of_the_same_cell(pytester: pytest.Py
         "history_dependent": {"cold": "bounced", "warm": "delivered"},
         "interference": {"mesh": "lost", "alone": "bounced", "by": [{"sender": "c", "receiver": "a", "because": "timing"}]},
     }  # fmt: skip
-    cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": {}}
-    unseen = {"channel": {"encryption": None}}
+    cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": UNSEEN}
+    unseen = {"channel": UNSEEN}
     changes = {CELL: doubtful, "before/b.example/a.example/message": cannot, "before/b.example/c.example/message": unseen}
     kept = verdicts(pytester.path, catalog, changes)
     report(pytester, kept, "--junitxml=j.xml")
@@ -344,7 +345,7 @@ entries:
 """
 
 
-UNSTABLE = {"outcome": "inconclusive", "cause": "unstable", "surprise": True, "flaky": ["bounced", "lost"], "channel": {}}
+UNSTABLE = {"outcome": "inconclusive", "cause": "unstable", "surprise": True, "flaky": ["bounced", "lost"], "channel": UNSEEN}
 XFAIL = "XFAIL *known failure, known.yaml:4: a bug that is known*"
 ONE = {"passed": 11, "failed": 1}
 
