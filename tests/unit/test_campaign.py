@@ -132,9 +132,14 @@ def test_an_interruption_waits_until_the_work_has_cleaned_up() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as a notebook's kernel has it
         campaign.run_blocking(work())
 
-    for call in (lambda: campaign.run_blocking(work()), lambda: asyncio.run(notebook())):
-        with pytest.raises(KeyboardInterrupt):
-            call()
+    # a session that a shell has put into the background ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for call in (lambda: campaign.run_blocking(work()), lambda: asyncio.run(notebook())):
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert cleaned == [True, True]
 
 
