@@ -329,7 +329,7 @@ def test_the_report_for_junit_says_the_same_of_the_same_cell(pytester: pytest.Py
                 sender, receiver, exchange = re.split(" → |: ", case.attrib["name"])
                 headline, *facts = lines.pop(f"{suite.attrib['name']}/{sender}/{receiver}/{exchange}")
                 assert result.attrib["message"] == headline
-                shown = [re.sub(r"^  (\w+) +", r"\1: ", line) for line in facts]
+                shown = [f"{line[2:12].rstrip()}: {line[13:]}" for line in facts]
                 assert [f for f in shown if not f.startswith(("sender:", "receiver:"))] == (result.text or "").splitlines()
     assert not lines
 
