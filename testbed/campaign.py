@@ -87,7 +87,7 @@ def measure(
     """
     display = display or Silent()
     engine = host.ensure(display.say)
-    federation.reap(engine.client)
+    federation.reap(engine)
     images = prepare(engine, planned.catalog, {s.implementation for s in planned.plan.servers}, display, jobs=jobs)
     if examine:
         planned = _examined(engine, planned, images, display)

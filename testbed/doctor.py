@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ def examine(catalog: Catalog) -> list[Finding]:
     present: dict[str, dict[str, Any]] = {}
     information: dict[str, Any] = {}
     if engine:
-        present, information = images.Builder(engine, catalog).present(), engine.client.info()
+        present, information = images.Builder(engine, catalog).present(), engine.info()
     size, largest = biggest(catalog)
     findings.append(_base_systems(catalog, engine, present))
     findings.append(_images(catalog, present))
@@ -152,28 +151,13 @@ def _base_systems(catalog: Catalog, engine: host.Engine | None, present: dict[st
     wanted = f"missing: {', '.join(missing)}"
     if shutil.which("mmdebstrap"):
         return ok(subject, f"{wanted}; made by mmdebstrap where no registry answers")
-    if engine and _registry_answers(engine):
+    if engine and images.registry_answers(engine):
         return ok(subject, f"{wanted}; pulled from the registry, which answers")
     if os.geteuid() == 0 and shutil.which("apt-get"):
         return note(subject, f"{wanted}; a run installs mmdebstrap with apt-get if no registry answers")
     if engine is None:
         return note(subject, f"{wanted}; whether a registry answers can only be checked with an engine")
     return problem(subject, f"{wanted}; no registry answers, and mmdebstrap is not installed", "sudo apt-get install mmdebstrap")
-
-
-def _registry_answers(engine: host.Engine) -> bool:
-    """Whether the engine's registry knows Debian's image; it may answer no, or nothing at all."""
-    answers: list[bool] = []
-
-    def ask() -> None:
-        with contextlib.suppress(Exception):
-            engine.client.images.get_registry_data(f"debian:{images.PART_SUITE}-slim")
-            answers.append(True)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(10)
-    return bool(answers)
 
 
 def _images(catalog: Catalog, present: dict[str, dict[str, Any]]) -> Finding:
@@ -258,14 +242,9 @@ def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: 
     entry = present.get("wiretap:latest") or present.get("wiretap")
     if engine and entry:
         try:
-            output = engine.client.containers.run(
-                entry["id"], ["-c", PROBE], entrypoint="python3", network_mode="host", cap_add=["NET_ADMIN"], remove=True,
-                labels={federation.RUN_LABEL: "doctor", federation.OWNER_LABEL: federation.owner()},
-            )  # fmt: skip
-            seen = json.loads(output.splitlines()[-1])
-        except Exception as error:
-            reason = " ".join((getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").split())[-200:]
-            yield problem("gate", f"the wiretap's container does not run: {reason}", "testbed images build")
+            seen = json.loads(federation.run_on_host(engine, entry["id"], PROBE, "doctor").splitlines()[-1])
+        except (EngineError, ValueError, IndexError) as error:  # the latter two: it wrote something else
+            yield problem("gate", f"the wiretap's container does not run: {error}", "testbed images build")
     else:
         yield note("gate", "nftables' bridge family was not tried: the wiretap's image is not built yet")
     if seen:
@@ -317,22 +296,12 @@ def _pressure() -> Finding:
 
 def _leftovers(engine: host.Engine) -> Finding:
     """Containers and networks whose run is dead."""
-    counts, living = [], set()
-    for listed in (
-        engine.client.containers.list(all=True, filters={"label": federation.RUN_LABEL}, ignore_removed=True),
-        engine.client.networks.list(filters={"label": federation.RUN_LABEL}),
-    ):
-        dead = 0
-        for item in listed:
-            labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
-            if federation.alive(labels.get(federation.OWNER_LABEL, "")):
-                living.add(labels[federation.RUN_LABEL])
-            else:
-                dead += 1
-        counts.append(dead)
-    going = f"; running now: {', '.join(sorted(living))}" if living else ""
-    if any(counts):
-        return note(
-            "leftovers", f"{counts[0]} containers and {counts[1]} networks of dead runs; the next run removes them{going}"
-        )
-    return ok("leftovers", f"none of dead runs{going}")
+    items = federation.left(engine)
+    dead = [item for item in items if not federation.alive(item.owner)]
+    going = sorted({item.run for item in items} - {item.run for item in dead})
+    running = f"; running now: {', '.join(going)}" if going else ""
+    if dead:
+        networks = sum(item.network for item in dead)
+        counts = f"{len(dead) - networks} containers and {networks} networks"
+        return note("leftovers", f"{counts} of dead runs; the next run removes them{running}")
+    return ok("leftovers", f"none of dead runs{running}")

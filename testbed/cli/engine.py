@@ -45,18 +45,13 @@ def clean(
     with contextlib.suppress(EngineError):
         engine = host.find()
     if engine:
-        containers, networks = federation.reap(engine.client)
+        containers, networks = federation.reap(engine)
         say(f"removed {containers} containers and {networks} networks")
-        alive = engine.client.containers.list(filters={"label": federation.RUN_LABEL}, ignore_removed=True)
-        if alive:
-            say(f"{len(alive)} containers belong to a run that is still going: left alone")
+        if alive := federation.running(engine):
+            say(f"{alive} containers belong to a run that is still going: left alone")
             raise typer.Exit(0)
         if everything and not engine.private:
-            for tag in images.Builder(engine, catalog.load()).present():
-                with contextlib.suppress(Exception):
-                    engine.client.images.remove(f"{images.REPOSITORY}/{tag}", force=True)
-            with contextlib.suppress(Exception):  # earlier builds of the user's own, which lost their tag to a later one
-                engine.client.images.prune({"dangling": True, "label": images.LABEL})
+            images.Builder(engine, catalog.load()).remove_all()
     if engine is None or engine.private:
         host.stop(say)
         if everything:

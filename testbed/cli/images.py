@@ -111,7 +111,7 @@ def check(
     wanted |= {c.implementation for c in known.candidates if not c.files}
     with live(quiet) as display:
         engine = host.ensure(display.say)
-        federation.reap(engine.client)
+        federation.reap(engine)
         images = prepare(engine, known, wanted | configured, display)
         reports = Checker(known, engine, images, display, jobs=jobs).run(wanted) if wanted else []
         reports += [found.report() for found in Preflight(known, engine, images, display).examine(configured)]

@@ -253,9 +253,7 @@ def version_of(container: Container, package: str) -> str:
     """What the distribution's package says of its version, else the image's label, else the image's own name."""
     with contextlib.suppress(EngineError):
         return package_version(container, package)
-    container.reload()
-    labels = container.attrs["Config"].get("Labels") or {}
-    return str(labels.get("org.opencontainers.image.version") or container.attrs["Image"].removeprefix("sha256:")[:12])
+    return federation.image_version(container)
 
 
 def entered(account: Account) -> Iterator[tuple[str, bool, str]]:

@@ -61,7 +61,7 @@ class Berth:
                 while until is not None and until not in said:
                     more = raw.recv(65536)
                     if not more:
-                        raise OSError(f"it {federation.fate(self.container)}")
+                        raise OSError(f"it {federation.state_of(self.container)}")
                     said = said[-200:] + more
         except (*ENGINE_ERRORS, OSError) as error:
             raise EngineError(f"{self.container.name} cannot be told what to do: {error}") from None

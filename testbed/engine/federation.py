@@ -1,4 +1,4 @@
-"""Raises and razes the containers of a run: network, name server, driver, wiretap, servers. Judges nothing.
+"""Makes and removes the containers of a run: network, name server, driver, wiretap, servers. Judges nothing.
 
 Only this module and `wiretap` know that there is one host. Every container and network carries the run's label and its owner's
 process, so that the reaper can tell what nobody needs any more.
@@ -15,6 +15,7 @@ import socket
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Addresses:
 
 
 class Mesh:
-    """The containers of one run on one engine. Use as a context: leaving it razes everything."""
+    """The containers of one run on one engine. Use as a context: leaving it removes everything."""
 
     def __init__(self, engine: Engine, run: str, size: int, *, ipv6: bool) -> None:
         self.engine, self.run, self.docker = engine, run, engine.client
@@ -91,7 +92,7 @@ class Mesh:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.raze()
+        self.remove()
 
     @property
     def name(self) -> str:
@@ -203,7 +204,7 @@ class Mesh:
             if tree and not api.put_archive(identity, "/", pack(tree)):
                 raise EngineError(f"files could not be copied into {name}")
         except ENGINE_ERRORS as error:
-            raise EngineError(f"the container {name} cannot be made: {_said(error)}") from None
+            raise EngineError(f"the container {name} cannot be made: {_message(error)}") from None
         # an incomplete Container object saves an inspection per server; callers that need facts call reload()
         return Container(attrs={"Id": identity, "Name": name}, client=self.docker, collection=self.docker.containers)
 
@@ -211,9 +212,9 @@ class Mesh:
         assert self.network is not None, "the network is made first"
         return self.network
 
-    def raze(self) -> None:
+    def remove(self) -> None:
         """Remove every container and the network of this mesh; never raises, so that it hides no cause."""
-        remove(self.docker, {RUN_LABEL: self.run})
+        remove(self.engine, {RUN_LABEL: self.run})
 
 
 def start(container: Container) -> None:
@@ -221,7 +222,7 @@ def start(container: Container) -> None:
     try:
         container.start()
     except ENGINE_ERRORS as error:
-        raise EngineError(f"the container {container.name} does not start: {_said(error)}") from None
+        raise EngineError(f"the container {container.name} does not start: {_message(error)}") from None
 
 
 def facts(container: Container, network_name: str) -> dict[str, Any]:
@@ -237,14 +238,24 @@ def facts(container: Container, network_name: str) -> dict[str, Any]:
     }
 
 
-def fate(container: Container) -> str:
-    """In words, what became of a container that no longer answers; never raises."""
+def state_of(container: Container) -> str:
+    """In words, the state of a container that no longer answers; never raises."""
     try:
         container.reload()
     except ENGINE_ERRORS:
         return "is gone, or its engine is"
     state = container.attrs["State"]
     return "runs, but the connection to it was lost" if state["Running"] else f"ended with status {state.get('ExitCode')}"
+
+
+def image_version(container: Container) -> str:
+    """The version that the image's label states, else the first twelve digits of the image's id. Raises EngineError."""
+    try:
+        container.reload()
+    except ENGINE_ERRORS as error:
+        raise EngineError(f"{container.name} cannot be looked up: {_message(error)}") from None
+    labels = container.attrs["Config"].get("Labels") or {}
+    return str(labels.get("org.opencontainers.image.version") or container.attrs["Image"].removeprefix("sha256:")[:12])
 
 
 def halt(containers: list[Container]) -> None:
@@ -270,7 +281,7 @@ def execute(container: Container, command: list[str], user: str = "") -> str:
     try:
         status, output = container.exec_run(command, user=user)
     except ENGINE_ERRORS as error:
-        raise EngineError(f"`{' '.join(command)}` in {container.name}: {_said(error)}") from None
+        raise EngineError(f"`{' '.join(command)}` in {container.name}: {_message(error)}") from None
     assert isinstance(output, bytes), "neither a stream nor a socket was asked for"
     text = output.decode(errors="replace").strip()
     if status:
@@ -287,7 +298,7 @@ def fetch(container: Container, path: str) -> bytes:
             assert member is not None
             return member.read()
     except (*ENGINE_ERRORS, OSError, tarfile.TarError) as error:
-        raise EngineError(f"{path} cannot be copied out of {container.name}: {_said(error)}") from None
+        raise EngineError(f"{path} cannot be copied out of {container.name}: {_message(error)}") from None
 
 
 def drop(containers: list[Container]) -> None:
@@ -295,6 +306,22 @@ def drop(containers: list[Container]) -> None:
     for container in containers:
         with contextlib.suppress(*ENGINE_ERRORS):
             container.remove(force=True, v=True)
+
+
+def run_on_host(engine: Engine, image: str, script: str, run: str) -> str:
+    """Standard output of a Python script in a container of its own on the engine's host network; the container is removed.
+
+    ``run`` is its label. Raises EngineError with the end of what the container wrote.
+    """
+    try:
+        output = engine.client.containers.run(
+            image, ["-c", script], entrypoint="python3", network_mode="host", cap_add=["NET_ADMIN"], remove=True,
+            labels={RUN_LABEL: run, OWNER_LABEL: owner()},
+        )  # fmt: skip
+    except ENGINE_ERRORS as error:
+        written = getattr(error, "stderr", None) or str(error).encode()
+        raise EngineError(" ".join(written.decode(errors="replace").split())[-200:]) from None
+    return bytes(output).decode(errors="replace")
 
 
 def pack(tree: dict[str, bytes]) -> bytes:
@@ -317,21 +344,19 @@ def pack(tree: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-# --- reaper ---------------------------------------------------------------------------------------------------------------
+# --- what is on an engine of all runs -------------------------------------------------------------------------------------
 
 
-def remove(client: Any, labels: dict[str, str]) -> tuple[int, int]:
+def remove(engine: Engine, labels: dict[str, str]) -> tuple[int, int]:
     """Remove the containers and networks with these labels. Returns how many of each."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    filters = {"label": [f"{k}={v}" if v else k for k, v in labels.items()]}
+    filters: dict[str, Any] = {"label": [f"{k}={v}" if v else k for k, v in labels.items()]}
     gone = networks = 0
     with contextlib.suppress(*ENGINE_ERRORS):
-        containers = client.containers.list(all=True, filters=filters, ignore_removed=True, sparse=True)
+        containers = engine.client.containers.list(all=True, filters=filters, ignore_removed=True, sparse=True)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda c: drop([c]), containers))
         gone = len(containers)
-        for network in client.networks.list(filters=filters):
+        for network in engine.client.networks.list(filters=filters):
             # An endpoint goes a moment after its container. COMPAT Docker 20.10: now and then one stays in the engine's books for
             # good, until the engine is started anew; such a network is asked once a run, without waiting.
             for attempt in range(5 if containers else 1):
@@ -346,17 +371,36 @@ def remove(client: Any, labels: dict[str, str]) -> tuple[int, int]:
     return gone, networks
 
 
-def reap(client: Any, *, everything: bool = False) -> tuple[int, int]:
-    """Remove what dead runs left (or everything of the testbed). Returns containers and networks removed."""
-    runs: set[str] = set()
-    for item in [
-        *client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True),
-        *client.networks.list(filters={"label": RUN_LABEL}),
-    ]:
-        labels = item.labels if hasattr(item, "labels") else item.attrs.get("Labels") or {}
-        if everything or not alive(labels.get(OWNER_LABEL, "")):
-            runs.add(labels.get(RUN_LABEL, ""))
-    counts = [remove(client, {RUN_LABEL: run}) for run in sorted(runs)]
+@dataclass(frozen=True)
+class Left:
+    """Something of the testbed's on an engine."""
+
+    run: str
+    """Of which run it is."""
+    owner: str
+    """The process that made it (see `alive`)."""
+    network: bool
+    """A network, else a container."""
+
+
+def left(engine: Engine) -> list[Left]:
+    """Every container and network of the testbed's on an engine, of dead runs and of those that still go on."""
+    containers = engine.client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
+    networks = engine.client.networks.list(filters={"label": RUN_LABEL})
+    labels = [(c.labels, False) for c in containers]
+    labels += [((n.attrs or {}).get("Labels") or {}, True) for n in networks]
+    return [Left(own.get(RUN_LABEL, ""), own.get(OWNER_LABEL, ""), network) for own, network in labels]
+
+
+def running(engine: Engine) -> int:
+    """How many of the testbed's containers run."""
+    return len(engine.client.containers.list(filters={"label": RUN_LABEL}, ignore_removed=True))
+
+
+def reap(engine: Engine) -> tuple[int, int]:
+    """Remove what dead runs left. Returns containers and networks removed."""
+    runs = {item.run for item in left(engine) if not alive(item.owner)}
+    counts = [remove(engine, {RUN_LABEL: run}) for run in sorted(runs)]
     return sum(c for c, _ in counts), sum(n for _, n in counts)
 
 
@@ -380,5 +424,5 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(getattr(error, "explanation", None) or error).splitlines()[0][:300]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.context import ContextAPI
@@ -49,6 +50,10 @@ class Engine:
     def version(self) -> str:
         """The engine's version, as it reports it."""
         return str(self.client.version()["Version"])
+
+    def info(self) -> dict[str, Any]:
+        """What the engine says of itself and its host (`GET /info` of its API): `DockerRootDir`, `MemTotal`, `CgroupVersion`."""
+        return dict(self.client.info())
 
 
 def connect(address: str, timeout: int = TIMEOUT) -> docker.DockerClient:

@@ -120,6 +120,14 @@ class Builder:
                 present[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
         return present
 
+    def remove_all(self) -> None:
+        """Remove every image of the testbed from this engine, builds of users too; one that cannot be removed stays."""
+        for tag in self.present():
+            with contextlib.suppress(*ENGINE_ERRORS):
+                self.docker.images.remove(f"{REPOSITORY}/{tag}", force=True)
+        with contextlib.suppress(*ENGINE_ERRORS):  # earlier builds of the user's own, which lost their tag to a later one
+            self.docker.images.prune({"dangling": True, "label": LABEL})
+
     # --- candidates ---
 
     def find(self, reference: str) -> str:
@@ -302,6 +310,21 @@ class Builder:
             why = _why(b"".join(output).decode(errors="replace").splitlines())
             raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")
         return str(self.docker.images.get(name).id)
+
+
+def registry_answers(engine: Engine, patience: float = 10.0) -> bool:
+    """Whether the engine's registry knows Debian's image; it may answer no, or nothing at all within ``patience`` seconds."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(*ENGINE_ERRORS):
+            engine.client.images.get_registry_data(f"debian:{PART_SUITE}-slim")
+            answers.append(True)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return bool(answers)
 
 
 def host_mirror() -> str | None:

@@ -66,7 +66,7 @@ async def _until_gone(channel: Channel) -> None:
     """Raises EngineError when an agent has ended."""
     await channel.closed.wait()
     container = channel.container
-    how = await asyncio.to_thread(lambda: federation.fate(container))
+    how = await asyncio.to_thread(lambda: federation.state_of(container))
     raise EngineError(f"{container.name} {how} in the middle of the run: {channel.last_words()}")
 
 
@@ -76,7 +76,7 @@ async def removed(engine: Engine, run: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await asyncio.to_thread(lambda: federation.remove(engine.client, {federation.RUN_LABEL: run}))
+        await asyncio.to_thread(lambda: federation.remove(engine, {federation.RUN_LABEL: run}))
 
 
 @contextlib.asynccontextmanager

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.policy import CANDIDATE_POLICY
+from testbed.record.manifest import Manifest, PlannedSettings
 
 
-def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Plan:
+def plan_of(manifest: Manifest, pairs: Iterable[tuple[str, str]]) -> Plan:
     """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
 
-    def policy(recorded: Mapping[str, Any]) -> Policy:
-        return CANDIDATE_POLICY if recorded.get("unknown") else Policy.recorded(recorded["policy"], recorded["dimensions"])
+    def policy(recorded: PlannedSettings, name: str) -> Policy:
+        return CANDIDATE_POLICY if recorded.get("unknown") else Policy.recorded(name, recorded["dimensions"])
 
-    def settings(recorded: Mapping[str, Any]) -> Settings:
-        return Settings(policy(recorded), recorded["certificate"], recorded["unsupported"])
+    def settings(recorded: PlannedSettings) -> Settings:
+        return Settings(policy(recorded, recorded["policy"]), recorded["certificate"], recorded["unsupported"])
 
     servers = tuple(
         Server(
             s["domain"],
             Implementation(s["implementation"], s["release"]),
-            policy({**manifest["phases"][0]["settings"][s["domain"]], "policy": s["policy"]}),
+            policy(manifest["phases"][0]["settings"][s["domain"]], s["policy"]),
             s["certificate"],
             s["index"],
         )
@@ -45,7 +45,7 @@ def plan_of(manifest: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> Pl
     )
 
 
-def restore(manifest: Mapping[str, Any], catalog: Catalog) -> Catalog:
+def restore(manifest: Manifest, catalog: Catalog) -> Catalog:
     """The catalog with a recorded run's candidates. Raises InputError if a release that one is like is gone."""
     for entry in manifest.get("mine", []):
         name, release = entry["implementation"], entry["release"]
@@ -70,7 +70,7 @@ def restore(manifest: Mapping[str, Any], catalog: Catalog) -> Catalog:
     return catalog
 
 
-def folders(manifest: Mapping[str, Any]) -> list[Path]:
+def folders(manifest: Manifest) -> list[Path]:
     """The implementation folders that a recorded run was given. Raises InputError for one that is gone."""
     brought = [Path(text) for text in manifest.get("folders", [])]
     for folder in brought:

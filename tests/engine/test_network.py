@@ -153,10 +153,10 @@ def test_the_reaper_takes_what_the_dead_left_and_nothing_else(small: Small, engi
         assert owner.stdout
         assert owner.stdout.readline().strip() == "there"
         assert len(left(engine, run)) == 2, "a container and a network"
-        federation.reap(engine.client)
+        federation.reap(engine)
         assert len(left(engine, run)) == 2, "its owner lives"
         owner.send_signal(signal.SIGKILL)
-    federation.reap(engine.client)
+    federation.reap(engine)
     assert left(engine, run) == []
     assert len(left(engine, small.mesh.run)) >= 7, "network, name server, prober and servers of the living"
 

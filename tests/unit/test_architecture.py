@@ -74,6 +74,17 @@ def test_a_module_imports_only_what_its_row_allows(path: Path) -> None:
     assert not beyond, f"{module} may not import {sorted(beyond)}"
 
 
+def unused(allowed: dict[str, set[str]], imported: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What rows of the table allow and no file of the folder imports."""
+    return {row: left for row, names in allowed.items() if row not in FACES and (left := names - imported[row])}
+
+
+def test_a_row_allows_nothing_that_its_folder_does_not_import() -> None:
+    imported = {row: {name for p in FILES if module_of(p) == row for name in local(p)} for row in ALLOWED}
+    assert not unused(ALLOWED, imported), "take it out of the table in ARCHITECTURE.md"
+    assert unused({"judge": {"model", "record"}}, {"judge": {"model"}}) == {"judge": {"record"}}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_nothing_imports_a_face(path: Path) -> None:
     own = {module_of(path)} | ({"cli"} if module_of(path) == "__main__" else set())
@@ -91,6 +102,33 @@ def test_the_walk_sees_an_import_that_is_not_allowed(tmp_path: Path) -> None:
 def test_only_the_engine_knows_docker(path: Path) -> None:
     found = {name for name in imports(path) if name.split(".")[0] == "docker"}
     assert module_of(path) == "engine" or not found, f"{path.name} imports {sorted(found)}: engine/ is there for that"
+
+
+SDK = {"attrs", "reload", "exec_run", "get_archive", "put_archive", "attach_socket"}
+"""Attributes that only an object of Docker's SDK has."""
+
+
+def sdk_uses(source: str) -> list[str]:
+    """Where a source reaches into an object of Docker's SDK: the engine's client, or what stands in SDK."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and (node.attr in SDK or (node.attr == "client" and ast.unparse(node.value).rpartition(".")[2] == "engine"))
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_engine_calls_docker(path: Path) -> None:
+    assert module_of(path) == "engine" or not sdk_uses(path.read_text()), "engine/ is there for that: give it a function"
+
+
+@pytest.mark.parametrize(
+    "use", ["engine.client.containers.list()", "reap(self.engine.client)", "container.attrs['Image']", "stand.server.reload()"]
+)
+def test_the_look_for_docker_sees_a_call_that_imports_nothing(use: str) -> None:
+    assert sdk_uses(f"def f():\n    return {use}\n")
+    assert not sdk_uses("message.client.rpartition(':'); epoch.client(domain)")
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -113,6 +151,7 @@ def test_no_implementation_is_named_in_the_testbed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_each_file_opens_with_its_rule(path: Path) -> None:
-    module = ast.parse(path.read_text())
-    assert ast.get_docstring(module)
+def test_each_file_opens_with_a_sentence(path: Path) -> None:
+    opening = ast.get_docstring(ast.parse(path.read_text()))
+    assert opening
+    assert re.match(r"\S+( \S+){2,}[.:;!?]", " ".join(opening.split())), f"not a sentence: {opening}"

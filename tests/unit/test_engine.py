@@ -202,5 +202,5 @@ def test_a_network_that_the_engine_does_not_let_go_of_holds_no_later_run_up() ->
         return SimpleNamespace(list=lambda **_: found)
 
     client = SimpleNamespace(containers=listing([]), networks=listing([Stuck()]))
-    assert federation.remove(client, {federation.RUN_LABEL: "x"}) == (0, 0)
+    assert federation.remove(host.Engine(client, "unix:///nowhere", False), {federation.RUN_LABEL: "x"}) == (0, 0)
     assert asked == ["stuck"], "once, since nothing was removed whose endpoint might still go"

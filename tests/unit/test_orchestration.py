@@ -120,7 +120,7 @@ def test_what_a_thread_still_makes_when_a_run_ends_is_removed_too(monkeypatch: p
         done.append("made")
 
     async def end() -> None:
-        async with removed(SimpleNamespace(client=None), "run"), Workers(1) as workers, task_group() as tasks:  # type: ignore[arg-type]
+        async with removed(SimpleNamespace(), "run"), Workers(1) as workers, task_group() as tasks:  # type: ignore[arg-type]
             making = tasks.create_task(workers.do(make))
             tasks.create_task(workers.do(lambda: done.append("made too late"))).cancel()
             await asyncio.sleep(0.05)
