@@ -31,6 +31,7 @@ from testbed.plan.catalog import Catalog
 from testbed.plan.policy import as_text
 from testbed.record import store
 from testbed.record.store import DEFAULT_RESULTS, Record
+from testbed.record.verdicts import Verdicts
 from testbed.report import render_all, table
 from testbed.yamlfile import did_you_mean
 
@@ -189,7 +190,7 @@ class Run:
 
     path: Path
     """Its folder."""
-    verdicts: dict[str, Any]
+    verdicts: Verdicts
     """As ``derived/verdicts.json`` has them."""
     _record: Record | None = field(default=None, repr=False, compare=False)
 
@@ -221,13 +222,13 @@ def load(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
     """A run by its path, its id or ``latest``, with the verdicts that it has; judged if it has none. Raises InputError."""
     path = store.find(str(run), Path(results))
     kept = files.kept(path)
-    return Run(path, dict(kept.verdicts)) if kept else judge(path)
+    return Run(path, kept.verdicts) if kept else judge(path)
 
 
 def judge(run: Path | str, results: Path | str = DEFAULT_RESULTS) -> Run:
     """A run, judged from its record by the rules of today; writes nothing. Raises InputError."""
     record = store.load(store.find(str(run), Path(results)))
-    return Run(record.path, dict(verdict.judge_run(record)), record)
+    return Run(record.path, verdict.judge_run(record), record)
 
 
 def report(run: Path | str, results: Path | str = DEFAULT_RESULTS, *, display: Display | None = None) -> Run:

@@ -1,7 +1,7 @@
 """Writing down the surprises of a run as known failures: few entries where that is safe, and the same file every time.
 
-Rule: an entry covers failures of one kind and nothing that passed, could not be told, or failed otherwise; it names every
-value that its cells have, so that it accepts what was seen and no more. What a person wrote into an entry is kept.
+Rule: an entry covers failures of one kind and nothing that passed, was undecided, or failed otherwise; it names every
+value that its cells have, so that it accepts what happened and no more. What a person wrote into an entry is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from testbed.causes import UNKNOWN
 from testbed.compare.baseline import FACETS, Baseline, BaselineFile, Entry, EntryForm, EntryWhere, SideWhere, facets
 from testbed.compare.cells import Subject, cannot_say, passes
 from testbed.model import SCHEMA, InputError, Outcome
-from testbed.report.cell import Cell
+from testbed.record.verdicts import CellEntry
+from testbed.report.grid import ROLES
 
 HEAD = """# Known failures: cells that differ from the expectation, each with the one failure that is accepted for it.
 # Written by `testbed baseline accept`; `reason`, `link`, `expires` and `may_pass` are yours to edit and are kept.
@@ -79,69 +80,70 @@ def accept(subjects: list[Subject], notes: Notes, old: Baseline | None, today: d
     of ``notes`` where its own has passed. Raises InputError if a run is incomplete or of another scenario.
     """
     newest = subjects[-1]
-    for one in subjects:
-        _check(one, newest)
-    seen = {id_: [s.cells[id_] for s in subjects if id_ in s.cells] for id_ in newest.cells}
-    passed = {id_ for id_, cells in seen.items() if any(map(passes, cells))}
-    failures = {id_: [c for c in cells if acceptable(c)] for id_, cells in seen.items()}
+    for subject in subjects:
+        _check(subject, newest)
+    history = {id_: [s.cells[id_] for s in subjects if id_ in s.cells] for id_ in newest.cells}
+    passed = {id_ for id_, cells in history.items() if any(map(passes, cells))}
+    failures = {id_: [c for c in cells if acceptable(c)] for id_, cells in history.items()}
     shaky = passed | {id_ for id_, cells in failures.items() if any(c.get("flaky") for c in cells)}
     result = Accepted([], undecided=sum(map(cannot_say, newest.cells.values())))
     inherited: dict[str, Notes] = {}
     for entry in old.entries if old else ():
         form = entry.form
         selected = [id_ for id_, cell in newest.cells.items() if entry.selects(newest, cell)]
-        mine = [id_ for id_ in selected if any(map(entry.is_failure_of, failures[id_]))]
+        failing = [id_ for id_ in selected if any(map(entry.is_failure_of, failures[id_]))]
         mended = not form.may_pass and any(id_ in passed for id_ in selected)
         expires = notes.expires if entry.expired(today) else form.expires
         if not selected:
             result.other.append(entry)
             result.entries.append(form)
-        elif mended and not mine:
+        elif mended and not failing:
             result.gone.append(entry)
         elif mended:
             result.renewed += [entry] if entry.expired(today) else []
-            for id_ in mine:
+            for id_ in failing:
                 inherited.setdefault(id_, Notes(form.reason, form.link, expires))
         else:
             result.entries.append(form.model_copy(update={"expires": expires}))
             result.kept += 1
             result.renewed += [entry] if entry.expired(today) else []
-            for id_ in mine:
+            for id_ in failing:
                 failures[id_] = [c for c in failures[id_] if not entry.is_failure_of(c)]
     new = list(_entries(newest, failures, shaky, inherited, notes))
     result.added = len(new)
     result.entries = sorted([*result.entries, *new], key=_order)
-    result.counts = [_count(newest, seen, Entry(form, 0)) for form in result.entries]
+    result.counts = [_count(newest, history, Entry(form, 0)) for form in result.entries]
     return result
 
 
-def _check(one: Subject, newest: Subject) -> None:
-    if not one.verdicts.get("complete"):
-        raise InputError(f"{one.run} was cut short: it cannot be accepted", value=one.run, hint="run it again")
+def _check(subject: Subject, newest: Subject) -> None:
+    run, verdicts = subject.run, subject.verdicts
+    if not verdicts.get("complete"):
+        raise InputError(f"{run} was cut short: it cannot be accepted", value=run, hint="run it again")
     for key in ("scenario", "timers"):
-        if one.verdicts.get(key) != newest.verdicts.get(key):
+        if verdicts.get(key) != newest.verdicts.get(key):
             raise InputError(
-                f"{one.run} and {newest.run} differ in {key}: {one.verdicts.get(key)}, {newest.verdicts.get(key)}",
-                value=one.run,
+                f"{run} and {newest.run} differ in {key}: {verdicts.get(key)}, {newest.verdicts.get(key)}",
+                value=run,
                 hint="a baseline belongs to one scenario with one kind of timers",
             )
 
 
-def acceptable(cell: Cell) -> bool:
+def acceptable(cell: CellEntry) -> bool:
     """A surprise that the testbed is sure of: whose attempts disagreed belongs to them, what it cannot tell does not."""
     return bool(cell["surprise"]) and not cannot_say(cell)
 
 
-def _count(subject: Subject, seen: dict[str, list[Cell]], entry: Entry) -> int:
+def _count(subject: Subject, history: dict[str, list[CellEntry]], entry: Entry) -> int:
     return sum(
         any(acceptable(c) and entry.is_failure_of(c) for c in cells)
-        for id_, cells in seen.items()
+        for id_, cells in history.items()
         if entry.selects(subject, subject.cells[id_])
     )
 
 
 def _entries(
-    subject: Subject, failures: dict[str, list[Cell]], shaky: set[str], inherited: dict[str, Notes], notes: Notes
+    subject: Subject, failures: dict[str, list[CellEntry]], shaky: set[str], inherited: dict[str, Notes], notes: Notes
 ) -> Iterator[EntryForm]:
     groups: dict[tuple[Failure, Notes], set[str]] = {}
     for id_, cells in failures.items():
@@ -149,22 +151,22 @@ def _entries(
         for cell in cells:
             delivered = cell["outcome"] == Outcome.DELIVERED.value
             over = (cell.get("channel") or {}).get("encryption") if delivered else None
-            found = causes.setdefault((cell["outcome"], over), set())
-            found |= set() if delivered else {cell.get("cause") or UNKNOWN}
-        mine = replace(inherited.get(id_, notes), may_pass=id_ in shaky)
+            words = causes.setdefault((cell["outcome"], over), set())
+            words |= set() if delivered else {cell.get("cause") or UNKNOWN}
+        entry_notes = replace(inherited.get(id_, notes), may_pass=id_ in shaky)
         for (outcome, over), words in causes.items():
-            groups.setdefault(((outcome, tuple(sorted(words)), over), mine), set()).add(id_)
-    for (failure, mine), ids in groups.items():
+            groups.setdefault(((outcome, tuple(sorted(words)), over), entry_notes), set()).add(id_)
+    for (failure, entry_notes), ids in groups.items():
         for selector in group(subject, list(subject.cells.values()), ids):
             yield EntryForm(
                 where=_where(selector),
                 outcome=failure[0],  # type: ignore[arg-type]  # acceptable() lets no other through
                 cause=_one_or_more(failure[1]) if failure[1] else None,
                 encryption=failure[2],  # type: ignore[arg-type]
-                reason=mine.reason,
-                link=mine.link,
-                expires=mine.expires,
-                may_pass=mine.may_pass,
+                reason=entry_notes.reason,
+                link=entry_notes.link,
+                expires=entry_notes.expires,
+                may_pass=entry_notes.may_pass,
             )
 
 
@@ -174,7 +176,7 @@ def _entries(
 class Field:
     """The cells of a run as bits, so that a selector's reach is a few operations on whole numbers."""
 
-    def __init__(self, subject: Subject, cells: list[Cell], wanted: set[str]) -> None:
+    def __init__(self, subject: Subject, cells: list[CellEntry], wanted: set[str]) -> None:
         self.facts = [_facts(subject, c) for c in cells]
         self.bits: dict[tuple[Key, str], int] = {}
         for place, fact in enumerate(self.facts):
@@ -197,7 +199,7 @@ class Field:
         return mask
 
 
-def group(subject: Subject, cells: list[Cell], wanted: set[str]) -> list[Selector]:
+def group(subject: Subject, cells: list[CellEntry], wanted: set[str]) -> list[Selector]:
     """Few selectors (by a greedy choice) which cover the cells ``wanted`` and no other that was measured."""
     grid = Field(subject, cells, wanted)
     best: dict[int, Selector] = {}
@@ -213,19 +215,19 @@ def group(subject: Subject, cells: list[Cell], wanted: set[str]) -> list[Selecto
             if mask not in best or _rank(selector) < _rank(best[mask]):
                 best[mask] = selector
     ranked = sorted(best.items(), key=lambda b: _rank(b[1]))
-    left, found = grid.wanted, []
+    left, selectors = grid.wanted, []
     while left:
         mask, chosen = max(ranked, key=lambda b: (b[0] & left).bit_count())  # the first of equals: the ranking decides
-        found.append(_stated(grid, mask, {key[0] for key in chosen if key[1] == "domain"}))
+        selectors.append(_stated(grid, mask, {key[0] for key in chosen if key[1] == "domain"}))
         left &= ~mask
-    return _merged(grid, found)
+    return _merged(grid, selectors)
 
 
-def _facts(subject: Subject, cell: Cell) -> dict[Key, str]:
-    found: dict[Key, str] = {("cell", "phase"): cell["phase"], ("cell", "exchange"): cell["exchange"]}
-    for side in ("sender", "receiver"):
-        found |= {(side, name): texts[0] for name, texts in facets(subject, cell["phase"], cell[side]).items()}
-    return found
+def _facts(subject: Subject, cell: CellEntry) -> dict[Key, str]:
+    facts: dict[Key, str] = {("cell", "phase"): cell["phase"], ("cell", "exchange"): cell["exchange"]}
+    for role in ROLES:
+        facts |= {(role, name): texts[0] for name, texts in facets(subject, cell["phase"], cell[role]).items()}
+    return facts
 
 
 def _shapes() -> Iterator[tuple[Key, ...]]:
@@ -246,38 +248,38 @@ def _rank(selector: Selector) -> tuple[int, int, list[tuple[Key, tuple[str, ...]
 
 def _stated(grid: Field, mask: int, by_domain: set[str]) -> Selector:
     """The selector with every value that its cells have; left away only what they have all values of, and more than one."""
-    mine = [fact for n, fact in enumerate(grid.facts) if mask >> n & 1]
-    found: Selector = {}
+    facts = [fact for n, fact in enumerate(grid.facts) if mask >> n & 1]
+    selector: Selector = {}
     for key in KEYS:
         side, name = key
         if side != "cell" and (side in by_domain) != (name == "domain"):
             continue
-        values = {f[key] for f in mine}
+        values = {f[key] for f in facts}
         if len(values) == 1 or values != {f[key] for f in grid.facts}:
-            found[key] = tuple(sorted(values))
-    return found
+            selector[key] = tuple(sorted(values))
+    return selector
 
 
 def _merged(grid: Field, selectors: list[Selector]) -> list[Selector]:
     """Two selectors become one, as long as there are two whose union covers nothing that is forbidden."""
-    found = sorted(selectors, key=_spelled)
+    merged = sorted(selectors, key=_spelled)
     while True:
-        unions = ((one, two, _union(one, two)) for one, two in itertools.combinations(found, 2))
-        safe = next(((one, two, u) for one, two, u in unions if u is not None and not grid.reach(u) & grid.forbidden), None)
+        unions = ((a, b, _union(a, b)) for a, b in itertools.combinations(merged, 2))
+        safe = next(((a, b, u) for a, b, u in unions if u is not None and not grid.reach(u) & grid.forbidden), None)
         if safe is None:
-            return found
-        one, two, union = safe
-        found = sorted([s for s in found if s is not one and s is not two] + [union], key=_spelled)
+            return merged
+        a, b, union = safe
+        merged = sorted([s for s in merged if s is not a and s is not b] + [union], key=_spelled)
 
 
-def _union(one: Selector, two: Selector) -> Selector | None:
+def _union(a: Selector, b: Selector) -> Selector | None:
     """Both in one, or None where that would be hard to read: software and domains are listed only if nothing else differs."""
-    if one.keys() != two.keys() and not (one.keys() ^ two.keys()) <= {("cell", "phase"), ("cell", "exchange")}:
+    if a.keys() != b.keys() and not (a.keys() ^ b.keys()) <= {("cell", "phase"), ("cell", "exchange")}:
         return None
-    differing = [k for k in one.keys() & two.keys() if one[k] != two[k]]
+    differing = [k for k in a.keys() & b.keys() if a[k] != b[k]]
     if len(differing) > 1 and any(k[1] in ("implementation", "domain") for k in differing):
         return None
-    return {k: tuple(sorted({*one[k], *two[k]})) for k in KEYS if k in one and k in two}
+    return {k: tuple(sorted({*a[k], *b[k]})) for k in KEYS if k in a and k in b}
 
 
 def _spelled(selector: Selector) -> list[tuple[Key, tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 A baseline accepts *surprises* only: cells that came out otherwise than the table of expectations says. A failure that the
 policies ask for is as expected and needs no entry. An entry is a selector and the exact failure; the same cells failing for
-another cause are a new failure, and cells that no longer fail are said, so that the list can only shrink knowingly.
+another cause are a new failure, and cells that no longer fail are reported, so that the list can only shrink knowingly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from testbed.causes import CAUSES, FINDINGS, UNKNOWN
 from testbed.compare.cells import Subject, brief, cannot_say, passes, software
 from testbed.model import SCHEMA
-from testbed.report.cell import Cell
+from testbed.record.verdicts import CellEntry
+from testbed.report.grid import PLACE
 from testbed.yamlfile import Document
 
 Globs = str | list[str]
@@ -82,7 +83,7 @@ class Entry:
     form: EntryForm
     line: int
 
-    def selects(self, sides: Subject, cell: Cell) -> bool:
+    def selects(self, sides: Subject, cell: CellEntry) -> bool:
         """Whether ``where`` matches the cell."""
         where = self.form.where
         return (
@@ -95,7 +96,7 @@ class Entry:
             )
         )
 
-    def is_failure_of(self, cell: Cell) -> bool:
+    def is_failure_of(self, cell: CellEntry) -> bool:
         """Whether what happened in the cell is what the entry accepts."""
         if cell["outcome"] != self.form.outcome:
             return False
@@ -103,7 +104,7 @@ class Entry:
             return self.form.encryption in (None, (cell.get("channel") or {}).get("encryption"))
         return (cell.get("cause") or UNKNOWN) in _listed(self.form.cause or [])
 
-    def accepts(self, cell: Cell, today: dt.date) -> bool:
+    def accepts(self, cell: CellEntry, today: dt.date) -> bool:
         """Whether it is that failure, and the entry still holds."""
         return self.is_failure_of(cell) and not self.expired(today)
 
@@ -130,12 +131,12 @@ class Baseline:
 def facets(subject: Subject, phase: str, domain: str) -> dict[str, tuple[str, ...]]:
     """What each key of a sender or receiver is compared with."""
     server = subject.servers[domain]
-    settings = subject.settings.get(phase, {}).get(domain) or {}
+    settings = subject.settings.get(phase, {}).get(domain)
     return {
         "domain": (domain,),
         "implementation": (software(server), str(server["implementation"])),
-        "policy": (str(settings.get("policy")),),
-        "certificate": (str(settings.get("certificate")),),
+        "policy": (str(settings["policy"] if settings else None),),
+        "certificate": (str(settings["certificate"] if settings else None),),
     }
 
 
@@ -203,18 +204,18 @@ class Gate:
     subject: Subject
     strict: bool
     today: dt.date
-    known: dict[int, list[Cell]] = field(default_factory=dict)
+    known: dict[int, list[CellEntry]] = field(default_factory=dict)
     """Place of an entry -> the failures that it accepts."""
-    unknown: list[Cell] = field(default_factory=list)
+    unknown: list[CellEntry] = field(default_factory=list)
     """Surprises that no entry speaks of."""
-    changed: list[tuple[Cell, Entry]] = field(default_factory=list)
+    changed: list[tuple[CellEntry, Entry]] = field(default_factory=list)
     """Surprises whose cells an entry speaks of, but which are other failures."""
-    passing: dict[int, list[Cell]] = field(default_factory=dict)
+    passing: dict[int, list[CellEntry]] = field(default_factory=dict)
     """Place of an entry -> its cells that came out as expected."""
     expired: list[Entry] = field(default_factory=list)
     unmatched: list[Entry] = field(default_factory=list)
     """Entries none of whose cells is in the run."""
-    undecided: list[Cell] = field(default_factory=list)
+    undecided: list[CellEntry] = field(default_factory=list)
 
     def status(self, *, could_not_tell: bool) -> int:
         """1 unknown, changed or expired, or (strict) passing · 3 the testbed could not tell · 0 all is known."""
@@ -227,10 +228,10 @@ def check(baseline: Baseline, subject: Subject, today: dt.date, *, strict: bool 
     """Hold a run against its known failures. An expired entry accepts nothing."""
     gate = Gate(baseline, subject, strict, today)
     gate.expired.extend(e for e in baseline.entries if e.expired(today))
-    seen: set[int] = set()
+    matched: set[int] = set()
     for cell in subject.cells.values():
         selecting = [n for n, e in enumerate(baseline.entries) if e.selects(subject, cell)]
-        seen.update(selecting)
+        matched.update(selecting)
         if cannot_say(cell):
             gate.undecided.append(cell)
         elif cell["surprise"]:
@@ -239,11 +240,11 @@ def check(baseline: Baseline, subject: Subject, today: dt.date, *, strict: bool 
             for n in selecting:
                 if not baseline.entries[n].form.may_pass:
                     gate.passing.setdefault(n, []).append(cell)
-    gate.unmatched.extend(e for n, e in enumerate(baseline.entries) if n not in seen)
+    gate.unmatched.extend(e for n, e in enumerate(baseline.entries) if n not in matched)
     return gate
 
 
-def _weigh(gate: Gate, cell: Cell, selecting: list[int]) -> None:
+def _weigh(gate: Gate, cell: CellEntry, selecting: list[int]) -> None:
     entries = gate.baseline.entries
     accepting = [n for n in selecting if entries[n].is_failure_of(cell)]
     valid = [n for n in selecting if entries[n].accepts(cell, gate.today)]
@@ -293,14 +294,14 @@ def document(gate: Gate, *, could_not_tell: bool) -> dict[str, Any]:
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
-    return {k: cell[k] for k in ("id", "phase", "sender", "receiver", "exchange")} | (brief(cell) or {})
+def _cell(cell: CellEntry) -> dict[str, Any]:
+    return {"id": cell["id"]} | {key: cell[key] for key in PLACE} | (brief(cell) or {})
 
 
 def _covered(entry: Entry, gate: Gate) -> list[dict[str, Any]]:
     """The failures that an expired entry would accept."""
-    found = (c for c in gate.subject.cells.values() if c["surprise"] and entry.is_failure_of(c))
-    return [_cell(c) for c in found if entry.selects(gate.subject, c)]
+    failures = (c for c in gate.subject.cells.values() if c["surprise"] and entry.is_failure_of(c))
+    return [_cell(c) for c in failures if entry.selects(gate.subject, c)]
 
 
 def _entry(entry: Entry, baseline: Baseline) -> dict[str, Any]:

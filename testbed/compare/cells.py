@@ -13,8 +13,10 @@ from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
-from testbed.report.cell import Cell, describe, unstable
-from testbed.report.circumstances import CIRCUMSTANCES, UNCONFIRMED
+from testbed.record.manifest import Manifest
+from testbed.record.verdicts import CellEntry, ServerEntry, SettingsEntry, Verdicts
+from testbed.report.cell import describe, unstable
+from testbed.report.circumstances import doubts
 from testbed.report.grid import State, state
 
 CANNOT_SAY = {State.UNSEEN, State.INCONCLUSIVE, State.MISSING}
@@ -26,7 +28,7 @@ FAILED = {State.BOUNCED, State.LOST}
 class Subject:
     """One side of a comparison: verdicts, and what the run's manifest adds where there is one."""
 
-    verdicts: Mapping[str, Any]
+    verdicts: Verdicts
     seed: int | None = None
     revision: str | None = None
     """Of the testbed that measured."""
@@ -39,17 +41,17 @@ class Subject:
         return str(self.verdicts["run"])
 
     @cached_property
-    def cells(self) -> dict[str, Cell]:
+    def cells(self) -> dict[str, CellEntry]:
         """Every cell of the record, by its id."""
         return {c["id"]: c for c in self.verdicts["cells"]}
 
     @cached_property
-    def servers(self) -> dict[str, Mapping[str, Any]]:
+    def servers(self) -> dict[str, ServerEntry]:
         """By domain."""
         return {s["domain"]: s for s in self.verdicts["servers"]}
 
     @cached_property
-    def settings(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    def settings(self) -> dict[str, Mapping[str, SettingsEntry]]:
         """By phase and domain."""
         return {p["name"]: p.get("settings") or {} for p in self.verdicts["phases"]}
 
@@ -61,7 +63,7 @@ class Subject:
     @property
     def versions(self) -> dict[str, str]:
         """What ran, by `name@release`."""
-        return {software(s): s["version"] for s in self.verdicts["servers"] if s.get("version")}
+        return {software(s): version for s in self.verdicts["servers"] if (version := s.get("version"))}
 
     def to_json(self) -> dict[str, Any]:
         """What a reader wants to know of a side."""
@@ -81,44 +83,34 @@ class Subject:
         }
 
 
-def subject(verdicts: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> Subject:
+def subject(verdicts: Verdicts, manifest: Manifest | None = None) -> Subject:
     """A side of a comparison, of the verdicts and, where the whole run is there, of its manifest."""
-    known = manifest or {}
-    return Subject(verdicts, known.get("seed"), known.get("revision"))
+    if manifest is None:
+        return Subject(verdicts)
+    return Subject(verdicts, manifest.get("seed"), manifest.get("revision"))
 
 
-def software(server: Mapping[str, Any]) -> str:
+def software(server: ServerEntry) -> str:
     """``name@release``"""
     return f"{server['implementation']}@{server['release']}"
 
 
-def cannot_say(cell: Cell | None) -> bool:
+def cannot_say(cell: CellEntry | None) -> bool:
     """Whether nothing follows from the cell, for or against its servers."""
     return state(cell) in CANNOT_SAY and not (cell and unstable(cell))
 
 
-def absent(cell: Cell) -> bool:
+def absent(cell: CellEntry) -> bool:
     """Whether there was nothing to measure: an image could not be built, or its server did not start."""
     return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT
 
 
-def passes(cell: Cell) -> bool:
+def passes(cell: CellEntry) -> bool:
     """Whether the cell came out as expected, and the testbed can say so."""
     return not cell["surprise"] and not cannot_say(cell) and cell["outcome"] != Outcome.UNSUPPORTED.value
 
 
-def doubts(cell: Cell | None) -> list[str]:
-    """What the record itself says against taking this cell at its word."""
-    if cell is None:
-        return []
-    return [
-        circumstance.phrase if circumstance is UNCONFIRMED else f"{circumstance.phrase}: {circumstance.detail(cell)}"
-        for circumstance in CIRCUMSTANCES
-        if circumstance.of(cell) and (cell["surprise"] or circumstance is not UNCONFIRMED)
-    ]
-
-
-def brief(cell: Cell | None) -> dict[str, Any] | None:
+def brief(cell: CellEntry | None) -> dict[str, Any] | None:
     """The cell as a comparison shows it."""
     if cell is None:
         return None
@@ -126,7 +118,7 @@ def brief(cell: Cell | None) -> dict[str, Any] | None:
         "outcome": cell["outcome"],
         "cause": cell.get("cause"),
         "channel": cell.get("channel"),
-        "expected": (cell.get("expected") or {}).get("outcome"),
+        "expected": cell["expected"]["outcome"],
         "surprise": bool(cell["surprise"]),
         "text": describe(cell),
         "doubts": doubts(cell),
@@ -150,36 +142,37 @@ class Difference:
 
 def differences(a: Subject, b: Subject) -> list[Difference]:
     """In what the two runs differ besides their results: a diff of different timers is a diff of different subjects."""
-    one, two = a.to_json(), b.to_json()
-    found = [Difference(k, one[k], two[k]) for k in ("scenario", "timers", "isolated", "kept") if one[k] != two[k]]
-    found += [
-        Difference(name, one[k], two[k])
+    left, right = a.to_json(), b.to_json()
+    rows = [Difference(k, left[k], right[k]) for k in ("scenario", "timers", "isolated", "kept") if left[k] != right[k]]
+    rows += [
+        Difference(name, left[k], right[k])
         for k, name in (("seed", "seed"), ("revision", "testbed"))
-        if one[k] is not None and two[k] is not None and one[k] != two[k]
+        if left[k] is not None and right[k] is not None and left[k] != right[k]
     ]
     for name in sorted(a.versions.keys() & b.versions.keys()):
         if a.versions[name] != b.versions[name]:
-            found.append(Difference(f"version of {name}", a.versions[name], b.versions[name]))
-    found += _settings(a, b)
-    for what, left, right in (("servers", a.servers, b.servers), ("phases", a.settings, b.settings)):
-        only_a, only_b = [n for n in left if n not in right], [n for n in right if n not in left]
+            rows.append(Difference(f"version of {name}", a.versions[name], b.versions[name]))
+    rows += _settings(a, b)
+    names = (("servers", list(a.servers), list(b.servers)), ("phases", list(a.settings), list(b.settings)))
+    for what, of_a, of_b in names:
+        only_a, only_b = [n for n in of_a if n not in of_b], [n for n in of_b if n not in of_a]
         if only_a or only_b:
-            found.append(Difference(f"{what} that only one side has", only_a, only_b))
-    return found
+            rows.append(Difference(f"{what} that only one side has", only_a, only_b))
+    return rows
 
 
 def _settings(a: Subject, b: Subject) -> list[Difference]:
     """Servers of one domain that are other software, or set otherwise in a phase of the same name; alike ones as one."""
-    found: dict[tuple[str, Any, Any], list[str]] = {}
+    domains: dict[tuple[str, Any, Any], list[str]] = {}
     for domain in a.servers:
         if domain not in b.servers:
             continue
         names = software(a.servers[domain]), software(b.servers[domain])
         if names[0] != names[1]:
-            found.setdefault(("software", *names), []).append(domain)
+            domains.setdefault(("software", *names), []).append(domain)
         for phase in a.settings:
             left, right = a.settings[phase].get(domain), b.settings.get(phase, {}).get(domain)
             for key in ("policy", "certificate"):
                 if left and right and left.get(key) != right.get(key):
-                    found.setdefault((f"{key} in phase '{phase}'", left.get(key), right.get(key)), []).append(domain)
-    return [Difference(*key, tuple(domains)) for key, domains in found.items()]
+                    domains.setdefault((f"{key} in phase '{phase}'", left.get(key), right.get(key)), []).append(domain)
+    return [Difference(*key, tuple(alike)) for key, alike in domains.items()]

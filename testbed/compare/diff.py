@@ -14,8 +14,9 @@ from typing import Any
 
 from testbed.compare.cells import FAILED, Subject, absent, brief, cannot_say, differences
 from testbed.model import SCHEMA, InputError, Outcome
-from testbed.report.cell import Cell, unstable
-from testbed.report.grid import state
+from testbed.record.verdicts import CellEntry
+from testbed.report.cell import unstable
+from testbed.report.grid import PLACE, state
 
 
 class Kind(str, Enum):
@@ -25,7 +26,7 @@ class Kind(str, Enum):
     NEWLY_UNSTABLE = "newly-unstable"
     """Attempts under the same conditions disagree now."""
     FAILS_OTHERWISE = "fails-otherwise"
-    """Bounced, then lost, or the reverse: whether the sender is told."""
+    """Bounced, then lost, or the reverse: whether the sender gets an error."""
     CHANGED_CAUSE = "changed-cause"
     CHANGED_CHANNEL = "changed-channel"
     NEWLY_SURPRISING = "newly-surprising"
@@ -91,8 +92,8 @@ class Change:
     id: str
     kind: Kind
     direction: Direction
-    a: Cell | None
-    b: Cell | None
+    a: CellEntry | None
+    b: CellEntry | None
     channel: dict[str, tuple[Any, Any]]
     """The facts of the channel that changed, of a delivery on both sides."""
 
@@ -105,20 +106,20 @@ class Change:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the document."""
-        cell = self.b or self.a or {}
+        cell = self.b or self.a
         return {
             "id": self.id,
             "kind": self.kind.value,
             "direction": self.direction.value,
             "surprise": self.surprise,
-            **{k: cell[k] for k in ("phase", "sender", "receiver", "exchange")},
+            **({key: cell[key] for key in PLACE} if cell else {}),
             "a": brief(self.a),
             "b": brief(self.b),
             "channel": {k: list(v) for k, v in self.channel.items()},
         }
 
 
-def classify(a: Cell | None, b: Cell | None) -> tuple[Kind, Direction, dict[str, tuple[Any, Any]]] | None:
+def classify(a: CellEntry | None, b: CellEntry | None) -> tuple[Kind, Direction, dict[str, tuple[Any, Any]]] | None:
     """What changed from ``a`` to ``b`` (None: the side lacks the cell), or None if nothing did."""
     if a is None or b is None:
         return _one_sided(a, b)
@@ -134,7 +135,7 @@ def classify(a: Cell | None, b: Cell | None) -> tuple[Kind, Direction, dict[str,
     return _both_measured(a, b)
 
 
-def _one_sided(a: Cell | None, b: Cell | None) -> tuple[Kind, Direction, dict[str, tuple[Any, Any]]] | None:
+def _one_sided(a: CellEntry | None, b: CellEntry | None) -> tuple[Kind, Direction, dict[str, tuple[Any, Any]]] | None:
     if b is None:
         return (Kind.MISSING, Direction.UNKNOWN, {}) if a is not None else None
     if cannot_say(b):
@@ -142,7 +143,7 @@ def _one_sided(a: Cell | None, b: Cell | None) -> tuple[Kind, Direction, dict[st
     return Kind.NEW, Direction.WORSE if b["surprise"] else Direction.OTHER, {}
 
 
-def _both_measured(a: Cell, b: Cell) -> tuple[Kind, Direction, dict[str, tuple[Any, Any]]] | None:
+def _both_measured(a: CellEntry, b: CellEntry) -> tuple[Kind, Direction, dict[str, tuple[Any, Any]]] | None:
     by_expectation = {(False, True): Direction.WORSE, (True, False): Direction.BETTER}.get((a["surprise"], b["surprise"]))
     shaky = [unstable(c) for c in (a, b)]
     if shaky == [False, True]:
@@ -155,8 +156,8 @@ def _both_measured(a: Cell, b: Cell) -> tuple[Kind, Direction, dict[str, tuple[A
     if failed == [True, False]:
         return Kind.NEWLY_PASSING, by_expectation or Direction.BETTER, {}
     if all(failed) and a["outcome"] != b["outcome"]:
-        told = Direction.WORSE if b["outcome"] == Outcome.LOST.value else Direction.BETTER
-        return Kind.FAILS_OTHERWISE, by_expectation or told, {}
+        by_outcome = Direction.WORSE if b["outcome"] == Outcome.LOST.value else Direction.BETTER
+        return Kind.FAILS_OTHERWISE, by_expectation or by_outcome, {}
     if all(failed) and a.get("cause") != b.get("cause"):
         return Kind.CHANGED_CAUSE, by_expectation or _of_causes(a, b), {}
     channel = _channel(a, b) if not any(failed) else {}
@@ -168,27 +169,27 @@ def _both_measured(a: Cell, b: Cell) -> tuple[Kind, Direction, dict[str, tuple[A
     return None
 
 
-def _of_causes(a: Cell, b: Cell) -> Direction:
+def _of_causes(a: CellEntry, b: CellEntry) -> Direction:
     """A surprise for another reason is another failure; an expected failure is as it ought to be with the expected cause."""
     if b["surprise"]:
         return Direction.WORSE
-    ought = [(c.get("expected") or {}).get("cause") == c.get("cause") for c in (a, b)]
+    ought = [c["expected"].get("cause") == c.get("cause") for c in (a, b)]
     return {(True, False): Direction.WORSE, (False, True): Direction.BETTER}.get((ought[0], ought[1]), Direction.OTHER)
 
 
-def _channel(a: Cell, b: Cell) -> dict[str, tuple[Any, Any]]:
-    one, two = a.get("channel") or {}, b.get("channel") or {}
-    return {k: (one.get(k), two.get(k)) for k in SCALES if one.get(k) != two.get(k)}
+def _channel(a: CellEntry, b: CellEntry) -> dict[str, tuple[Any, Any]]:
+    before, after = a.get("channel") or {}, b.get("channel") or {}
+    return {fact: (before.get(fact), after.get(fact)) for fact in SCALES if before.get(fact) != after.get(fact)}
 
 
 def _worth(channel: Mapping[str, tuple[Any, Any]]) -> Direction:
     """Worse if any fact is: TLS 1.3 with dialback instead of TLS 1.2 with a certificate is no gain to pay for the loss with."""
-    found = set()
-    for key, (one, two) in channel.items():
-        scale = SCALES[key]
-        if one in scale and two in scale:
-            found.add(Direction.WORSE if scale.index(two) < scale.index(one) else Direction.BETTER)
-    return next((d for d in (Direction.WORSE, Direction.BETTER) if d in found), Direction.OTHER)
+    directions = set()
+    for fact, (before, after) in channel.items():
+        scale = SCALES[fact]
+        if before in scale and after in scale:
+            directions.add(Direction.WORSE if scale.index(after) < scale.index(before) else Direction.BETTER)
+    return next((d for d in (Direction.WORSE, Direction.BETTER) if d in directions), Direction.OTHER)
 
 
 def compare(a: Subject, b: Subject) -> list[Change]:
@@ -204,14 +205,15 @@ def compare(a: Subject, b: Subject) -> list[Change]:
         )
     changes = []
     for id_ in dict.fromkeys([*b.cells, *a.cells]):
-        one, two = a.cells.get(id_), b.cells.get(id_)
-        if found := classify(one, two):
-            changes.append(Change(id_, found[0], found[1], one, two, found[2]))
+        before, after = a.cells.get(id_), b.cells.get(id_)
+        if classified := classify(before, after):
+            kind, direction, channel = classified
+            changes.append(Change(id_, kind, direction, before, after, channel))
     return changes
 
 
 def exit_status(a: Subject, b: Subject, changes: list[Change], *, allow_missing: bool = False) -> int:
-    """0 nothing worse · 1 worse · 3 a side could not tell. What was seen to be worse is so whatever else is unknown."""
+    """0 nothing worse · 1 worse · 3 a side could not tell. What is worse is so whatever else is unknown."""
     if any(c.direction is Direction.WORSE for c in changes):
         return 1
     gone = (Kind.MISSING, Kind.NEWLY_UNSUPPORTED) if allow_missing else ()

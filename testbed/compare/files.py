@@ -18,15 +18,15 @@ WHICH = "give the `derived/verdicts.json` of a run, as `testbed report RUN` writ
 def verdicts(path: Path) -> Subject:
     """A ``verdicts.json``, as it was judged then. Raises InputError if it is not one of this schema."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=str(path)) from None
     except ValueError as error:
         raise InputError(f"not JSON: {error}", file=str(path)) from None
-    schema = found.get("schema") if isinstance(found, dict) else None
+    schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise InputError(f"not verdicts of schema {SCHEMA}", file=str(path), value=schema, hint=WHICH)
-    document = checked(verdicts_form(), found, file=str(path), hint=WHICH)
+    document = checked(verdicts_form(), content, file=str(path), hint=WHICH)
     return Subject(document, kept=True)
 
 

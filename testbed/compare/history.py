@@ -7,14 +7,17 @@ neither server did is *unsteady*: the servers' versions are the only thing here 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from testbed.compare.cells import FAILED, Subject, cannot_say, software
 from testbed.model import SCHEMA
-from testbed.report.cell import Cell, describe
-from testbed.report.grid import state
+from testbed.record.manifest import Role
+from testbed.record.verdicts import CellEntry
+from testbed.report.cell import describe
+from testbed.report.grid import PLACE, ROLES, state
 
 Setup = tuple[str, str, bool]
 """Scenario, timers, whether each pair was measured alone."""
@@ -23,9 +26,9 @@ Setup = tuple[str, str, bool]
 def document(subjects: Iterable[Subject], skipped: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
     """The histories as JSON, by scenario; ``skipped`` are runs that could not be read, each with the reason."""
     by_setup: dict[Setup, list[Subject]] = {}
-    for one in sorted(subjects, key=lambda s: (str(s.verdicts.get("started")), s.run)):
-        v = one.verdicts
-        by_setup.setdefault((v["scenario"], str(v.get("timers")), bool(v.get("isolated"))), []).append(one)
+    for subject in sorted(subjects, key=lambda s: (str(s.verdicts.get("started")), s.run)):
+        v = subject.verdicts
+        by_setup.setdefault((v["scenario"], str(v.get("timers")), bool(v.get("isolated"))), []).append(subject)
     return {
         "schema": SCHEMA,
         "scenarios": [_history(setup, runs) for setup, runs in sorted(by_setup.items())],
@@ -34,61 +37,91 @@ def document(subjects: Iterable[Subject], skipped: Iterable[tuple[str, str]] = (
 
 
 def _history(setup: Setup, runs: list[Subject]) -> dict[str, Any]:
-    ids = dict.fromkeys(id_ for one in runs for id_ in one.cells)
+    ids = dict.fromkeys(id_ for run in runs for id_ in run.cells)
     return {
         "scenario": setup[0],
         "timers": setup[1],
         "isolated": setup[2],
         "runs": [
             {
-                "run": one.run,
-                "started": one.verdicts.get("started"),
-                "complete": bool(one.verdicts.get("complete")),
-                "versions": one.versions,
-                "surprises": sum(bool(c["surprise"]) for c in one.cells.values()),
-                "undecided": sum(map(cannot_say, one.cells.values())),
-                "cells": len(one.cells),
+                "run": run.run,
+                "started": run.verdicts.get("started"),
+                "complete": bool(run.verdicts.get("complete")),
+                "versions": run.versions,
+                "surprises": sum(bool(c["surprise"]) for c in run.cells.values()),
+                "undecided": sum(map(cannot_say, run.cells.values())),
+                "cells": len(run.cells),
             }
-            for one in runs
+            for run in runs
         ],
         "cells": _ordered(_cell(id_, runs) for id_ in ids),
     }
 
 
+@dataclass(frozen=True)
+class Result:
+    """What one run says of a cell."""
+
+    place: int
+    """Of the run in the history, from 0."""
+    run: Subject
+    cell: CellEntry
+
+    def version(self, role: Role) -> str:
+        """The software at that end, with the version that ran."""
+        server = self.run.servers[self.cell[role]]
+        return f"{software(server)} {server.get('version') or '?'}"
+
+    @property
+    def versions(self) -> list[str]:
+        """Of sender and receiver."""
+        return [self.version(role) for role in ROLES]
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """What must be the same for a result to be the same: outcome, cause, and over what."""
+        return self.cell["outcome"], self.cell.get("cause"), state(self.cell)
+
+    @property
+    def turn(self) -> tuple[bool, bool]:
+        """What turns in a flip: whether it arrived, and whether that was expected."""
+        return state(self.cell) in FAILED, bool(self.cell["surprise"])
+
+
+Step = tuple[Result, Result]
+"""A change: the last result before it, the first after it."""
+
+
 def _cell(id_: str, runs: list[Subject]) -> dict[str, Any]:
     """One cell over all runs that have it."""
-    seen = [(n, one, one.cells[id_]) for n, one in enumerate(runs) if id_ in one.cells]
-    told = [(n, one, c) for n, one, c in seen if not cannot_say(c)]
-    changes = [(a, b) for a, b in pairwise(told) if _signature(a[2]) != _signature(b[2])]
-    flips = [(a, b) for a, b in changes if _turn(a[2]) != _turn(b[2])]
-    unsteady = [(a, b) for a, b in changes if _versions(a[1], a[2]) == _versions(b[1], b[2])]
-    first, last = seen[0], seen[-1]
-    since = changes[-1][1] if changes else (told or seen)[0]
-    versions = {
-        side: {"first": _version(first[1], first[2], side), "last": _version(last[1], last[2], side)}
-        for side in ("sender", "receiver")
-    }
-    current = (told or seen)[-1][2]
-    surprises = sum(bool(c["surprise"]) for _, _, c in seen)
+    results = [Result(place, run, run.cells[id_]) for place, run in enumerate(runs) if id_ in run.cells]
+    decided = [result for result in results if not cannot_say(result.cell)]
+    changes = [(a, b) for a, b in pairwise(decided) if a.signature != b.signature]
+    flips = [(a, b) for a, b in changes if a.turn != b.turn]
+    unsteady = [(a, b) for a, b in changes if a.versions == b.versions]
+    first, last = results[0], results[-1]
+    since = changes[-1][1] if changes else (decided or results)[0]
+    current = (decided or results)[-1].cell
+    surprises = sum(bool(result.cell["surprise"]) for result in results)
     return {
         "id": id_,
-        "group": _group(changes, unsteady, odd=bool(surprises) or not told),
-        **{k: last[2][k] for k in ("phase", "sender", "receiver", "exchange")},
-        "runs": len(seen),
-        "results": dict(Counter(describe(c) for _, _, c in seen).most_common()),
+        "group": _group(changes, unsteady, odd=bool(surprises) or not decided),
+        **{key: last.cell[key] for key in PLACE},
+        "runs": len(results),
+        "results": dict(Counter(describe(result.cell) for result in results).most_common()),
         "surprises": surprises,
-        "undecided": len(seen) - len(told),
+        "undecided": len(results) - len(decided),
         "changes": len(changes),
         "flips": len(flips),
         "unsteady": len(unsteady),
         "now": describe(current),
         "surprise": bool(current["surprise"]) and not cannot_say(current),
-        "since": {"run": since[1].run, "started": since[1].verdicts.get("started"), "place": since[0]},
-        "before": describe(changes[-1][0][2]) if changes else None,
+        "since": {"run": since.run.run, "started": since.run.verdicts.get("started"), "place": since.place},
+        "before": describe(changes[-1][0].cell) if changes else None,
         "moved": _moved(*changes[-1]) if changes else [],
         "trend": _trend(changes),
-        "versions": versions,
-        "row": [_entry(one.cells.get(id_)) for one in runs],
+        "versions": {role: {"first": first.version(role), "last": last.version(role)} for role in ROLES},
+        "row": [_entry(run.cells.get(id_)) for run in runs],
     }
 
 
@@ -101,7 +134,7 @@ GROUPS = {
 """What a cell's history amounts to, the most pressing first; a cell that was always as expected is in none."""
 
 
-def _group(changes: list[Any], unsteady: list[Any], *, odd: bool) -> str | None:
+def _group(changes: list[Step], unsteady: list[Step], *, odd: bool) -> str | None:
     if changes and _trend(changes) == "regression":
         return "regression"
     if changes:
@@ -109,40 +142,21 @@ def _group(changes: list[Any], unsteady: list[Any], *, odd: bool) -> str | None:
     return "always" if odd else None
 
 
-def _trend(changes: list[Any]) -> str | None:
+def _trend(changes: list[Step]) -> str | None:
     """``regression`` or ``recovery`` of the last change, by what was expected; None where that did not turn."""
     if not changes:
         return None
-    (_, _, before), (_, _, after) = changes[-1]
-    return {(False, True): "regression", (True, False): "recovery"}.get((bool(before["surprise"]), bool(after["surprise"])))
+    before, after = (bool(result.cell["surprise"]) for result in changes[-1])
+    return {(False, True): "regression", (True, False): "recovery"}.get((before, after))
 
 
-def _signature(cell: Cell) -> tuple[Any, ...]:
-    """What must be the same for a result to be the same: outcome, cause, and over what."""
-    return cell["outcome"], cell.get("cause"), state(cell)
-
-
-def _turn(cell: Cell) -> tuple[bool, bool]:
-    """What turns in a flip: whether it arrived, and whether that was expected."""
-    return state(cell) in FAILED, bool(cell["surprise"])
-
-
-def _version(one: Subject, cell: Cell, side: str) -> str:
-    server: Mapping[str, Any] = one.servers[cell[side]]
-    return f"{software(server)} {server.get('version') or '?'}"
-
-
-def _versions(one: Subject, cell: Cell) -> tuple[str, str]:
-    return _version(one, cell, "sender"), _version(one, cell, "receiver")
-
-
-def _moved(a: Any, b: Any) -> list[list[str]]:
+def _moved(a: Result, b: Result) -> list[list[str]]:
     """The versions that are others than they were, of sender and receiver, between two runs of a cell."""
-    pairs = zip(_versions(a[1], a[2]), _versions(b[1], b[2]), strict=True)
+    pairs = zip(a.versions, b.versions, strict=True)
     return [list(pair) for pair in dict.fromkeys(pairs) if pair[0] != pair[1]]
 
 
-def _entry(cell: Cell | None) -> dict[str, Any] | None:
+def _entry(cell: CellEntry | None) -> dict[str, Any] | None:
     """One run of a row: None where the run has no such cell."""
     if cell is None:
         return None

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from testbed import campaign
 from testbed.compare import baseline, files
@@ -19,7 +18,7 @@ from testbed.compare.cells import Subject, subject
 from testbed.model import InputError, Plan
 from testbed.pytest_plugin.markers import Words
 from testbed.pytest_plugin.options import Options
-from testbed.report.cell import Cell
+from testbed.record.verdicts import CellEntry, Verdicts
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,13 @@ class Judged:
         """The entry that lists the cell (its id) as a failure, though it came out as expected."""
         return next(self._entries(cell, lambda gate: gate.passing), None)
 
-    def _entries(self, cell: str, cells_of: Callable[[Gate], Mapping[int, list[Cell]]]) -> Iterator[tuple[Baseline, Entry]]:
+    def _entries(self, cell: str, cells_of: Callable[[Gate], Mapping[int, list[CellEntry]]]) -> Iterator[tuple[Baseline, Entry]]:
         for gate in self.gates:
             for place, cells in cells_of(gate).items():
                 if any(c["id"] == cell for c in cells):
                     yield gate.baseline, gate.baseline.entries[place]
 
-    def not_accepted(self, cell: Cell) -> Iterator[str]:
+    def not_accepted(self, cell: CellEntry) -> Iterator[str]:
         """Entries that speak of the cell, and why they do not accept what happened."""
         for gate in self.gates:
             for changed, entry in gate.changed:
@@ -62,7 +61,7 @@ class Judged:
                     yield f"accepted until {entry.form.expires}, by {gate.baseline.file}:{entry.line}: {entry.form.reason}"
 
 
-def trouble_of(verdicts: Mapping[str, Any]) -> str | None:
+def trouble_of(verdicts: Verdicts) -> str | None:
     """Why no cell of a run can be relied on; None if they can."""
     if not verdicts.get("complete"):
         return f"the run {verdicts['run']} was cut short, so nothing in it can be relied on: its record has no closing line"

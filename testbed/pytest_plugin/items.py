@@ -15,7 +15,9 @@ from testbed.compare.cells import cannot_say, software
 from testbed.model import Cell
 from testbed.pytest_plugin.federations import Federation, Judged
 from testbed.pytest_plugin.reporting import typed
+from testbed.record.verdicts import CellEntry
 from testbed.report.cell import command, describe, evidence, expected, facts, headline
+from testbed.report.grid import ROLES
 
 Failed: Any = pytest.fail.Exception
 """What pytest shows as text alone, without a traceback, if it was raised with ``pytrace=False``."""
@@ -81,7 +83,7 @@ class CellItem(pytest.Item):
     def __init__(self, *, federation: Federation, cell: Cell, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.federation, self.cell = federation, cell
-        self.verdict: Mapping[str, Any] | None = None
+        self.verdict: CellEntry | None = None
         for name in federation.words.of_cell(cell):
             self.add_marker(name)
         for mark in federation.words.of_sides(cell):
@@ -112,7 +114,7 @@ class CellItem(pytest.Item):
             return
         self.user_properties.extend(properties(cell, self.run))
         if cell["outcome"] == "unsupported":
-            self.add_marker(pytest.mark.skip(reason=f"unsupported: {cell['explanation']}"))
+            self.add_marker(pytest.mark.skip(reason=f"unsupported: {cell.get('explanation')}"))
         elif accepted := self.judged.accepted(self.cell.id):
             known, entry = accepted
             reason = f"known failure, {known.file}:{entry.line}: {entry.form.reason}"
@@ -125,7 +127,7 @@ class CellItem(pytest.Item):
         if self.verdict is None:
             self.refuse(f"the run {self.judged.subject.run} has no such cell: it measured other ones")
         if cannot_say(self.verdict):
-            self.refuse(self.story(self.verdict, f"the testbed cannot say: {self.verdict['explanation']}"))
+            self.refuse(self.story(self.verdict, f"the testbed cannot say: {self.verdict.get('explanation')}"))
 
     def refuse(self, text: str) -> NoReturn:
         """Raise Undecided."""
@@ -146,10 +148,10 @@ class CellItem(pytest.Item):
                 pytrace=False,
             )
 
-    def story(self, cell: Mapping[str, Any], headline: str) -> str:
+    def story(self, cell: CellEntry, headline: str) -> str:
         """What a person needs to go on from here."""
         lines = [
-            *((role, self.server(cell[role])) for role in ("sender", "receiver")),
+            *((role, self.server(cell[role])) for role in ROLES),
             *facts(cell),
             *(("known as", text) for text in self.judged.not_accepted(cell)),
             *(("evidence", text) for text in evidence(cell, self.run)),
@@ -167,7 +169,7 @@ class CellItem(pytest.Item):
         )
 
 
-def properties(cell: Mapping[str, Any], run: str) -> Iterator[tuple[str, object]]:
+def properties(cell: CellEntry, run: str) -> Iterator[tuple[str, object]]:
     """For JUnit's XML and others that read a test's properties."""
     channel = cell.get("channel") or {}
     values = {

@@ -16,6 +16,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from testbed.record.verdicts import Verdicts
 from testbed.report.grid import grid
 
 Renderer = Callable[..., bytes | str | None]
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 @functools.cache
 def renderers() -> dict[str, Renderer]:
-    """File name pattern to function, found by listing this folder. ValueError if two files claim the same name."""
-    found: dict[str, Renderer] = {}
+    """File name pattern to function, by a listing of this folder. ValueError if two files claim the same name."""
+    by_pattern: dict[str, Renderer] = {}
     for info in sorted(pkgutil.iter_modules(__path__), key=lambda i: i.name):
         table: Mapping[str, Renderer] = getattr(importlib.import_module(f"{__name__}.{info.name}"), "RENDERS", {})
-        if twice := found.keys() & table.keys():
+        if twice := by_pattern.keys() & table.keys():
             raise ValueError(f"{info.name}.py draws {', '.join(sorted(twice))}, which another report draws already")
-        found |= table
-    return found
+        by_pattern |= table
+    return by_pattern
 
 
 def __getattr__(name: str) -> Any:
@@ -43,7 +44,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def render_all(verdicts: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+def render_all(verdicts: Verdicts) -> Iterator[tuple[str, bytes]]:
     """Every report of a run, as file name and content, one at a time: the next is drawn when it is asked for.
 
     ``{exchange}`` becomes nothing in a run with one exchange and ``-message`` otherwise. KeyError if the verdicts lack a

@@ -22,7 +22,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath, text_to_path
 
-from testbed.report.grid import Grid, Verdicts
+from testbed.record.verdicts import Verdicts
+from testbed.report.grid import Grid
 from testbed.report.looks import Look
 
 Format = Literal["png", "svg", "pdf"]
@@ -128,7 +129,7 @@ class Canvas:
         self.axes.set_autoscale_on(False)
 
     def text(self, x: float, y: float, text: str, size: float, **more: Any) -> None:
-        """One line; ``x``, ``y`` is its left baseline unless said otherwise."""
+        """One line; ``x``, ``y`` is its left baseline unless `ha` and `va` are others."""
         self.axes.text(x, y, text, fontsize=size, **({"color": INK, "ha": "left", "va": "baseline"} | more))
 
     def squares(self, xy: Sequence[tuple[float, float]], side: float, fill: str, edge: str | None = None) -> None:
@@ -167,7 +168,7 @@ class Canvas:
             self.axes.add_artist(LineCollection(segments, colors=colour, linewidths=width, capstyle="butt", zorder=z))
 
     def corners(self, xy: Sequence[tuple[float, float]], side: float) -> None:
-        """A black, white-edged triangle in the upper right corner of a cell: seen on every colour."""
+        """A black, white-edged triangle in the upper right corner of a cell: it stands out on every colour."""
         if not xy:
             return
         h, leg = side / 2, side * 0.46
@@ -258,13 +259,16 @@ class Page:
         self._subtitle = wrapped(subtitle, 10.5 * scale, "normal", room - taken)
         self.head = MARGIN + len(self._title) * self._line + (0.34 + 0.20 * (len(self._subtitle) - 1)) * scale
         """Where the heading ends, in inches from the top."""
-        versions = [f"{name} {' / '.join(found) or '(version unknown)'}" for name, found in g.versions.items()]
-        told = [f"scenario {verdicts['scenario']}"] if verdicts.get("scenario") else []
-        told += [f"run {verdicts['run']}"] if verdicts.get("run") else []
-        told += [f"started {str(verdicts['started'])[:16].replace('T', ' ')}"] if verdicts.get("started") else []
-        told += [f"timers: {verdicts['timers']}"] if verdicts.get("timers") else []
+        versions = [f"{name} {' / '.join(known) or '(version unknown)'}" for name, known in g.versions.items()]
+        heads = {
+            "scenario": verdicts.get("scenario"),
+            "run": verdicts.get("run"),
+            "started": str(verdicts.get("started") or "")[:16].replace("T", " "),
+            "timers:": verdicts.get("timers"),
+        }
+        origin = [f"{head} {value}" for head, value in heads.items() if value]
         self._footer = [
-            line for part in (versions, [*told, *facts]) for line in wrapped("  ·  ".join(part), 7.5 * scale, "normal", room)
+            line for part in (versions, [*origin, *facts]) for line in wrapped("  ·  ".join(part), 7.5 * scale, "normal", room)
         ]
 
     def canvas(self, body: float) -> Canvas:

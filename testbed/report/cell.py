@@ -6,26 +6,25 @@ comparison) takes these words, so that the same cell reads the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
-from testbed.report import looks, words
+from testbed.record.verdicts import CellEntry
+from testbed.report import circumstances, looks, words
 from testbed.report.grid import State, state
 
-Cell = Mapping[str, Any]
 OVER = {"tls": " over TLS", "cleartext": " in cleartext"}
 RECORD = "observations.jsonl#"
 """How a piece of evidence begins that is a line of the record."""
 
 
-def unstable(cell: Cell) -> bool:
+def unstable(cell: CellEntry) -> bool:
     """Whether its attempts disagreed under the same conditions: a finding about the pair, neither a failure nor a pass."""
     return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.FINDING
 
 
-def describe(cell: Cell | None) -> str:
+def describe(cell: CellEntry | None) -> str:
     """``delivered over TLSv1.3, external``, ``bounced: dialback-failed``"""
     if cell is None:
         return "not in the run"
@@ -40,48 +39,33 @@ def describe(cell: Cell | None) -> str:
     return f"delivered {over}, {channel.get('authentication') or 'proof of identity unobserved'}"
 
 
-def expected(cell: Cell) -> str:
+def expected(cell: CellEntry) -> str:
     """``delivered over TLS``, ``bounced: tls-required``"""
-    expectation = cell.get("expected") or {}
-    cause = f": {expectation['cause']}" if expectation.get("cause") else ""
-    return f"{expectation.get('outcome') or 'nothing'}{OVER.get(expectation.get('encryption') or '', '')}{cause}"
+    expectation = cell["expected"]
+    cause = f": {word}" if (word := expectation.get("cause")) else ""
+    return f"{expectation['outcome']}{OVER.get(expectation.get('encryption') or '', '')}{cause}"
 
 
-def headline(cell: Cell) -> str:
+def headline(cell: CellEntry) -> str:
     """``bounced: dialback-failed, expected delivered over TLS``"""
     return f"{describe(cell)}, expected {expected(cell)}"
 
 
-def facts(cell: Cell) -> Iterator[tuple[str, str]]:
+def facts(cell: CellEntry) -> Iterator[tuple[str, str]]:
     """Name and text of what the verdict says; none is empty."""
     yield "outcome", describe(cell)
     if channel := [str(v) for v in (cell.get("channel") or {}).values() if v is not None and not isinstance(v, bool)]:
         yield "channel", ", ".join(channel)
     if cell.get("cause"):
-        yield "cause", f"{cell['cause']}" + (f" (seen by: {cell['cause_from']})" if cell.get("cause_from") else "")
+        yield "cause", f"{cell['cause']}" + (f" (seen by: {source})" if (source := cell.get("cause_from")) else "")
         yield "fix at", words.fault(cell.get("fault"))
     yield "because", str(cell.get("explanation") or "no explanation was recorded")
-    because = (cell.get("expected") or {}).get("because")
+    because = cell["expected"]["because"]
     yield "expected", expected(cell) + (f": {because}" if because else "")
-    yield from _circumstances(cell)
+    yield from circumstances.facts(cell)
 
 
-def _circumstances(cell: Cell) -> Iterator[tuple[str, str]]:
-    """What the record itself says about taking the cell at its word."""
-    if interference := cell.get("interference"):
-        parties = (f"{by['sender']} -> {by['receiver']}, {by['because']}" for by in interference.get("by") or ())
-        names = f" ({text})" if (text := "; ".join(parties)) else ""
-        yield "disturbed", f"in the mesh {interference['mesh']}, alone {interference['alone']}: third parties interfered{names}"
-    if history := cell.get("history_dependent"):
-        yield "history", f"{history['cold']} on a first contact, {history['warm']} after the other direction"
-    if cell.get("flaky"):
-        yield "attempts", f"{', '.join(map(str, cell['flaky']))}: attempts under the same conditions disagree"
-    if (confirmed := cell.get("confirmed")) is not None:
-        agreed = "by a repeat measurement"
-        yield "confirmed", agreed if confirmed else "no: neither a second attempt nor a measurement of the pair alone agreed"
-
-
-def evidence(cell: Cell, run: str) -> Iterator[str]:
+def evidence(cell: CellEntry, run: str) -> Iterator[str]:
     """Where to look: the record once with all its lines, then each log. ``run`` is how a person names the run's folder."""
     places = [str(place) for place in cell.get("evidence") or ()]
     if lines := [place.removeprefix(RECORD) for place in places if place.startswith(RECORD)]:
@@ -89,6 +73,6 @@ def evidence(cell: Cell, run: str) -> Iterator[str]:
     yield from (f"{run}/{place}" for place in places if not place.startswith(RECORD))
 
 
-def command(cell: Cell, run: str) -> str:
+def command(cell: CellEntry, run: str) -> str:
     """The command that tells the whole story of its pair."""
     return f"testbed explain {run} {cell['sender']} {cell['receiver']}"

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.canvas import FAINT, INK, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on
-from testbed.report.grid import KINDS, Address, Grid, Kind, State, Verdicts, grid
+from testbed.report.grid import KINDS, Address, Grid, Kind, State, grid
 from testbed.report.looks import ORDER
 from testbed.report.summary import causes
 
@@ -123,14 +124,14 @@ def _causes(g: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Ca
     names = _implementations(g)
     judged: list[Counter[str]] = [Counter(), Counter()]
     failed: list[dict[str, Counter[str | None]]] = [{n: Counter() for n in names} for _ in SIDES]
-    for address, found in g.states(phase, exchange):
-        if KINDS[found] is Kind.UNKNOWN:
+    for address, state in g.states(phase, exchange):
+        if KINDS[state] is Kind.UNKNOWN:
             continue
         for side in (0, 1):
             who = implementation[address[side]]
             judged[side][who] += 1
-            if KINDS[found] is Kind.BROKEN:
-                failed[side][who][(g.cell(phase, address) or {}).get("cause")] += 1
+            if KINDS[state] is Kind.BROKEN:
+                failed[side][who][g.cells[phase][address].get("cause")] += 1
 
     shown, left = _names(names)
     panel, bar, pitch = 3.5, 0.24, 0.34
@@ -190,19 +191,19 @@ def _seconds(t: float) -> str:
 
 
 def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | None) -> Canvas:
-    found: dict[State, list[float]] = {}
+    times_of: dict[State, list[float]] = {}
     silent: Counter[State] = Counter()
     for phase in phases:
         for address, s in g.states(phase, exchange):
             if KINDS[s] is Kind.UNKNOWN:
                 continue
-            seconds = (g.cell(phase, address) or {}).get("seconds")
+            seconds = g.cells[phase][address].get("seconds")
             if seconds is None:
                 silent[s] += 1
             else:
-                found.setdefault(s, []).append(max(LEAST, float(seconds)))
-    shown = [s for s in ORDER if s in found or silent[s]]
-    every = [t for times in found.values() for t in times]
+                times_of.setdefault(s, []).append(max(LEAST, float(seconds)))
+    shown = [s for s in ORDER if s in times_of or silent[s]]
+    every = [t for times in times_of.values() for t in times]
     low, high = math.floor(math.log10(min(every, default=0.1))), math.ceil(math.log10(max(every, default=10.0)) + 1e-9)
     high = max(high, low + 1)
     names = [looks.STATES[s].name for s in shown]
@@ -210,7 +211,7 @@ def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | N
     plot, pitch = 5.4, 0.74
     heads = ("answers", "median", "95% within")
     cells = [
-        (f"{len(t):,}", _seconds(_quantile(t, 0.5)), _seconds(_quantile(t, 0.95))) if (t := sorted(found.get(s, []))) else None
+        (f"{len(t):,}", _seconds(_quantile(t, 0.5)), _seconds(_quantile(t, 0.95))) if (t := sorted(times_of.get(s, []))) else None
         for s in shown
     ]
     wide = [max([extent(h, 7.5), *(extent(row[i], SIZE) for row in cells if row)]) + 0.22 for i, h in enumerate(heads)]
@@ -243,7 +244,7 @@ def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | N
         c.marks([(MARGIN + 0.10, base - 0.18)], 0.19, look)
         c.text(MARGIN + 0.28, base - 0.18, names[row], SIZE, va="center_baseline")
         c.lines([((x, base), (x + plot, base))], RULE, 0.8)
-        times = sorted(found.get(s, []))
+        times = sorted(times_of.get(s, []))
         _histogram(c, times, at, low, high, base, pitch - 0.26, look)
         if times:
             middle = at(_quantile(times, 0.5))
@@ -290,13 +291,14 @@ def render_reachability(verdicts: Verdicts, exchange: str | None, fmt: Format) -
     return draw(lambda: _reachability(g, verdicts, exchange), fmt)
 
 
-def _pieces(found: Mapping[State, int]) -> list[Piece]:
-    return [Piece(found[s], Entry(looks.STATES[s], "")) for s in ORDER if KINDS[s] is not Kind.UNKNOWN and found[s]]
+def _pieces(counts: Mapping[State, int]) -> list[Piece]:
+    return [Piece(counts[s], Entry(looks.STATES[s], "")) for s in ORDER if KINDS[s] is not Kind.UNKNOWN and counts[s]]
 
 
-def _told(found: Mapping[State, int]) -> tuple[int, int]:
-    good = sum(n for s, n in found.items() if KINDS[s] in DELIVERED)
-    return good, good + sum(n for s, n in found.items() if KINDS[s] is Kind.BROKEN)
+def _judged(counts: Mapping[State, int]) -> tuple[int, int]:
+    """Delivered, and judged at all."""
+    good = sum(n for s, n in counts.items() if KINDS[s] in DELIVERED)
+    return good, good + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
 
 
 def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
@@ -314,12 +316,12 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
 
     shown, left = _names(names)
     short = {p: words.shorten(p, 18) for p in phases}
-    one = len(phases) == 1
-    tags = max((extent(p, SIZE) for p in short.values()), default=0.0) if not one else 0.0
+    single = len(phases) == 1
+    tags = max((extent(p, SIZE) for p in short.values()), default=0.0) if not single else 0.0
     x = MARGIN + left + 0.12 + tags + 0.08
     panel = 3.3
-    labels = {k: "{:,} of {:,}".format(*_told(v)) for k, v in parts.items()} | {
-        ("", p): "{:,} of {:,}".format(*_told(v)) for p, v in every.items()
+    labels = {k: "{:,} of {:,}".format(*_judged(v)) for k, v in parts.items()} | {
+        ("", p): "{:,} of {:,}".format(*_judged(v)) for p, v in every.items()
     }
     tail = max((extent(t, SIZE) for t in labels.values()), default=0.0) + 0.08
     xs = (x, x + panel + tail + 0.20)
@@ -328,13 +330,13 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     thin, thick = 0.20, 0.34
     group = thin * len(few) + 0.14
     page = Page(g, verdicts, f"Which share of the ordered pairs got through, and over what{_of(g, exchange)}", width)
-    seen = [s for s in ORDER if KINDS[s] is not Kind.UNKNOWN and any(found[s] for found in every.values())]
-    key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in seen], width - 2 * MARGIN)
+    drawn = [s for s in ORDER if KINDS[s] is not Kind.UNKNOWN and any(counts[s] for counts in every.values())]
+    key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in drawn], width - 2 * MARGIN)
     first = page.head + 0.48
     first_end = first + thick * len(phases)
     second = first_end + 0.78
     second_end = second + group * len(names)
-    unknown = sum(n for found in every.values() for s, n in found.items() if KINDS[s] is Kind.UNKNOWN)
+    unknown = sum(n for counts in every.values() for s, n in counts.items() if KINDS[s] is Kind.UNKNOWN)
     c = page.canvas(second_end + 0.62 + key.height)
 
     c.text(MARGIN, first - 0.14, "All pairs", 10, weight="bold")
@@ -342,7 +344,7 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     for row, phase in enumerate(phases):
         y = first + thick * (row + 0.5)
         c.text(x - 0.10, y, short[phase], SIZE, ha="right", va="center_baseline")
-        _bar(c, x, y, whole, thick * 0.74, max(1, _told(every[phase])[1]), _pieces(every[phase]))
+        _bar(c, x, y, whole, thick * 0.74, max(1, _judged(every[phase])[1]), _pieces(every[phase]))
         c.text(x + whole + 0.06, y, labels["", phase], SIZE, va="center_baseline", color=FAINT)
     for side, start in enumerate(xs):
         c.text(start, second - 0.14, SIDES[side], 10, weight="bold")
@@ -353,12 +355,12 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
                 c.text(MARGIN + left, y + thin * len(few) / 2, shown[place], SIZE, ha="right", va="center_baseline")
             for row, phase in enumerate(few):
                 middle = y + thin * (row + 0.5)
-                found = parts.get((side, name, phase), Counter())
-                if side == 0 and not one:
+                counts = parts.get((side, name, phase), Counter())
+                if side == 0 and not single:
                     c.text(start - 0.08, middle, short[phase], 7.5, ha="right", va="center_baseline", color=FAINT)
-                _bar(c, start, middle, panel, thin * 0.82, max(1, _told(found)[1]), _pieces(found))
-                told = labels.get((side, name, phase), "0 of 0")
-                c.text(start + panel + 0.06, middle, told, 7.5, va="center_baseline", color=FAINT)
+                _bar(c, start, middle, panel, thin * 0.82, max(1, _judged(counts)[1]), _pieces(counts))
+                label = labels.get((side, name, phase), "0 of 0")
+                c.text(start + panel + 0.06, middle, label, 7.5, va="center_baseline", color=FAINT)
     note = "Share of the pairs that could be judged; beside the bars: how many got through of how many"
     if unknown:
         note += f". {words.count(unknown, 'result')} could not be judged"

@@ -5,20 +5,19 @@ Rule: a literal table over the keys of a cell that only some cells have. Pure; j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from testbed.record.verdicts import CellEntry, InterferenceEntry
 from testbed.report.grid import ARROW
-
-Cell = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Circumstance:
     """One thing to know before one believes a cell."""
 
-    key: str
+    key: Literal["history_dependent", "interference", "flaky", "confirmed"]
     """Of the cell."""
     title: str
     """Above a list of cells."""
@@ -26,50 +25,99 @@ class Circumstance:
     """Of one cell, as a remark."""
     plural: str
     """Of several results: they ..."""
-    detail: Callable[[Cell], str]
+    detail: Callable[[CellEntry], str]
     """What is particular to a cell that has it; may be empty."""
+    name: str
+    """Before its fact, where the facts of one cell are listed."""
+    fact: Callable[[CellEntry], str]
+    """The whole of it, for that list; empty if the cell says nothing of it."""
     holds: Callable[[Any], bool] = bool
-    """Of the key's value."""
+    """Of the key's value; None: the cell does not have the key."""
 
-    def of(self, cell: Cell) -> bool:
+    def of(self, cell: CellEntry) -> bool:
         """Whether the cell has it."""
-        return self.key in cell and self.holds(cell[self.key])
+        return self.holds(cell.get(self.key))
 
 
-def _third_parties(cell: Cell) -> str:
-    found = cell["interference"]
-    parties = "; ".join(f"{by['sender']}{ARROW}{by['receiver']}: {by['because']}" for by in found.get("by") or ())
-    return f"mesh {found.get('mesh')}, alone {found.get('alone')}" + (f" ({parties})" if parties else "")
+def _parties(interference: InterferenceEntry) -> str:
+    """``(c → b: a storm)`` with a space before it; empty if no third party is known."""
+    parties = "; ".join(f"{by['sender']}{ARROW}{by['receiver']}: {by['because']}" for by in interference.get("by") or ())
+    return f" ({parties})" if parties else ""
+
+
+def _interference(cell: CellEntry) -> str:
+    if not (entry := cell.get("interference")):
+        return ""
+    return f"mesh {entry['mesh']}, alone {entry['alone']}{_parties(entry)}"
+
+
+def _interference_fact(cell: CellEntry) -> str:
+    if not (entry := cell.get("interference")):
+        return ""
+    return f"in the mesh {entry['mesh']}, alone {entry['alone']}: third parties interfered{_parties(entry)}"
+
+
+def _history_fact(cell: CellEntry) -> str:
+    if not (outcomes := cell.get("history_dependent")):
+        return ""
+    return f"{outcomes['cold']} on a first contact, {outcomes['warm']} after the other direction"
+
+
+def _flaky(cell: CellEntry) -> str:
+    return ", ".join(map(str, cell.get("flaky") or ()))
 
 
 HISTORY = Circumstance(
-    "history_dependent",
-    "The outcome depends on who wrote first",
-    "depends on whether the two had talked before",
-    "depend on whether the two had talked before",
-    lambda cell: ", ".join(f"{when} {outcome}" for when, outcome in cell["history_dependent"].items()),
+    key="history_dependent",
+    title="The outcome depends on who wrote first",
+    phrase="depends on whether the two had talked before",
+    plural="depend on whether the two had talked before",
+    detail=lambda cell: ", ".join(f"{when} {outcome}" for when, outcome in cell.get("history_dependent", {}).items()),
+    name="history",
+    fact=_history_fact,
 )
 INTERFERENCE = Circumstance(
-    "interference",
-    "Disturbed by third parties in the mesh; the result of the pair alone counts",
-    "disturbed by third parties in the mesh",
-    "were disturbed by third parties",
-    _third_parties,
+    key="interference",
+    title="Disturbed by third parties in the mesh; the result of the pair alone counts",
+    phrase="disturbed by third parties in the mesh",
+    plural="were disturbed by third parties",
+    detail=_interference,
+    name="disturbed",
+    fact=_interference_fact,
 )
 FLAKY = Circumstance(
-    "flaky",
-    "Attempts under the same conditions that disagree",
-    "attempts under the same conditions disagree",
-    "have attempts under the same conditions that disagree",
-    lambda cell: ", ".join(map(str, cell["flaky"])),
+    key="flaky",
+    title="Attempts under the same conditions that disagree",
+    phrase="attempts under the same conditions disagree",
+    plural="have attempts under the same conditions that disagree",
+    detail=_flaky,
+    name="attempts",
+    fact=lambda cell: f"{outcomes}: attempts under the same conditions disagree" if (outcomes := _flaky(cell)) else "",
 )
 UNCONFIRMED = Circumstance(
-    "confirmed",
-    "Not confirmed by a repeat measurement",
-    "not confirmed by a repeat measurement",
-    "are not confirmed by a repeat measurement",
-    lambda cell: str(cell["outcome"]),
-    lambda confirmed: confirmed is False,
+    key="confirmed",
+    title="Not confirmed by a repeat measurement",
+    phrase="not confirmed by a repeat measurement",
+    plural="are not confirmed by a repeat measurement",
+    detail=lambda cell: str(cell["outcome"]),
+    name="confirmed",
+    fact=lambda cell: {
+        True: "by a repeat measurement",
+        False: "no: neither a second attempt nor a measurement of the pair alone agreed",
+        None: "",
+    }[cell.get("confirmed")],
+    holds=lambda confirmed: confirmed is False,
 )
 CIRCUMSTANCES = (HISTORY, INTERFERENCE, FLAKY, UNCONFIRMED)
 """In the order in which they are shown."""
+
+
+def facts(cell: CellEntry) -> list[tuple[str, str]]:
+    """Name and text of each circumstance that the cell says something of, also that it is confirmed."""
+    return [(row.name, text) for row in CIRCUMSTANCES if (text := row.fact(cell))]
+
+
+def doubts(cell: CellEntry) -> list[str]:
+    """The cell's circumstances as remarks beside its result; a lack of confirmation only where that is a surprise."""
+    remarks = [f"{row.phrase}: {row.detail(cell)}" for row in CIRCUMSTANCES if row is not UNCONFIRMED and row.of(cell)]
+    return [*remarks, *([UNCONFIRMED.phrase] if cell["surprise"] and UNCONFIRMED.of(cell) else [])]

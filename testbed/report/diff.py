@@ -1,7 +1,7 @@
 """A comparison as a person reads it: terminal text, Markdown, and one small page, all from one sheet of sections.
 
 Rule: drawn from the JSON document of `testbed diff --json` alone, by pure functions; which kind of change is good or bad is
-already said there. Colour only repeats what the marks say.
+already in it. Colour only repeats what the marks say.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Sheet:
-    """All that is said, in the order in which it is said."""
+    """All that is shown, in the order in which it is shown."""
 
     title: str
     sides: tuple[tuple[str, str], ...]
@@ -121,7 +121,7 @@ class Sheet:
 
 
 def sheet(doc: Document) -> Sheet:
-    """What is to be said of a comparison. KeyError if a key of its schema is absent."""
+    """A comparison as it is to be shown. KeyError if a key of its schema is absent."""
     return _of_baseline(doc) if doc["compared"] == "baseline" else _of_runs(doc)
 
 
@@ -174,8 +174,8 @@ def _what(change: Mapping[str, Any]) -> str:
     if not change["channel"] or "encryption" in change["channel"]:
         return f"{a['text']}{ARROW}{b['text']}"
     facts = [
-        f"{k.replace('_', ' ').replace('tls', 'TLS')} {_fact(one)}{ARROW}{_fact(two)}"
-        for k, (one, two) in change["channel"].items()
+        f"{k.replace('_', ' ').replace('tls', 'TLS')} {_fact(before)}{ARROW}{_fact(after)}"
+        for k, (before, after) in change["channel"].items()
     ]
     return "delivered; " + ", ".join(facts)
 
@@ -252,12 +252,12 @@ def _of_baseline(doc: Document) -> Sheet:
     }
     sections = {key: Section(*part) for key, part in parts.items() if part[2]}
     if doc["status"] == 1:
-        said = [
+        counts = [
             words.count(len(doc[key]) if key == "expired" else section.count, *NOUNS[key])
             for key, section in sections.items()
             if section.tone == "worse"
         ]
-        verdict = f"Not as the baseline says: {words.listing(said)}."
+        verdict = f"Not as the baseline says: {words.listing(counts)}."
     elif doc["status"] == 3:
         verdict = "No failure beyond the known ones was seen, but the testbed could not tell everything."
     else:
@@ -275,7 +275,7 @@ def _of_baseline(doc: Document) -> Sheet:
 
 
 def _alike(cells: Iterable[Mapping[str, Any]], head: Callable[[Mapping[str, Any]], str]) -> tuple[Group, ...]:
-    """Cells of which the same is to be said, together."""
+    """Cells with the same head and doubts, together."""
     groups: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     for cell in cells:
         groups.setdefault((head(cell), tuple(cell["doubts"])), []).append(_row(cell))

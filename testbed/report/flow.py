@@ -12,9 +12,10 @@ from itertools import pairwise
 
 from matplotlib.path import Path
 
+from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.canvas import FAINT, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on, swatch
-from testbed.report.grid import KINDS, Grid, Kind, State, Verdicts, grid
+from testbed.report.grid import KINDS, Grid, Kind, State, grid
 from testbed.report.looks import ORDER
 from testbed.report.summary import CHANGES, Change
 
@@ -40,15 +41,15 @@ def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     columns = [dict(g.states(phase, exchange)) for phase in g.phases]
     counts = [Counter(column.values()) for column in columns]
     total = max(1, len(columns[0]))
-    present = [[s for s in ORDER if found[s]] for found in counts]
+    present = [[s for s in ORDER if count[s]] for count in counts]
     unit = (HEIGHT - GAP * (max(len(p) for p in present) - 1)) / total
 
-    first, last = ([_label(s, found[s]) for s in shown] for shown, found in ((present[0], counts[0]), (present[-1], counts[-1])))
+    first, last = ([_label(s, counts[end][s]) for s in present[end]] for end in (0, -1))
     left = MARGIN + max((extent(text, LABEL) for text in first), default=0.0) + 0.08
     right = max((extent(text, LABEL) for text in last), default=0.0) + 0.08 + MARGIN
-    told = [_told(found) for found in counts]
+    shares = [_share(count) for count in counts]
     # The first head begins at its column, the second has its middle there: together they need one and a half of their width.
-    least = max(2.1, 1.6 * max(extent(text, LABEL) for text in told))
+    least = max(2.1, 1.6 * max(extent(text, LABEL) for text in shares))
     step = max(least, min(STEP, (WIDEST - left - right) / (len(columns) - 1)))
     xs = [left + i * step for i in range(len(columns))]
 
@@ -58,7 +59,7 @@ def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
         for (a, b), n in move.items():
             totals[CHANGES[KINDS[a], KINDS[b]]] += n
     # Labels of the columns between lie on the bands: where those are short, only the number, with the mark of the state.
-    wide = max((extent(_label(s, n), LABEL) for found in counts for s, n in found.items()), default=0.0)
+    wide = max((extent(_label(s, n), LABEL) for count in counts for s, n in count.items()), default=0.0)
     tight = len(columns) > 2 and step < wide + 0.95
     of = f" ({exchange})" if exchange and len(g.exchanges) > 1 else ""
     width = max(xs[-1] + BAR + right, 7.0)
@@ -66,37 +67,37 @@ def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     top = page.head + 0.62
     entries = [Entry(look, f"{look.label}   {totals[change]:,}") for change, look in looks.CHANGES.items() if totals[change]]
     key = Key(entries, width - 2 * MARGIN)
-    seen = [s for s in ORDER if any(found[s] for found in counts)] if tight else []
-    states = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in seen], width - 2 * MARGIN)
+    named = [s for s in ORDER if any(count[s] for count in counts)] if tight else []
+    states = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in named], width - 2 * MARGIN)
     bottom = top + HEIGHT + 0.28
     below = bottom + 0.20 + key.height
-    c = page.canvas(below + (0.40 + states.height if seen else 0.0))
+    c = page.canvas(below + (0.40 + states.height if named else 0.0))
 
-    tops = [_stack(shown, found, unit, top) for shown, found in zip(present, counts, strict=True)]
+    tops = [_stack(shown, count, unit, top) for shown, count in zip(present, counts, strict=True)]
     for place, move in enumerate(moves):
         _bands(c, move, tops[place], tops[place + 1], xs[place] + BAR, xs[place + 1], unit)
-    for place, (name, x, found) in enumerate(zip(g.phases, xs, counts, strict=True)):
+    for place, (name, x, count) in enumerate(zip(g.phases, xs, counts, strict=True)):
         for s in present[place]:
             look = looks.STATES[s]
-            c.box(x, tops[place][s], BAR, found[s] * unit, look.fill, RULE if look.fill == "#ffffff" else look.fill)
+            c.box(x, tops[place][s], BAR, count[s] * unit, look.fill, RULE if look.fill == "#ffffff" else look.fill)
         ha = "left" if place == 0 else "right" if place == len(xs) - 1 else "center"
         at = {"left": x, "right": x + BAR, "center": x + BAR / 2}[ha]
         c.text(at, top - 0.34, _fitted(name, step / 1.6), 11, weight="bold", ha=ha)
-        c.text(at, top - 0.14, told[place], LABEL, ha=ha, color=FAINT)
+        c.text(at, top - 0.14, shares[place], LABEL, ha=ha, color=FAINT)
         side = "left" if place == 0 else "right" if place == len(xs) - 1 else ""
-        _labels(c, present[place], found, tops[place], unit, x, side, tight)
+        _labels(c, present[place], count, tops[place], unit, x, side, tight)
     heading = "From phase to phase" + ("" if len(moves) == 1 else f" (the {len(moves)} steps added up)")
     c.text(MARGIN, bottom + 0.08, heading, 9.5, weight="bold")
     key.draw(c, MARGIN, bottom + 0.18)
-    if seen:
+    if named:
         c.text(MARGIN, below + 0.28, "In a phase", 9.5, weight="bold")
         states.draw(c, MARGIN, below + 0.38)
     return c
 
 
-def _told(found: Mapping[State, int]) -> str:
-    good = sum(n for s, n in found.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
-    judged = good + sum(n for s, n in found.items() if KINDS[s] is Kind.BROKEN)
+def _share(counts: Mapping[State, int]) -> str:
+    good = sum(n for s, n in counts.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
+    judged = good + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
     return f"{good:,} of {judged:,} got through"
 
 
@@ -112,13 +113,13 @@ def _label(s: State, n: int) -> str:
     return f"{looks.STATES[s].name}  {n:,}"
 
 
-def _stack(shown: Sequence[State], found: Mapping[State, int], unit: float, top: float) -> dict[State, float]:
+def _stack(shown: Sequence[State], counts: Mapping[State, int], unit: float, top: float) -> dict[State, float]:
     """Where the bar of each state begins; the column as a whole is centred."""
-    height = sum(found[s] for s in shown) * unit + GAP * (len(shown) - 1)
+    height = sum(counts[s] for s in shown) * unit + GAP * (len(shown) - 1)
     y, out = top + (HEIGHT - height) / 2, {}
     for s in shown:
         out[s] = y
-        y += found[s] * unit + GAP
+        y += counts[s] * unit + GAP
     return out
 
 
@@ -159,7 +160,7 @@ def _bands(
 def _labels(
     c: Canvas,
     shown: Sequence[State],
-    found: Mapping[State, int],
+    counts: Mapping[State, int],
     tops: Mapping[State, float],
     unit: float,
     x: float,
@@ -167,9 +168,9 @@ def _labels(
     tight: bool,
 ) -> None:
     """A label beside every bar: outside of the first and the last column, else on the bands, in a box of its own."""
-    wanted = [tops[s] + found[s] * unit / 2 for s in shown]
+    wanted = [tops[s] + counts[s] * unit / 2 for s in shown]
     for s, y in zip(shown, _apart(wanted), strict=True):
-        text = _label(s, found[s])
+        text = _label(s, counts[s])
         if side == "left":
             c.text(x - 0.08, y, text, LABEL, ha="right", va="center_baseline")
             continue
@@ -177,7 +178,7 @@ def _labels(
             c.text(x + BAR + 0.08, y, text, LABEL, va="center_baseline")
             continue
         mark = 0.15 if tight else 0.0
-        text = f"{found[s]:,}" if tight else text
+        text = f"{counts[s]:,}" if tight else text
         c.box(x + BAR + 0.05, y - 0.085, extent(text, LABEL) + 0.08 + mark * 1.3, 0.17, "#ffffff", alpha=0.8)
         if tight:
             swatch(c, x + BAR + 0.08, y, mark, Entry(looks.STATES[s], ""))

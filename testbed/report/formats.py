@@ -9,7 +9,7 @@ import importlib
 import json
 from dataclasses import dataclass
 
-from testbed.report.grid import Verdicts
+from testbed.record.verdicts import Verdicts
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The matrix that every report draws: servers in their groups, cells by address, and what one cell amounts to.
 
-Rule: this file reads the dict of ``derived/verdicts.json`` and nothing else, and is the only one here that knows its keys
-for servers, phases and settings. Order and numbers are the same in every report and every phase, so that two pictures
-can be laid side by side: the groups are made from the settings of the first phase, in the scenario's own order.
+Rule: this file reads ``derived/verdicts.json`` and nothing else, and is the only one here that knows its keys for servers,
+phases and settings. Order and numbers are the same in every report and every phase, so that two pictures can be laid side
+by side: the groups are made from the settings of the first phase, in the scenario's own order.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from testbed.model import Outcome
+from testbed.record.manifest import Role
+from testbed.record.verdicts import CellEntry, Verdicts
 
-Verdicts = Mapping[str, Any]
-"""The parsed ``derived/verdicts.json``, schema 1."""
+ROLES: tuple[Role, ...] = ("sender", "receiver")
+PLACE: tuple[Literal["phase", "sender", "receiver", "exchange"], ...] = ("phase", *ROLES, "exchange")
+"""The keys by which a cell is the same in every run of its scenario."""
 
 Address = tuple[str, str, str]
 """Sender's domain, receiver's domain, exchange: a cell's address within its phase."""
@@ -71,10 +74,10 @@ _NOT_DELIVERED = {
 }
 
 
-def state(cell: Mapping[str, Any] | None) -> State:
+def state(cell: CellEntry | None) -> State:
     """What the cell amounts to; None (not in the record) is MISSING, an unknown outcome is INCONCLUSIVE, never a success.
 
-    A body that was read in clear on the wire counts as cleartext, whatever the connection is said to have been.
+    A body that was read in clear on the wire counts as cleartext, whatever the connection claims to have been.
     """
     if cell is None:
         return State.MISSING
@@ -139,11 +142,11 @@ class Grid:
     members: tuple[Member, ...]
     phases: tuple[str, ...]
     exchanges: tuple[str, ...]
-    cells: dict[str, dict[Address, Mapping[str, Any]]]
+    cells: dict[str, dict[Address, CellEntry]]
     addresses: tuple[Address, ...]
     """Every address that has a cell in some phase; in a run that was cut short, every one that could have."""
 
-    def cell(self, phase: str, address: Address) -> Mapping[str, Any] | None:
+    def cell(self, phase: str, address: Address) -> CellEntry | None:
         """The cell, or None if the record has none."""
         return self.cells.get(phase, {}).get(address)
 
@@ -179,12 +182,12 @@ class Grid:
     @property
     def versions(self) -> dict[str, list[str]]:
         """The versions that were run, by implementation; more than one if the image changed on the way."""
-        found: dict[str, list[str]] = {}
+        versions: dict[str, list[str]] = {}
         for member in self.members:
-            listed = found.setdefault(member.implementation, [])
+            listed = versions.setdefault(member.implementation, [])
             if member.version and member.version not in listed:
                 listed.append(member.version)
-        return found
+        return versions
 
 
 def _rank(values: Iterable[Any]) -> dict[Any, int]:
@@ -196,16 +199,16 @@ def grid(verdicts: Verdicts) -> Grid:
     phases = list(verdicts["phases"])
     members = []
     for place, server in enumerate(verdicts["servers"]):
-        settings = [(phase.get("settings") or {}).get(server["domain"]) or {} for phase in phases]
+        settings = [(phase.get("settings") or {}).get(server["domain"]) for phase in phases]
         members.append(
             Member(
                 number=server.get("index", place),
                 domain=server["domain"],
                 implementation=f"{server['implementation']}@{server['release']}",
                 version=server.get("version") or "",
-                policies=tuple(str(s.get("policy") or "?") for s in settings) or ("?",),
-                certificates=tuple(str(s.get("certificate") or "?") for s in settings) or ("?",),
-                dimensions=tuple(s.get("dimensions") or {} for s in settings) or ({},),
+                policies=tuple(str(s.get("policy") or "?") if s else "?" for s in settings) or ("?",),
+                certificates=tuple(str(s.get("certificate") or "?") if s else "?" for s in settings) or ("?",),
+                dimensions=tuple((s.get("dimensions") or {}) if s else {} for s in settings) or ({},),
                 mine=bool(server.get("mine", False)),
             )
         )
@@ -224,7 +227,7 @@ def grid(verdicts: Verdicts) -> Grid:
     )
 
     names = tuple(phase["name"] for phase in phases)
-    cells: dict[str, dict[Address, Mapping[str, Any]]] = {name: {} for name in names}
+    cells: dict[str, dict[Address, CellEntry]] = {name: {} for name in names}
     for cell in verdicts["cells"]:
         cells.setdefault(cell["phase"], {})[cell["sender"], cell["receiver"], cell["exchange"]] = cell
     exchanges = tuple(dict.fromkeys(cell["exchange"] for cell in verdicts["cells"])) or ("message",)

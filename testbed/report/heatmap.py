@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.canvas import DPI, FAINT, MARGIN, RULE, Canvas, Format, Page, draw, extent, whole, wrapped
-from testbed.report.grid import KINDS, Grid, Kind, Span, Verdicts, grid
+from testbed.report.grid import KINDS, Grid, Kind, Span, grid
 from testbed.report.looks import Look
 from testbed.report.summary import Change, causes, changes
 
@@ -37,16 +38,16 @@ def render_phase(verdicts: Verdicts, phase: str, exchange: str, fmt: Format) -> 
     if phase not in g.phases:
         raise ValueError(f"no phase '{phase}'; there are: {', '.join(g.phases)}")
     place = g.phases.index(phase)
-    found = {address[:2]: s for address, s in g.states(phase, exchange)}
-    surprises = {a[:2] for a in g.addresses if a[2] == exchange and (g.cell(phase, a) or {}).get("surprise")}
-    delivered = sum(KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN) for s in found.values())
-    judged = delivered + sum(KINDS[s] is Kind.BROKEN for s in found.values())
+    states = {address[:2]: s for address, s in g.states(phase, exchange)}
+    surprises = {a[:2] for a, cell in g.cells[phase].items() if a[2] == exchange and cell.get("surprise")}
+    delivered = sum(KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN) for s in states.values())
+    judged = delivered + sum(KINDS[s] is Kind.BROKEN for s in states.values())
     sheet = Sheet(
         grid=g,
         verdicts=verdicts,
         subtitle=f"Phase “{phase}”: which server can write to which" + _of(g, exchange),
         headline=(f"{delivered:,} of {judged:,}", f"{words.plural(judged, 'ordered pair')} got through"),
-        found=found,
+        results=states,
         looks=looks.STATES,
         surprises=surprises,
         reasons=("Why the others did not", causes(g, phase, exchange)),
@@ -64,16 +65,15 @@ def render_cutover(
     if len(g.phases) < 2:
         raise ValueError("one phase alone has no change to draw")
     first, last = before or g.phases[0], after or g.phases[-1]
-    changed = changes(g, first, last, exchange)
-    found = {address[:2]: change for address, change in changed.items()}
-    broken = [address for address, change in changed.items() if change is Change.NEWLY_BROKEN]
+    by_address = changes(g, first, last, exchange)
+    broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
     noun = words.plural(len(broken), "pair")
     sheet = Sheet(
         grid=g,
         verdicts=verdicts,
         subtitle=f"From “{first}” to “{last}”: what became of every pair" + _of(g, exchange),
         headline=(f"{len(broken):,}", f"{noun} that had worked stopped working" if broken else f"{noun} broke"),
-        found=found,
+        results={address[:2]: change for address, change in by_address.items()},
         looks=looks.CHANGES,
         surprises=set(),
         reasons=("Why they broke", causes(g, last, exchange, only=broken)),
@@ -108,7 +108,8 @@ class Sheet:
     verdicts: Verdicts
     subtitle: str
     headline: tuple[str, str]
-    found: Mapping[tuple[str, str], Enum]
+    results: Mapping[tuple[str, str], Enum]
+    """What stands at sender and receiver: the state, or the change."""
     looks: Mapping[Any, Look]
     surprises: set[tuple[str, str]]
     reasons: tuple[str, list[dict[str, Any]]]
@@ -217,15 +218,15 @@ def _fit(span: Span, places: list[float], cell: float) -> float:
 def _cells(c: Canvas, sheet: Sheet, xs: list[float], ys: list[float], cell: float) -> None:
     place = {member.domain: i for i, member in enumerate(sheet.grid.members)}
     groups: dict[Any, list[tuple[float, float]]] = {}
-    for (sender, receiver), found in sheet.found.items():
-        groups.setdefault(found, []).append((xs[place[receiver]], ys[place[sender]]))
+    for (sender, receiver), result in sheet.results.items():
+        groups.setdefault(result, []).append((xs[place[receiver]], ys[place[sender]]))
     inset = cell - whole(max(1 / DPI, 0.05 * cell))
-    own = [(xs[i], ys[i]) for domain, i in place.items() if (domain, domain) not in sheet.found]
+    own = [(xs[i], ys[i]) for domain, i in place.items() if (domain, domain) not in sheet.results]
     c.squares(own, inset, "#f4f4f4")
     h = inset / 2
     c.lines([((x - h, y - h), (x + h, y + h)) for x, y in own], "#c4c4c4", 0.7)
-    for found, look in sheet.looks.items():
-        xy = groups.get(found, [])
+    for result, look in sheet.looks.items():
+        xy = groups.get(result, [])
         c.squares(xy, inset, look.fill, RULE if look.fill == "#ffffff" else None)
         c.marks(xy, cell, look)
     c.corners([(xs[place[b]], ys[place[a]]) for a, b in sorted(sheet.surprises)], inset)
@@ -286,9 +287,9 @@ class _Panel:
 
     def __init__(self, sheet: Sheet, scale: float, width: float, room: float) -> None:
         self.sheet, self.scale, self.width = sheet, scale, width
-        counts = Counter(sheet.found.values())
-        self.rows = [(look, counts[found]) for found, look in sheet.looks.items() if counts[found]]
-        self.absent = [look.name for found, look in sheet.looks.items() if not counts[found]]
+        counts = Counter(sheet.results.values())
+        self.rows = [(look, counts[result]) for result, look in sheet.looks.items() if counts[result]]
+        self.absent = [look.name for result, look in sheet.looks.items() if not counts[result]]
         rows = sheet.reasons[1]
         shown = rows if len(rows) <= MOST_CAUSES else rows[: MOST_CAUSES - 1]
         self.reasons = [(row["cause"] or words.UNKNOWN, row["count"], row["words"]) for row in shown]

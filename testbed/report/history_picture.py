@@ -24,31 +24,31 @@ LABEL_WIDTH = 44
 """Characters of a domain after which its middle is left out."""
 
 
-def render_picture(one: Mapping[str, Any], fmt: Format) -> bytes:
+def render_picture(scenario: Mapping[str, Any], fmt: Format) -> bytes:
     """The picture of one scenario's history. ValueError if there is no such format."""
-    return draw(lambda: _compose(one), fmt)
+    return draw(lambda: _compose(scenario), fmt)
 
 
-def _compose(one: Mapping[str, Any]) -> Canvas:
-    telling = [c for c in one["cells"] if c["group"]]
-    rows, first = telling[:MOST_ROWS], max(0, len(one["runs"]) - MOST_RUNS)
-    runs = one["runs"][first:]
+def _compose(scenario: Mapping[str, Any]) -> Canvas:
+    telling = [c for c in scenario["cells"] if c["group"]]
+    rows, first = telling[:MOST_ROWS], max(0, len(scenario["runs"]) - MOST_RUNS)
+    runs = scenario["runs"][first:]
     moves = list(_moved(runs))
     labels = [_label(c) for c in rows]
     phases = max([extent(c["phase"], SIZE) for c in rows] + [0.0]) + 0.15
     room = phases + max([extent(t, SIZE) for t in labels] + [3.4])
-    said = [_said(c) for c in rows]
+    remarks = [_remark(c) for c in rows]
     across = room + 0.15 + len(runs) * CELL
-    width = max(2 * MARGIN + across + 0.15 + max([extent(t, SIZE) for t in said] + [0.0]), 8.0)
+    width = max(2 * MARGIN + across + 0.15 + max([extent(t, SIZE) for t in remarks] + [0.0]), 8.0)
     dates = [str(r["started"])[:16].replace("T", " ") + ("" if r["complete"] else " (cut short)") for r in runs]
     groups = [g for g in GROUPS if any(c["group"] == g for c in rows)]
     states = {e["state"] for c in rows for e in c["row"][first:] if e}
     key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in State if s.value in states], width - 2 * MARGIN)
 
-    how = ", every pair alone" if one["isolated"] else ""
+    how = ", every pair alone" if scenario["isolated"] else ""
     subtitle = (
-        f"{words.count(len(one['runs']), 'run')} (timers {one['timers']}{how}); {words.count(len(telling), 'cell')} of"
-        f" {len(one['cells']):,} ever changed, surprised, or could not be told"
+        f"{words.count(len(scenario['runs']), 'run')} (timers {scenario['timers']}{how}); {words.count(len(telling), 'cell')} of"
+        f" {len(scenario['cells']):,} ever changed, surprised, or were undecided"
     )
     lines = wrapped(subtitle, 10.5, "normal", width - 2 * MARGIN)
     head = MARGIN + 0.32 + 0.2 * len(lines)
@@ -62,13 +62,13 @@ def _compose(one: Mapping[str, Any]) -> Canvas:
     ]
     height = body + 0.3 + key.height + (0.25 if rest else 0) + 0.17 * len(notes) + 0.05 + MARGIN
     c = Canvas(width, height)
-    c.text(MARGIN, MARGIN + 0.18, f"History of {one['scenario']}", 15, weight="bold")
+    c.text(MARGIN, MARGIN + 0.18, f"History of {scenario['scenario']}", 15, weight="bold")
     for i, line in enumerate(lines):
         c.text(MARGIN, MARGIN + 0.46 + 0.2 * i, line, 10.5, color=FAINT)
     left = MARGIN + room + 0.15
     for i, date in enumerate(dates):
         c.text(left + (i + 0.5) * CELL, top - 0.06, date, 7, rotation=90, ha="center", va="bottom", color=INK)
-    bottom = _rows(c, rows, labels, said, first, left, top, len(runs))
+    bottom = _rows(c, rows, labels, remarks, first, left, top, len(runs))
     _dashes(c, [place for place, _ in moves], left, top, bottom)
     y = body + 0.12
     if rest:
@@ -81,13 +81,13 @@ def _compose(one: Mapping[str, Any]) -> Canvas:
 
 
 def _rows(
-    c: Canvas, rows: list[Any], labels: list[str], said: list[str], first: int, left: float, top: float, runs: int
+    c: Canvas, rows: list[Any], labels: list[str], remarks: list[str], first: int, left: float, top: float, runs: int
 ) -> float:
     """Headings, labels and squares. Returns where the last row ends."""
     y, group = top, None
-    found: dict[State, list[tuple[float, float]]] = {}
+    places: dict[State, list[tuple[float, float]]] = {}
     surprises, empty = [], []
-    for cell, label, text in zip(rows, labels, said, strict=True):
+    for cell, label, text in zip(rows, labels, remarks, strict=True):
         if cell["group"] != group:
             group = cell["group"]
             c.text(MARGIN, y + 0.22, GROUPS[group], 9, weight="bold")
@@ -100,14 +100,14 @@ def _rows(
             if entry is None:
                 empty.append(at)
                 continue
-            found.setdefault(State(entry["state"]), []).append(at)
+            places.setdefault(State(entry["state"]), []).append(at)
             if entry["surprise"]:
                 surprises.append(at)
         c.text(left + runs * CELL + 0.12, middle, text, SIZE, va="center_baseline", color=FAINT)
         y += CELL
     side = CELL * 0.94
-    for what, xy in found.items():
-        look = looks.STATES[what]
+    for state, xy in places.items():
+        look = looks.STATES[state]
         c.squares(xy, side, look.fill, RULE if look.fill == "#ffffff" else None)
         c.marks(xy, side, look)
     c.squares(empty, side, "#ffffff", "#e4e4e4")
@@ -138,7 +138,7 @@ def _label(cell: Mapping[str, Any]) -> str:
     return f"{sender}{ARROW}{receiver}"
 
 
-def _said(cell: Mapping[str, Any]) -> str:
+def _remark(cell: Mapping[str, Any]) -> str:
     flips = f", {words.count(cell['changes'], 'change')}" if cell["changes"] > 1 else ""
     return f"{cell['now']}{flips}"
 

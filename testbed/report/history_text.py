@@ -29,19 +29,19 @@ GROUPS = {
 def render_text(doc: Mapping[str, Any], *, colour: bool, width: int) -> str:
     """Every scenario of the folder, one after the other."""
     out: list[str] = []
-    for one in doc["scenarios"]:
-        out += [*([""] if out else []), *_scenario(one, colour, width)]
+    for scenario in doc["scenarios"]:
+        out += [*([""] if out else []), *_scenario(scenario, colour, width)]
     for skipped in doc["skipped"]:
         out += textwrap.wrap(f"skipped: {skipped['run']}: {skipped['reason']}", width, subsequent_indent="    ")
     return "\n".join(out) + "\n"
 
 
-def _scenario(one: Mapping[str, Any], colour: bool, width: int) -> list[str]:
-    runs, cells = one["runs"], one["cells"]
-    how = ", every pair alone" if one["isolated"] else ""
+def _scenario(scenario: Mapping[str, Any], colour: bool, width: int) -> list[str]:
+    runs, cells = scenario["runs"], scenario["cells"]
+    how = ", every pair alone" if scenario["isolated"] else ""
     days = sorted({str(r["started"])[:10] for r in runs})
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    title = f"{one['scenario']} (timers {one['timers']}{how}): {words.count(len(runs), 'run')}, {span}"
+    title = f"{scenario['scenario']} (timers {scenario['timers']}{how}): {words.count(len(runs), 'run')}, {span}"
     out = [_bold(title, colour), "=" * len(title)]
     cut = sum(not r["complete"] for r in runs)
     steady = sum(not c["group"] for c in cells)
@@ -51,9 +51,9 @@ def _scenario(one: Mapping[str, Any], colour: bool, width: int) -> list[str]:
     )
     for group, heading in GROUPS.items():
         out += _part(heading, [c for c in cells if c["group"] == group], len(runs), colour, width)
-    found = {entry["state"] for c in cells if c["group"] for entry in c["row"] if entry}
-    if found:
-        key = [f"{looks.STATES[s].char} {looks.STATES[s].label}" for s in State if s.value in found]
+    states = {entry["state"] for c in cells if c["group"] for entry in c["row"] if entry}
+    if states:
+        key = [f"{looks.STATES[s].char} {looks.STATES[s].label}" for s in State if s.value in states]
         out += ["", *textwrap.wrap("   ".join([*key, "_ not in that run"]), width)]
     return out
 
@@ -63,7 +63,7 @@ def _part(title: str, cells: list[Mapping[str, Any]], runs: int, colour: bool, w
         return []
     out = ["", _bold(f"{title} ({len(cells):,})", colour)]
     older = "…" if runs > MOST_RUNS else ""
-    # cells of which the same is to be said stand together, and it is said once
+    # cells with the same story stand together, and it is written once
     for story, alike in groupby(cells[:MOST], _story):
         for cell in alike:
             marks = "".join(_marks(cell["row"][-MOST_RUNS:], colour))
@@ -75,12 +75,12 @@ def _part(title: str, cells: list[Mapping[str, Any]], runs: int, colour: bool, w
 def _story(cell: Mapping[str, Any]) -> str:
     if not cell["changes"]:
         return ", ".join(f"{what} in {words.count(n, 'run')}" for what, n in cell["results"].items())
-    said = f"{cell['now']} since {cell['since']['run']}, before {cell['before']}; "
-    said += " and ".join(_step(a, b) for a, b in cell["moved"]) or "neither version changed then"
+    story = f"{cell['now']} since {cell['since']['run']}, before {cell['before']}; "
+    story += " and ".join(_step(a, b) for a, b in cell["moved"]) or "neither version changed then"
     if cell["changes"] > 1:
         often = ", ".join(f"{n:,} {what}" for what, n in cell["results"].items())
-        said += f"; {cell['changes']:,} changes, {cell['unsteady']:,} of them with the same versions (runs: {often})"
-    return said
+        story += f"; {cell['changes']:,} changes, {cell['unsteady']:,} of them with the same versions (runs: {often})"
+    return story
 
 
 def _step(a: str, b: str) -> str:

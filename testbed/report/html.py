@@ -14,16 +14,17 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from testbed.causes import VOCABULARY
+from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
 from testbed.report import words
 from testbed.report.captions import captions
-from testbed.report.grid import KINDS, Grid, Kind, Member, State, Verdicts, grid, state
-from testbed.report.opening import meaning, mends, opening, parted
+from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
+from testbed.report.opening import meaning, mends, opening, split_explanation
 from testbed.report.summary import CHANGES, Change
 from testbed.report.tones import COLOURINGS, cause_tones
 
@@ -56,7 +57,7 @@ ADDRESS_KEYS = {"id", "phase", "sender", "receiver", "exchange", "seconds", "evi
 """Keys of a cell that are its own; all others, also those that a later release adds, are shared between cells that agree."""
 OWN_KEYS = ("evidence", "state", "mend", "remedy")
 """Keys of a row that are made here."""
-STORM_KEYS = ("phase", "sender", "receiver", "cut")
+STORM_KEYS: tuple[Literal["phase", "sender", "receiver", "cut"], ...] = ("phase", "sender", "receiver", "cut")
 LINE = "observations.jsonl#"
 POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
 """What the browser is to allow the page: its two blocks, and nothing else."""
@@ -122,7 +123,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
                 for e in evidence
                 if e.startswith(LINE) and e[len(LINE) :].isascii() and e[len(LINE) :].isdigit()
             ]
-            explanation, remedy = parted(cell)
+            explanation, remedy = split_explanation(cell)
             whole: dict[str, Any] = {k: v for k, v in cell.items() if k not in ADDRESS_KEYS}
             whole |= {
                 "explanation": explanation,
@@ -137,7 +138,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
             flat += [places[sender], places[receiver], row, -1 if seconds is None else round(seconds * 1000), len(lines), *lines]
     raw = {s["domain"]: s for s in verdicts["servers"]}
     defined = {c.word: {"means": c.meaning, "clause": c.clause, "remedy": c.remedy} for c in VOCABULARY}
-    failures = Counter(c["cause"] for c in verdicts["cells"] if c.get("cause"))
+    failures = Counter(cause for c in verdicts["cells"] if (cause := c.get("cause")))
     return {
         "run": verdicts.get("run"),
         "storms": [{k: storm[k] for k in STORM_KEYS} for storm in verdicts.get("storms") or []],
@@ -164,7 +165,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
     }
 
 
-def _server(member: Member, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _server(member: Member, raw: ServerEntry) -> dict[str, Any]:
     return {
         "domain": member.domain,
         "number": member.number,
@@ -176,17 +177,17 @@ def _server(member: Member, raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _settings(g: Grid, phase: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _settings(g: Grid, phase: PhaseEntry) -> list[dict[str, Any]]:
     place = g.phases.index(phase["name"])
     settings_of = []
     for member in g.members:
-        settings = (phase.get("settings") or {}).get(member.domain) or {}
+        settings = (phase.get("settings") or {}).get(member.domain)
         settings_of.append(
             {
                 "policy": member.policies[place],
                 "certificate": member.certificates[place],
-                "meaning": meaning(settings.get("dimensions") or {}),
-                "unsupported": settings.get("unsupported"),
+                "meaning": meaning((settings.get("dimensions") or {}) if settings else {}),
+                "unsupported": settings.get("unsupported") if settings else None,
             }
         )
     return settings_of

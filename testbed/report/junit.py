@@ -10,15 +10,15 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
+from testbed.record.verdicts import CellEntry, ControlEntry, Verdicts
 from testbed.report import cell as words_of
 from testbed.report import words
-from testbed.report.grid import KINDS, Kind, State, Verdicts, grid, state
+from testbed.report.grid import KINDS, Kind, State, grid, state
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 section 2.2 has no place for, not even escaped."""
@@ -66,14 +66,14 @@ def _run(verdicts: Verdicts) -> Case:
     return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")
 
 
-def _control(control: Mapping[str, Any]) -> Case:
+def _control(control: ControlEntry) -> Case:
     reason = control.get("reason") or "no reason was recorded"
     failed = None if control["ok"] else "error"
     message = f"{words.CONTROL_FAILED}, so do not rely on this phase: {reason}" if failed else ""
     return Case(f"{control['phase']}.control", f"control pair, {control['when']}", 0.0, failed, "testbed", message)
 
 
-def _cell(cell: Mapping[str, Any], verdicts: Verdicts) -> Case:
+def _cell(cell: CellEntry, verdicts: Verdicts) -> Case:
     result = _result(cell)
     # A dot would end the package: the receiver's have to be something that no domain has.
     where = f"{cell['phase']}.{cell['receiver'].replace('.', '_')}"
@@ -90,17 +90,17 @@ def _cell(cell: Mapping[str, Any], verdicts: Verdicts) -> Case:
     return Case(where, name, seconds, result, kind, messages[result], "\n".join(_text(cell, str(verdicts["run"]))))
 
 
-def _result(cell: Mapping[str, Any]) -> str | None:
+def _result(cell: CellEntry) -> str | None:
     if cell.get("surprise"):
         return "failure"
-    found = state(cell)
-    if found is State.UNSUPPORTED or inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT:
+    amount = state(cell)
+    if amount is State.UNSUPPORTED or inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT:
         return "skipped"
     # A delivery over an unobserved channel might be the very cleartext that was forbidden.
-    return "error" if KINDS[found] in (Kind.UNKNOWN, Kind.UNSEEN) else None
+    return "error" if KINDS[amount] in (Kind.UNKNOWN, Kind.UNSEEN) else None
 
 
-def _text(cell: Mapping[str, Any], run: str) -> Iterator[str]:
+def _text(cell: CellEntry, run: str) -> Iterator[str]:
     yield from (f"{name}: {text}" for name, text in words_of.facts(cell))
     yield from (f"evidence: {place}" for place in words_of.evidence(cell, run))
     yield f"story: {words_of.command(cell, run)}"
@@ -131,10 +131,10 @@ def _suite(root: ET.Element, number: int, name: str, cases: list[Case], verdicts
             suite, "testcase", classname=_token(case.classname), name=_token(case.name), time=f"{case.seconds:.3f}"
         )
         if case.result:
-            found = ET.SubElement(element, case.result, message=_clean(case.message))
+            result = ET.SubElement(element, case.result, message=_clean(case.message))
             if case.result != "skipped":  # Ant's form has no kinds of skipping
-                found.set("type", _clean(case.kind))
-            found.text = _clean(case.text) or None
+                result.set("type", _clean(case.kind))
+            result.text = _clean(case.text) or None
     ET.SubElement(suite, "system-out")
     ET.SubElement(suite, "system-err")
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.judge.verdict import exit_status
+from testbed.record.verdicts import Verdicts
 from testbed.report import words
 from testbed.report.circumstances import UNCONFIRMED
-from testbed.report.grid import KINDS, Grid, Kind, State, Verdicts, grid, state
+from testbed.report.grid import KINDS, Grid, Kind, State, grid, state
 from testbed.report.looks import ORDER, STATES
 from testbed.report.prose import say
 from testbed.report.summary import Change, causes, changes, paragraph
@@ -65,7 +66,7 @@ def render(verdicts: Verdicts) -> str:
 
 def _page(verdicts: Verdicts, g: Grid, most: int) -> str:
     versions = [f"{code(name)} {text(' / '.join(known), 80) or '(version unknown)'}" for name, known in g.versions.items()]
-    facts = [f"{key} {code(verdicts[key])}" for key in ("run", "scenario", "timers") if verdicts.get(key)]
+    facts = [f"{key} {code(value)}" for key in ("run", "scenario", "timers") if (value := verdicts.get(key))]
     return say(
         "summary.md.j2",
         title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),
@@ -83,14 +84,14 @@ def _page(verdicts: Verdicts, g: Grid, most: int) -> str:
 def _result(verdicts: Verdicts) -> str:
     n = sum(bool(c.get("surprise")) for c in verdicts["cells"])
     surprises = f"{words.count(n, 'result')} not as expected"
-    if exit_status(dict(verdicts)) == 3:
+    if exit_status(verdicts) == 3:
         return "The testbed could not tell everything" + (f"; {surprises}." if n else ".")
     return f"{surprises[0].upper()}{surprises[1:]}." if n else "Everything as expected."
 
 
 @dataclass(frozen=True)
 class Surprises:
-    """Results that are not as expected, pairs of which the same is to be said in one row."""
+    """Results that are not as expected, pairs of which the same is true in one row."""
 
     results: int
     pairs: Table
@@ -102,10 +103,10 @@ def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Surprises | None:
         return None
     rows: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
-        expected = cell.get("expected") or {}
+        expected = cell["expected"]
         got = _outcome(cell["outcome"], cell.get("cause") or (cell.get("channel") or {}).get("encryption"))
-        ought = _outcome(expected.get("outcome"), expected.get("cause") or expected.get("encryption"))
-        why = text(cell.get("explanation"), LONGEST) + f"; expected because: {text(expected.get('because'), LONGEST)}"
+        ought = _outcome(expected["outcome"], expected.get("cause") or expected.get("encryption"))
+        why = text(cell.get("explanation"), LONGEST) + f"; expected because: {text(expected['because'], LONGEST)}"
         doubt = f"; {UNCONFIRMED.phrase}" if UNCONFIRMED.of(cell) else ""
         rows.setdefault((code(cell["sender"]), code(cell["receiver"]), got, ought, why + doubt), []).append(cell["phase"])
     listed = [(*row, ", ".join(_some([code(p) for p in phases], most))) for row, phases in rows.items()]
@@ -134,7 +135,7 @@ def _counts(g: Grid, most: int) -> Table:
         states = counts[phase]
         good = sum(n for s, n in states.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
         judged = good + sum(n for s, n in states.items() if KINDS[s] is Kind.BROKEN)
-        surprises = sum(bool((g.cell(phase, a) or {}).get("surprise")) for a in g.addresses)
+        surprises = sum(bool(cell.get("surprise")) for cell in g.cells[phase].values())
         share = words.percent(good, judged) if judged else ""
         rows.append((code(phase), f"{good:,} of {judged:,}", share, *(f"{states[s]:,}" for s in shown), f"{surprises:,}"))
     heads = (STATES[s].name for s in shown)
@@ -156,7 +157,7 @@ def _newly_broken(g: Grid, most: int) -> Broken:
     broken = [a for a, change in changes(g, first, last).items() if change is Change.NEWLY_BROKEN]
     groups: dict[tuple[str | None, str | None, str], int] = Counter()
     for address in broken:
-        cell = g.cell(last, address) or {}
+        cell = g.cells[last][address]
         groups[cell.get("cause"), cell.get("fault"), str(cell.get("explanation") or "")] += 1
     listed = sorted(groups.items(), key=lambda item: (-item[1], str(item[0])))
     reasons = [
@@ -166,7 +167,7 @@ def _newly_broken(g: Grid, most: int) -> Broken:
     exchange = ("exchange",) if len(g.exchanges) > 1 else ()
     pairs = []
     for address in broken[: 2 * most]:
-        cell = g.cell(last, address) or {}
+        cell = g.cells[last][address]
         which = address if exchange else address[:2]
         pairs.append((*(code(part) for part in which), code(cell.get("cause") or words.UNKNOWN), text(cell["outcome"])))
     return Broken(

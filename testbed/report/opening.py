@@ -13,20 +13,22 @@ from typing import Any
 from testbed.causes import Group, Inconclusive, group_of, inconclusive_as
 from testbed.judge.explain import fix
 from testbed.model import Outcome
+from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import words
 from testbed.report.circumstances import HISTORY, INTERFERENCE
-from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, Verdicts, grid, state
+from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, state
 from testbed.report.summary import Change, causes, changes
 
 
-def parted(cell: Mapping[str, Any]) -> tuple[str, str]:
+def split_explanation(cell: CellEntry) -> tuple[str, str]:
     """A cell's explanation as what happened, and how to fix it (``fix at the receiver, …: do this``), empty if that is not known.
 
-    Verdicts that were judged before cells had the key ``remedies`` say both in one sentence: then that is what happened.
+    Verdicts that were judged before cells had the key ``remedies`` have both in one sentence: then that is what happened.
     """
-    if "remedies" not in cell:
+    remedies = cell.get("remedies")
+    if remedies is None:
         return str(cell.get("explanation") or ""), ""
-    return str(cell["reason"]), fix(cell["remedies"], cell.get("fault"))
+    return str(cell.get("reason")), fix(remedies, cell.get("fault"))
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Opening:
     paragraph: str
     points: tuple[Point, ...]
     alarms: tuple[str, ...]
-    """What makes the rest doubtful. Said first."""
+    """What makes the rest doubtful. Shown first."""
 
 
 def opening(verdicts: Verdicts) -> Opening:
@@ -55,14 +57,17 @@ def opening(verdicts: Verdicts) -> Opening:
     if not g.members or not g.phases or not g.addresses:
         return Opening("Nothing was measured", "The run has no pair of servers to try.", (), alarms)
     first, last = g.phases[0], g.phases[-1]
-    found = changes(g, first, last) if len(g.phases) > 1 else {}
-    if found:
-        broken = [a for a, change in found.items() if change is Change.NEWLY_BROKEN]
+    by_address = changes(g, first, last) if len(g.phases) > 1 else {}
+    if by_address:
+        broken = [a for a, change in by_address.items() if change is Change.NEWLY_BROKEN]
     else:
         broken = [a for a, s in g.states(last) if KINDS[s] is Kind.BROKEN]
-    sentences = [_tried(g), _through(g, first), *([_moved(g), _through(g, last), _compared(g, found)] if found else [])]
-    points = [*_mine(g, found), *_why(g, last, broken, "broke" if found else "failed"), *_mend(g, last, broken), *_doubts(g)]
-    return Opening(_headline(g, found, broken), " ".join(filter(None, sentences)), tuple(points), alarms)
+    sentences = [_attempts(g), _deliveries(g, first)]
+    if by_address:
+        sentences += [_settings(g), _deliveries(g, last), _comparison(g, by_address)]
+    why = _why(g, last, broken, "broke" if by_address else "failed")
+    points = (*_own_servers(g, by_address), *why, *_mend(g, last, broken), *_doubts(g))
+    return Opening(_headline(g, by_address, broken), " ".join(filter(None, sentences)), points, alarms)
 
 
 def _noun(g: Grid) -> str:
@@ -71,18 +76,18 @@ def _noun(g: Grid) -> str:
 
 def _judged(g: Grid, phase: str) -> tuple[int, int, int]:
     """Delivered, judged, in cleartext."""
-    states = Counter(found for _, found in g.states(phase))
+    states = Counter(s for _, s in g.states(phase))
     kinds: Counter[Kind] = Counter()
-    for found, n in states.items():
-        kinds[KINDS[found]] += n
+    for s, n in states.items():
+        kinds[KINDS[s]] += n
     delivered = kinds[Kind.TLS] + kinds[Kind.CLEARTEXT] + kinds[Kind.UNSEEN]
     return delivered, delivered + kinds[Kind.BROKEN], states[State.CLEARTEXT]
 
 
-def _headline(g: Grid, found: Mapping[Any, Change], broken: list[Any]) -> str:
+def _headline(g: Grid, by_address: Mapping[Address, Change], broken: list[Address]) -> str:
     noun, last = _noun(g), g.phases[-1]
     delivered, judged, _ = _judged(g, last)
-    if not found:
+    if not by_address:
         if delivered == judged:
             whole = "" if judged == len(g.addresses) else " that could be judged"
             return (
@@ -94,10 +99,10 @@ def _headline(g: Grid, found: Mapping[Any, Change], broken: list[Any]) -> str:
             f"{delivered:,} of {words.count(judged, noun)} of servers can talk" if delivered else f"No {noun} of servers can talk"
         )
     worked = _judged(g, g.phases[0])[0]
-    if all(change is Change.CANNOT_SAY for change in found.values()):
+    if all(change is Change.CANNOT_SAY for change in by_address.values()):
         return "The phases cannot be compared: the testbed cannot say"
     if not broken:
-        unsure = Change.CANNOT_SAY in found.values()
+        unsure = Change.CANNOT_SAY in by_address.values()
         return "Nothing that worked is known to have stopped working" if unsure else "Nothing that worked stopped working"
     if worked == 1:
         return f"The one {noun} that could talk stops talking"
@@ -105,7 +110,7 @@ def _headline(g: Grid, found: Mapping[Any, Change], broken: list[Any]) -> str:
     return f"{which} that could talk {'stops' if len(broken) == 1 else 'stop'} talking"
 
 
-def _tried(g: Grid) -> str:
+def _attempts(g: Grid) -> str:
     software = {m.implementation.split("@")[0] for m in g.members}
     releases = {m.implementation for m in g.members}
     pairs = len({address[:2] for address in g.addresses})
@@ -120,7 +125,7 @@ def _tried(g: Grid) -> str:
     )
 
 
-def _through(g: Grid, phase: str) -> str:
+def _deliveries(g: Grid, phase: str) -> str:
     delivered, judged, clear = _judged(g, phase)
     if not judged:
         return f"In '{phase}' no {_noun(g)} could be judged."
@@ -130,7 +135,7 @@ def _through(g: Grid, phase: str) -> str:
     return text + "."
 
 
-def _moved(g: Grid) -> str:
+def _settings(g: Grid) -> str:
     moves: Counter[tuple[str, str]] = Counter()
     for m in g.members:
         if m.policies[0] != m.policies[-1]:
@@ -150,10 +155,10 @@ def _moved(g: Grid) -> str:
     return words.listing(parts)[0].upper() + words.listing(parts)[1:] + "; the others stayed as they were."
 
 
-def _compared(g: Grid, found: Mapping[Any, Change]) -> str:
-    n = Counter(found.values())
+def _comparison(g: Grid, by_address: Mapping[Address, Change]) -> str:
+    n = Counter(by_address.values())
     parts = []
-    for change, one, many in (
+    for change, singular, plural in (
         (Change.NEWLY_BROKEN, "is newly broken", "are newly broken"),
         (Change.BROKEN_BEFORE_AND_AFTER, "was broken already", "were broken already"),
         (Change.RESTORED, "is fixed", "are fixed"),
@@ -163,11 +168,11 @@ def _compared(g: Grid, found: Mapping[Any, Change]) -> str:
         (Change.CANNOT_SAY, "cannot be compared", "cannot be compared"),
     ):
         if n[change]:
-            parts.append(f"{n[change]:,} {one if n[change] == 1 else many}")
+            parts.append(f"{n[change]:,} {singular if n[change] == 1 else plural}")
     return f"Compared with '{g.phases[0]}', {words.listing(parts)}." if parts else "No pair changed."
 
 
-def _mine(g: Grid, found: Mapping[Address, Change]) -> list[Point]:
+def _own_servers(g: Grid, by_address: Mapping[Address, Change]) -> list[Point]:
     """How the user's own servers fared."""
     own = {m.domain for m in g.members if m.mine}
     last = g.phases[-1]
@@ -177,12 +182,12 @@ def _mine(g: Grid, found: Mapping[Address, Change]) -> list[Point]:
     delivered = kinds[Kind.TLS] + kinds[Kind.CLEARTEXT] + kinds[Kind.UNSEEN]
     shared = words.share(delivered, delivered + kinds[Kind.BROKEN], _noun(g))
     text = f"In '{last}' {shared} with {'it' if len(own) == 1 else 'them'} got through"
-    if broke := sum(change is Change.NEWLY_BROKEN for a, change in found.items() if own & set(a[:2])):
+    if broke := sum(change is Change.NEWLY_BROKEN for a, change in by_address.items() if own & set(a[:2])):
         text += f"; {broke:,} {'is' if broke == 1 else 'are'} newly broken"
     return [Point(f"Your {words.count(len(own), 'server') if len(own) > 1 else 'server'}", text + ".")]
 
 
-def _why(g: Grid, phase: str, broken: list[Any], verb: str) -> list[Point]:
+def _why(g: Grid, phase: str, broken: list[Address], verb: str) -> list[Point]:
     if not broken:
         return []
     rows = causes(g, phase, only=broken)
@@ -193,7 +198,7 @@ def _why(g: Grid, phase: str, broken: list[Any], verb: str) -> list[Point]:
     return [Point(f"Why they {verb}", text[0].upper() + text[1:] + ".")]
 
 
-def _mend(g: Grid, phase: str, broken: list[Any]) -> list[Point]:
+def _mend(g: Grid, phase: str, broken: list[Address]) -> list[Point]:
     if not broken:
         return []
     wanted = {(phase, *address) for address in broken}
@@ -240,7 +245,7 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
         yield f"The run was cut short: its record has no closing line.{gone} This is not the whole picture."
     for control in verdicts.get("controls") or []:
         if not control.get("ok"):
-            reason = f": {control['reason']}" if control.get("reason") else ""
+            reason = f": {text}" if (text := control.get("reason")) else ""
             yield (
                 f"A control failed ({control.get('when')} in '{control.get('phase')}'): "
                 f"{words.CONTROL_FAILED}{reason}. Do not trust this phase."
@@ -295,7 +300,7 @@ def mends(g: Grid) -> list[Mend]:
     """Groups of failures by what the party at fault is set to, the largest first; each failure is in at most one group."""
     place = {name: n for n, name in enumerate(g.phases)}
     member_of = {member.domain: member for member in g.members}
-    found: dict[tuple[str, str], Mend] = {}
+    groups: dict[tuple[str, str], Mend] = {}
     remedies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for phase in g.phases:
         for address, cell in g.cells[phase].items():
@@ -310,13 +315,13 @@ def mends(g: Grid) -> list[Mend]:
             attribute = "certificate" if group_of(cell.get("cause")) is Group.CERTIFICATE else "policy"
             settings = [(m.certificates if attribute == "certificate" else m.policies)[place[phase]] for m in members]
             key = (attribute, " and ".join(dict.fromkeys(settings)))
-            group = found.setdefault(key, Mend(*key, [], [], []))
+            group = groups.setdefault(key, Mend(*key, [], [], []))
             group.cells.append((phase, *address))
             group.domains += [m.domain for m in members if m.domain not in group.domains]
             remedies[key].update(words.advice(remedy) for remedy in cell.get("remedies", ()))
-    for key, group in found.items():
+    for key, group in groups.items():
         group.remedies = [text for text, _ in remedies[key].most_common()]
-    return sorted(found.values(), key=lambda group: -len(group.cells))
+    return sorted(groups.values(), key=lambda group: -len(group.cells))
 
 
 # --- settings ------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.model import InputError
-from testbed.report.grid import Verdicts, grid
+from testbed.record.verdicts import Verdicts
+from testbed.report.grid import grid
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -32,8 +33,9 @@ class Plot:
 
     def draw(self) -> Callable[..., bytes]:
         """The function; loads the plotter."""
-        found: Callable[..., bytes] = getattr(importlib.import_module(f"testbed.report.{self.renderer[0]}"), self.renderer[1])
-        return found
+        module, name = self.renderer
+        function: Callable[..., bytes] = getattr(importlib.import_module(f"testbed.report.{module}"), name)
+        return function
 
 
 PLOTS: dict[str, Plot] = {

@@ -14,15 +14,17 @@ from testbed.model import InputError
 from testbed.record import observations as kinds
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
+from testbed.record.verdicts import CellEntry, Verdicts
+from testbed.report.grid import ROLES
 from testbed.report.prose import say
 
 Line = tuple[float, str, str]
-"""Unix seconds, who saw it, what was seen."""
+"""Unix seconds, who saw it, what it was."""
 DETAIL_WIDTH = 180
 MOST_LOG_LINES = 40
 
 
-def story(record: Record, verdicts: dict[str, Any], sender: str, receiver: str) -> str:
+def story(record: Record, verdicts: Verdicts, sender: str, receiver: str) -> str:
     """The whole story of ``sender`` -> ``receiver``. Raises InputError for a domain that the run has not."""
     domains = [s["domain"] for s in verdicts["servers"]]
     for domain in (sender, receiver):
@@ -35,7 +37,7 @@ def story(record: Record, verdicts: dict[str, Any], sender: str, receiver: str) 
         sender=sender,
         receiver=receiver,
         run=record.id,
-        title=verdicts["title"],
+        title=verdicts.get("title", ""),
         dns=list(_dns(record, receiver)),
         cells=[_cell(record, verdicts, c) for c in verdicts["cells"] if (c["sender"], c["receiver"]) == (sender, receiver)],
     )
@@ -50,32 +52,31 @@ def _dns(record: Record, receiver: str) -> Iterator[str]:
                 yield line
 
 
-def _cell(record: Record, verdicts: dict[str, Any], cell: dict[str, Any]) -> dict[str, Any]:
+def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]:
     """A cell with both servers as they were set, and what happened in each epoch in which it was attempted."""
     settings = next(p["settings"] for p in record.manifest["phases"] if p["name"] == cell["phase"])
     servers = {s["domain"]: s for s in verdicts["servers"]}
     epochs = ((name, sorted(_lines(record, cell, name))) for name in _epochs(record, cell))
-    return (
-        {"cause_from": "", "interference": None}
-        | cell
-        | {
-            "channel": {k: v for k, v in cell["channel"].items() if v is not None},
-            "servers": [(role, servers[cell[role]] | settings[cell[role]]) for role in ("sender", "receiver")],
-            "epochs": [
-                {"name": name, "lines": [(moment - lines[0][0], who, what[:DETAIL_WIDTH]) for moment, who, what in lines]}
-                for name, lines in epochs
-                if lines
-            ],
-        }
-    )
+    return {
+        "cause_from": "",
+        "interference": None,
+        **cell,
+        "channel": {k: v for k, v in cell["channel"].items() if v is not None},
+        "servers": [(role, {**servers[cell[role]], **settings[cell[role]]}) for role in ROLES],
+        "epochs": [
+            {"name": name, "lines": [(moment - lines[0][0], who, what[:DETAIL_WIDTH]) for moment, who, what in lines]}
+            for name, lines in epochs
+            if lines
+        ],
+    }
 
 
-def _epochs(record: Record, cell: dict[str, Any]) -> list[str]:
-    found = [o.epoch for o in record.observations if o.cell == cell["id"] and o.kind == kinds.ATTEMPT.word and o.epoch]
-    return list(dict.fromkeys(found))
+def _epochs(record: Record, cell: CellEntry) -> list[str]:
+    epochs = (o.epoch for o in record.observations if o.cell == cell["id"] and o.kind == kinds.ATTEMPT.word and o.epoch)
+    return list(dict.fromkeys(epochs))
 
 
-def _lines(record: Record, cell: dict[str, Any], epoch: str) -> Iterator[Line]:
+def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
     pair = {cell["sender"], cell["receiver"]}
     wanted: dict[str, dict[int, Observation]] = {}
     for o in record.observations:

@@ -16,8 +16,9 @@ from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import SCHEMA
+from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import words
-from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, Verdicts, grid, state
+from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, grid, state
 
 
 class Change(str, Enum):
@@ -65,7 +66,7 @@ CHANGES: dict[tuple[Kind, Kind], Change] = {
 """Before and after, to the class. A test holds that no combination is missing."""
 
 
-def classify(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Change:
+def classify(before: CellEntry | None, after: CellEntry | None) -> Change:
     """What became of a pair: the cells of the two phases, None where the record has none."""
     return CHANGES[KINDS[state(before)], KINDS[state(after)]]
 
@@ -106,8 +107,8 @@ def summary(verdicts: Verdicts) -> dict[str, Any]:
 
 
 def _phase(g: Grid, name: str) -> dict[str, Any]:
-    states = Counter(found for _, found in g.states(name))
-    recorded = [cell for address in g.addresses if (cell := g.cell(name, address)) is not None]
+    states = Counter(s for _, s in g.states(name))
+    recorded = list(g.cells[name].values())
     return {
         "name": name,
         "cells": len(g.addresses),
@@ -125,15 +126,15 @@ def _phase(g: Grid, name: str) -> dict[str, Any]:
 
 
 def _between(g: Grid, before: str, after: str) -> dict[str, Any]:
-    found = changes(g, before, after)
-    counts = Counter(found.values())
-    broken = [address for address, change in found.items() if change is Change.NEWLY_BROKEN]
+    by_address = changes(g, before, after)
+    counts = Counter(by_address.values())
+    broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
     return {
         "before": before,
         "after": after,
         "classes": {change.value: counts[change] for change in Change},
         "causes": _causes(broken, g, after),
-        "groups": {name: _blocks(g, broken, found, name) for name in ("policy", "implementation")},
+        "groups": {name: _blocks(g, broken, by_address, name) for name in ("policy", "implementation")},
     }
 
 
@@ -142,23 +143,23 @@ def _delivered(states: Mapping[State, int]) -> int:
 
 
 def _broken(g: Grid, phase: str) -> list[Address]:
-    return [address for address, found in g.states(phase) if KINDS[found] is Kind.BROKEN]
+    return [address for address, s in g.states(phase) if KINDS[s] is Kind.BROKEN]
 
 
 def _causes(addresses: Iterable[Address], g: Grid, phase: str) -> list[dict[str, Any]]:
     """Why the cells at these addresses failed, most frequent first, with where to fix it."""
     faults: dict[str | None, Counter[str | None]] = {}
     for address in addresses:
-        cell = g.cell(phase, address) or {}
+        cell = g.cells[phase][address]
         faults.setdefault(cell.get("cause"), Counter())[cell.get("fault")] += 1
     rows: list[dict[str, Any]] = [
         {
             "cause": name,
-            "count": found.total(),
+            "count": counts.total(),
             "words": words.cause(name),
-            "fault": {fault or "unknown": n for fault, n in found.most_common()},
+            "fault": {fault or "unknown": n for fault, n in counts.most_common()},
         }
-        for name, found in faults.items()
+        for name, counts in faults.items()
     ]
     return sorted(rows, key=lambda row: (-row["count"], row["cause"] or ""))
 
@@ -184,10 +185,10 @@ ATTRIBUTES: dict[str, Label] = {
 """What a group of servers may have in common. The first that explains a failure as well as any other is the one named."""
 
 
-def _blocks(g: Grid, broken: list[Address], found: Mapping[Address, Change], attribute: str) -> list[dict[str, Any]]:
+def _blocks(g: Grid, broken: list[Address], every: Iterable[Address], attribute: str) -> list[dict[str, Any]]:
     label = {member.domain: ATTRIBUTES[attribute](member) for member in g.members}
     hit = Counter((label[a], label[b]) for a, b, _ in broken)
-    total = Counter((label[a], label[b]) for a, b, _ in found)
+    total = Counter((label[a], label[b]) for a, b, _ in every)
     return [{"sender": s, "receiver": r, "newly-broken": n, "of": total[s, r]} for (s, r), n in hit.most_common()]
 
 
@@ -208,19 +209,20 @@ class Rule:
 
     def text(self) -> str:
         """Completes "198 of 210 are ..."."""
-        one, two = (_described(self.attribute, side) for side in (self.sender, self.receiver))
+        sender, receiver = (_participle(self.attribute, label) for label in (self.sender, self.receiver))
         if not self.ordered:
-            return f"between a server {one} and another" if self.receiver is None else f"between a server {one} and one {two}"
+            other = "another" if self.receiver is None else f"one {receiver}"
+            return f"between a server {sender} and {other}"
         if self.sender is None:
-            return f"written to a server {two}"
+            return f"written to a server {receiver}"
         if self.receiver is None:
-            return f"written by a server {one}"
+            return f"written by a server {sender}"
         if self.sender == self.receiver:
-            return f"between two servers {one}"
-        return f"written by a server {one} to one {two}"
+            return f"between two servers {sender}"
+        return f"written by a server {sender} to one {receiver}"
 
 
-def _described(attribute: str, label: str | None) -> str:
+def _participle(attribute: str, label: str | None) -> str:
     if label is None:
         return ""
     before, _, after = label.partition(ARROW)
@@ -279,7 +281,7 @@ def paragraph(verdicts: Verdicts) -> str:
     g = grid(verdicts)
     if not g.members or not g.phases or not g.addresses:
         return "Nothing was measured: the run has " + ("no server." if not g.members else "no pair of servers to try.")
-    sentences = [_tried(g), *_through(g)]
+    sentences = [_attempts(g), *_deliveries(g)]
     if len(g.phases) > 1:
         sentences += _cutover(g)
     else:
@@ -287,7 +289,7 @@ def paragraph(verdicts: Verdicts) -> str:
         sentences += _why(g, g.phases[0], broken, "failure")
     sentences += _reserve(g)
     if not verdicts.get("complete", False):
-        missing = sum(found is State.MISSING for phase in g.phases for _, found in g.states(phase))
+        missing = sum(s is State.MISSING for phase in g.phases for _, s in g.states(phase))
         gone = f": {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing" if missing else ""
         sentences.append(f"The run was cut short{gone}, so this is not the whole picture.")
     return " ".join(sentences)
@@ -297,7 +299,7 @@ def _noun(g: Grid) -> str:
     return "pair" if len(g.exchanges) == 1 else "attempt"
 
 
-def _tried(g: Grid) -> str:
+def _attempts(g: Grid) -> str:
     pairs, n = len({address[:2] for address in g.addresses}), len(g.members)
     complete = pairs == n * (n - 1)
     if n == 2 and complete:
@@ -311,14 +313,14 @@ def _tried(g: Grid) -> str:
     return f"{who}{kinds}, in {phases}."
 
 
-def _through(g: Grid) -> list[str]:
+def _deliveries(g: Grid) -> list[str]:
     shown = list(g.phases) if len(g.phases) <= 4 else [g.phases[0], g.phases[-1]]
     noun, parts = _noun(g), []
     for phase in shown:
-        states = Counter(found for _, found in g.states(phase))
+        states = Counter(s for _, s in g.states(phase))
         delivered, clear = _delivered(states), states[State.CLEARTEXT]
         # What could not be judged counts neither as a success nor as a failure, so it is not in the whole either.
-        unknown = sum(n for found, n in states.items() if KINDS[found] is Kind.UNKNOWN)
+        unknown = sum(n for s, n in states.items() if KINDS[s] is Kind.UNKNOWN)
         judged = states.total() - unknown
         if judged == 0:
             parts.append(f"in '{phase}' no {noun} could be judged")
@@ -339,9 +341,9 @@ def _through(g: Grid) -> list[str]:
 
 def _cutover(g: Grid) -> list[str]:
     first, last, noun = g.phases[0], g.phases[-1], _noun(g)
-    found = changes(g, first, last)
-    n = Counter(found.values())
-    broken = [address for address, change in found.items() if change is Change.NEWLY_BROKEN]
+    by_address = changes(g, first, last)
+    n = Counter(by_address.values())
+    broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
     parts = [f"{words.count(len(broken), noun)} that worked before stopped working"] if broken else []
     for change, text in (
         (Change.SECURED, "went from cleartext to encryption"),
@@ -365,7 +367,7 @@ def _cutover(g: Grid) -> list[str]:
     if broken:
         # Only what had worked and still works can speak against a rule.
         broke = (Change.NEWLY_BROKEN, Change.BROKEN_BEFORE_AND_AFTER, Change.RESTORED, Change.CANNOT_SAY)
-        others = [address for address, change in found.items() if change not in broke]
+        others = [address for address, change in by_address.items() if change not in broke]
         sentences += _why(g, last, broken, "new failure", others)
     else:
         sentences += _why(g, last, _broken(g, last), "failure")
@@ -387,7 +389,7 @@ def _why(g: Grid, phase: str, broken: list[Address], noun: str, others: list[Add
         return []
     if others is None:
         broken_set = set(broken)
-        others = [a for a, found in g.states(phase) if a not in broken_set and KINDS[found] is not Kind.UNKNOWN]
+        others = [a for a, s in g.states(phase) if a not in broken_set and KINDS[s] is not Kind.UNKNOWN]
     rows = _causes(broken, g, phase)
     if len(broken) == 1:
         sentences = [f"The one {noun} is because {rows[0]['words']}."]
@@ -431,7 +433,7 @@ def _reserve(g: Grid) -> list[str]:
     states: Counter[State] = Counter()
     surprises = 0
     for phase in g.phases:
-        states.update(found for _, found in g.states(phase))
+        states.update(s for _, s in g.states(phase))
         surprises += sum(bool(cell.get("surprise")) for cell in g.cells[phase].values())
     sentences = []
     if surprises:

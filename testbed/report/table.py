@@ -18,8 +18,8 @@ from typing import Any
 
 from testbed.judge.explain import fix
 from testbed.model import Authentication, Encryption, Outcome, Policy, TestbedError
-from testbed.record.verdicts import Fault
-from testbed.report.grid import Grid, Member, State, Verdicts, grid, state
+from testbed.record.verdicts import CellEntry, Fault, Verdicts
+from testbed.report.grid import Grid, Member, State, grid, state
 from testbed.report.summary import Change, classify
 
 
@@ -41,7 +41,7 @@ class Row:
 
     verdicts: Verdicts
     grid: Grid
-    cell: Mapping[str, Any]
+    cell: CellEntry
     place: int
     """Of its phase."""
     sender: Member
@@ -49,7 +49,8 @@ class Row:
 
     def part(self, key: str) -> Mapping[str, Any]:
         """A nested part of the cell; empty if it has none."""
-        return self.cell.get(key) or {}
+        part = self.cell.get(key)
+        return part if isinstance(part, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,12 @@ def _side(side: str) -> list[Column]:
 
     def dimension(key: str) -> Callable[[Row], Any]:
         def value(row: Row) -> Any:
-            found = member(row).dimensions[row.place].get(key)
-            return " ".join(map(str, found)) if isinstance(found, list) else found
+            setting = member(row).dimensions[row.place].get(key)
+            return " ".join(map(str, setting)) if isinstance(setting, list) else setting
 
         return value
 
-    def said(value: str) -> str | None:
+    def known(value: str) -> str | None:
         return None if value == "?" else value
 
     return [
@@ -123,13 +124,13 @@ def _side(side: str) -> list[Column]:
             f"{side}_policy",
             Type.TEXT,
             "the policy's name in this phase: the preset and the dimensions that differ from it",
-            lambda r: said(member(r).policies[r.place]),
+            lambda r: known(member(r).policies[r.place]),
         ),
         Column(
             f"{side}_certificate",
             Type.TEXT,
             "the certificate profile in this phase ([certificates.md](certificates.md))",
-            lambda r: said(member(r).certificates[r.place]),
+            lambda r: known(member(r).certificates[r.place]),
         ),
         *(
             Column(

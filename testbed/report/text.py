@@ -15,9 +15,10 @@ from itertools import pairwise
 from typing import Any
 
 from testbed.causes import UNKNOWN
+from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.circumstances import CIRCUMSTANCES
-from testbed.report.grid import ARROW, KINDS, Grid, Kind, Member, State, Verdicts, grid
+from testbed.report.grid import ARROW, KINDS, Grid, Kind, Member, State, grid
 from testbed.report.looks import Look
 from testbed.report.summary import Change, causes, changes, paragraph
 
@@ -51,22 +52,22 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
     for exchange in g.exchanges:
         of = f" ({exchange})" if len(g.exchanges) > 1 else ""
         for phase in g.phases:
-            found: Mapping[tuple[str, str], Enum] = {a[:2]: s for a, s in g.states(phase, exchange)}
-            counts = Counter(found.values())
-            good = sum(k for s, k in counts.items() if KINDS[State(s)] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
-            judged = good + sum(k for s, k in counts.items() if KINDS[State(s)] is Kind.BROKEN)
+            states = {a[:2]: s for a, s in g.states(phase, exchange)}
+            counts = Counter(states.values())
+            good = sum(n for s, n in counts.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
+            judged = good + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
             out += _title(f"Phase '{phase}'{of}: {good:,} of {words.count(judged, 'pair')} got through", width, paint)
             place = g.phases.index(phase)
-            out += _matrix(g, found, looks.STATES, (place, place), width, paint) + _legend(counts, looks.STATES, width, paint)
+            out += _matrix(g, states, looks.STATES, (place, place), width, paint) + _legend(counts, looks.STATES, width, paint)
             out += _reasons("Why the others did not:", causes(g, phase, exchange), width)
         if len(g.phases) > 1:
             first, last = g.phases[0], g.phases[-1]
-            change = changes(g, first, last, exchange)
-            broken = [address for address, c in change.items() if c is Change.NEWLY_BROKEN]
+            by_address = changes(g, first, last, exchange)
+            broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
             out += _title(f"From '{first}' to '{last}'{of}: {words.count(len(broken), 'pair')} newly broken", width, paint)
-            found = {address[:2]: c for address, c in change.items()}
-            out += _matrix(g, found, looks.CHANGES, (len(g.phases) - 1, 0), width, paint)
-            out += _legend(Counter(found.values()), looks.CHANGES, width, paint)
+            by_pair = {address[:2]: change for address, change in by_address.items()}
+            out += _matrix(g, by_pair, looks.CHANGES, (len(g.phases) - 1, 0), width, paint)
+            out += _legend(Counter(by_address.values()), looks.CHANGES, width, paint)
             out += _reasons("Why they broke:", causes(g, last, exchange, only=broken), width)
     out += _circumstances(verdicts, width, paint)
     out += _title("In short", width, paint) + textwrap.wrap(paragraph(verdicts), width)
@@ -81,11 +82,11 @@ def _title(text: str, width: int, paint: Paint) -> list[str]:
 
 def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     title = str(verdicts.get("title") or verdicts.get("scenario") or "")
-    facts = [f"{key}: {verdicts[key]}" for key in ("run", "started", "timers") if verdicts.get(key)]
+    facts = [f"{key}: {value}" for key in ("run", "started", "timers") if (value := verdicts.get(key))]
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
     alarms = [] if verdicts.get("complete", False) else [f"{words.CUT_SHORT.capitalize()}."]
     alarms += [
-        f"The control failed ({c['when']} in '{c['phase']}'): {words.CONTROL_FAILED}: {c['reason']}. Do not trust this phase."
+        f"The control failed ({c['when']} in '{c['phase']}'): {words.CONTROL_FAILED}: {c.get('reason')}. Do not trust this phase."
         for c in verdicts.get("controls", [])
         if not c["ok"]
     ]
@@ -93,26 +94,26 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
 
 
 def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
-    found = [
+    surprises = [
         (phase, cell)
         for phase in g.phases
         for address in g.addresses
         if (cell := g.cell(phase, address)) is not None and cell.get("surprise")
     ]
-    if not found:
+    if not surprises:
         return []
     number = {member.domain: member.number for member in g.members}
-    out = _title(f"{looks.UNPREDICTED.capitalize()}: {words.count(len(found), 'result')}", width, paint)
-    for phase, cell in found[:MOST_SURPRISES]:
+    out = _title(f"{looks.UNPREDICTED.capitalize()}: {words.count(len(surprises), 'result')}", width, paint)
+    for phase, cell in surprises[:MOST_SURPRISES]:
         pair = f"{number[cell['sender']]}{ARROW}{number[cell['receiver']]}"
         exchange = f" {cell['exchange']}" if len(g.exchanges) > 1 else ""
         cause = f" ({cell['cause']})" if cell.get("cause") else ""
-        expected = cell.get("expected") or {}
-        ought = f"expected {expected.get('outcome', '?')}" + (f" [{expected['because']}]" if expected.get("because") else "")
+        expected = cell["expected"]
+        ought = f"expected {expected['outcome']}" + (f" [{expected['because']}]" if expected["because"] else "")
         line = f"{phase} {pair}{exchange}: {cell['outcome']}{cause}; {ought}. {cell.get('explanation') or ''}"
         out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
-    if len(found) > MOST_SURPRISES:
-        out.append(f"... and {len(found) - MOST_SURPRISES:,} more")
+    if len(surprises) > MOST_SURPRISES:
+        out.append(f"... and {len(surprises) - MOST_SURPRISES:,} more")
     return out
 
 
@@ -134,12 +135,12 @@ def _circumstances(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
 
 def _unknown(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     """Cells whose cause nobody could name: each is a bug of the testbed."""
-    found = [c["id"] for c in verdicts["cells"] if c.get("cause") == UNKNOWN]
-    return _title(f"A bug of the testbed: {words.count(len(found), 'cause')} unknown", width, paint) + found if found else []
+    ids = [c["id"] for c in verdicts["cells"] if c.get("cause") == UNKNOWN]
+    return _title(f"A bug of the testbed: {words.count(len(ids), 'cause')} unknown", width, paint) + ids if ids else []
 
 
 def _key(g: Grid, width: int, paint: Paint) -> list[str]:
-    """Which number is which server. Columns that say the same of all are said once, above."""
+    """Which number is which server. Columns that are the same of all stand once, above."""
 
     def settings(values: tuple[str, ...]) -> str:
         steps = [values[0], *(b for a, b in pairwise(values) if a != b)]
@@ -159,8 +160,8 @@ def _key(g: Grid, width: int, paint: Paint) -> list[str]:
     columns = [column for column in columns if column[0] not in {head for head, _ in same} or len(g.members) < 2]
     sizes = [max([len(head), *map(len, cells)]) for head, cells in columns]
     if sum(sizes) + 2 * (len(sizes) - 1) > width:
-        # Versions belong to implementations: the one column that can be said shorter elsewhere.
-        versions = [f"{name} {' / '.join(found) or '?'}" for name, found in g.versions.items()]
+        # Versions belong to implementations: the one column that can stand elsewhere, and shorter.
+        versions = [f"{name} {' / '.join(known) or '?'}" for name, known in g.versions.items()]
         out += textwrap.wrap("versions: " + ", ".join(versions), width, subsequent_indent="    ")
         columns, sizes = columns[:-1], sizes[:-1]
     while sum(sizes) + 2 * (len(sizes) - 1) > width and max(sizes[1:]) > 6:
@@ -175,7 +176,7 @@ def _key(g: Grid, width: int, paint: Paint) -> list[str]:
 
 def _matrix(
     g: Grid,
-    found: Mapping[tuple[str, str], Enum],
+    results: Mapping[tuple[str, str], Enum],
     table: Mapping[Any, Look],
     policy: tuple[int, int],
     width: int,
@@ -207,16 +208,18 @@ def _matrix(
                 out.append("")
             head = f"{words.shorten(member.implementation, software) if row in groups[1] else '':<{software}} "
             head += f"{words.shorten(policies.get(row, ''), room):<{room}} " if named else ""
-            cells = [_char(found, member, other, table, paint) for other in g.members[start:stop]]
+            cells = [_char(results, member, other, table, paint) for other in g.members[start:stop]]
             out.append(f"{head}{member.number:>{digits}} " + _joined(cells, start, groups, step))
     return out
 
 
-def _char(found: Mapping[tuple[str, str], Enum], one: Member, two: Member, table: Mapping[Any, Look], paint: Paint) -> str:
-    what = found.get((one.domain, two.domain))
-    if what is None:
-        return looks.SELF_CHAR if one is two else " "
-    return paint(table[what].char, table[what].sgr)
+def _char(
+    results: Mapping[tuple[str, str], Enum], sender: Member, receiver: Member, table: Mapping[Any, Look], paint: Paint
+) -> str:
+    result = results.get((sender.domain, receiver.domain))
+    if result is None:
+        return looks.SELF_CHAR if sender is receiver else " "
+    return paint(table[result].char, table[result].sgr)
 
 
 def _gap(column: int, groups: Mapping[int, set[int]], step: int) -> str:
@@ -255,7 +258,7 @@ def _blocks(g: Grid, groups: Mapping[int, set[int]], step: int, room: int) -> It
 
 
 def _legend(counts: Mapping[Any, int], table: Mapping[Any, Look], width: int, paint: Paint) -> list[str]:
-    entries = [(look, counts[what]) for what, look in table.items() if counts.get(what)]
+    entries = [(look, counts[result]) for result, look in table.items() if counts.get(result)]
     room = max((len(look.label) for look, _ in entries), default=0)
     digits = max((len(f"{n:,}") for _, n in entries), default=0)
     plain = [f"{look.char} {look.label:<{room}} {n:>{digits},}" for look, n in entries]

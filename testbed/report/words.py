@@ -5,10 +5,10 @@ Rule: tables and pure functions on strings; nothing here looks at a run. The pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from testbed.causes import CAUSES
+from testbed.record.verdicts import RemedyEntry
 
 UNKNOWN = "cause unknown"
 """Instead of a cause's name, where there is none."""
@@ -36,7 +36,7 @@ def cause(name: str | None) -> str:
     return CAUSES[name].plain if name in CAUSES else f"of '{name.replace('-', ' ')}'"
 
 
-def advice(remedy: Mapping[str, Any]) -> str:
+def advice(remedy: RemedyEntry) -> str:
     """A remedy of a cell, with the software that it is about but without its role: ``NAME: do this``."""
     return f"{remedy['title']}: {remedy['text']}" if remedy["title"] else str(remedy["text"])
 

@@ -18,7 +18,7 @@ from fake_verdicts import verdicts
 from testbed.causes import CAUSES
 from testbed.report import html, looks, renderers
 from testbed.report.grid import Kind, State, grid, state
-from testbed.report.opening import meaning, mends, opening, parted
+from testbed.report.opening import meaning, mends, opening, split_explanation
 from testbed.report.summary import CHANGES, Change, changes
 from testbed.report.tones import COLOURINGS, cause_tones
 
@@ -350,11 +350,11 @@ def test_the_remedy_is_parted_from_what_happened(
     reason: str, fault: str | None, remedies: list[dict[str, Any]], fix: str
 ) -> None:
     cell = {"explanation": f"{reason}; {fix}", "reason": reason, "fault": fault, "remedies": remedies}
-    assert parted(cell) == (reason, fix)
+    assert split_explanation(cell) == (reason, fix)
 
 
 def test_verdicts_of_before_the_key_remedies_say_both_in_one_sentence() -> None:
-    assert parted({"explanation": "no TLS; to mend it: do"}) == ("no TLS; to mend it: do", "")
+    assert split_explanation({"explanation": "no TLS; to mend it: do"}) == ("no TLS; to mend it: do", "")
 
 
 def test_a_policy_is_told_in_plain_words() -> None:
