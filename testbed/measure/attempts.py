@@ -24,7 +24,7 @@ from testbed.model import Cell, EngineError
 from testbed.record import observations
 from testbed.record.observations import Source
 
-Seen = Callable[[Cell], None]
+Answered = Callable[[Cell], None]
 """Told of each cell that has one more answer."""
 Progress = Callable[[bool], None]
 """Told once per cell, with whether its first attempt failed."""
@@ -59,12 +59,12 @@ class Attempts:
         exchanges: Sequence[str],
         *,
         rank: Rank = Rank.AGAIN,
-        seen: Seen = lambda _: None,
+        answered: Answered = lambda _: None,
         progress: Progress = lambda _: None,
     ) -> None:
         """Both directions of a pair, ``a`` first, each exchange; what fails a second time, in quiet.
 
-        ``seen`` is told of every answer, ``progress`` of every cell's first.
+        ``answered`` is told of every answer, ``progress`` of every cell's first.
         """
         up = [await asyncio.shield(epoch.online[d]) for d in (a, b)]
         cells = [Cell(epoch.phase.name, s, r, x) for s, r in ((a, b), (b, a)) for x in exchanges]
@@ -76,7 +76,7 @@ class Attempts:
 
         def first(cell: Cell) -> None:
             progress(epoch.answers[cell.id][-1] != "received")
-            seen(cell)
+            answered(cell)
 
         gate = [[epoch.macs[a], epoch.macs[b]], [epoch.macs[b], epoch.macs[a]]]
         await self._in_turn(epoch, (a, b), cells, rank, first, gate)
@@ -84,12 +84,12 @@ class Attempts:
             # In quiet: when no server boots any more, and after the time for which a server may remember the first.
             await epoch.booted.wait()
             await asyncio.sleep(RECOVERY[self.timers])
-            await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, seen)
+            await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, answered)
         # The last acknowledgements are still under way, and a stream that is cut within a segment looks like a sick one.
         asyncio.get_running_loop().call_later(LINGER, self._close, gate)
 
     async def _in_turn(
-        self, epoch: Epoch, pair: tuple[str, str], cells: Sequence[Cell], rank: Rank, seen: Seen, gate: Gate | None = None
+        self, epoch: Epoch, pair: tuple[str, str], cells: Sequence[Cell], rank: Rank, answered: Answered, gate: Gate | None = None
     ) -> None:
         """Each of a pair's ``cells`` once, one after the other; the ``gate`` is opened first if there is one."""
         async with task_group() as attempts:
@@ -98,7 +98,7 @@ class Attempts:
                     if gate:
                         await self._open(gate)
                         gate = None
-                    attempt = attempts.create_task(self._attempt(epoch, cell, seen))
+                    attempt = attempts.create_task(self._attempt(epoch, cell, answered))
                     # What has no answer by then only waits for a timer, and needs no place among those that negotiate: unless
                     # the servers themselves are behind with their work.
                     await asyncio.wait({attempt}, timeout=NEGOTIATION)
@@ -118,7 +118,7 @@ class Attempts:
         with contextlib.suppress(EngineError):
             self.parts.wiretap.close(gate)
 
-    async def _attempt(self, epoch: Epoch, cell: Cell, seen: Seen) -> None:
+    async def _attempt(self, epoch: Epoch, cell: Cell, answered: Answered) -> None:
         """Let the sender's client write and wait for what becomes of it; a silence is noted with what is known of both ends."""
         number = len(epoch.answers[cell.id]) + 1
         token = "cell-" + hashlib.sha256(f"{self.run}/{cell.id}/{epoch.name}/{number}".encode()).hexdigest()[:16]
@@ -139,7 +139,7 @@ class Attempts:
                 sender_alive=sender, receiver_alive=receiver,
             )  # fmt: skip
         epoch.answers[cell.id].append(letter.answer.result() if letter.answer.done() else "silence")
-        seen(cell)
+        answered(cell)
 
     async def _alive(self, epoch: Epoch, cell: Cell) -> tuple[bool, bool]:
         """Whether the clients of sender and receiver got a message to themselves back through their own servers."""

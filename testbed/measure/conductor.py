@@ -256,8 +256,8 @@ class PhaseMeasurement:
         if rank is Rank.DELIVERS:
             await epoch.booted.wait()
 
-        def seen(cell: Cell) -> None:
+        def answered(cell: Cell) -> None:
             if run.forecast.doubtful(phase, cell, epoch.answers[cell.id]):
                 confirmations.request(a, b)
 
-        await run.attempts.pair(epoch, a, b, run.plan.exchanges, rank=rank, seen=seen, progress=self._progress)
+        await run.attempts.pair(epoch, a, b, run.plan.exchanges, rank=rank, answered=answered, progress=self._progress)
