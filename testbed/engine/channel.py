@@ -1,39 +1,52 @@
-"""Carries an agent's messages over the engine's attach stream; with a remote engine too. Knows nothing of what they mean."""
+"""Carries an agent's messages over the engine's attach stream, with a remote engine too. Knows nothing of what they mean.
+
+Rule: a command gets a reply that its protocol lists, or an error that says what was awaited; an agent's end fails what is open.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from docker.models.containers import Container
-from docker.utils.socket import STDERR, frames_iter
 
-from testbed.engine.messages import Envelope, Failed, Ready, decode, encode
+from testbed.engine.messages import Envelope, Failed, Ready, decode, encode, name_of, vocabulary
 from testbed.model import EngineError
 
 KEPT = 4000
 """Bytes of an agent's standard error that are kept, to be quoted when it fails."""
-
+HEADER = struct.Struct(">BxxxL")
+"""Docker's attach protocol: which stream a frame belongs to, and its size."""
+STDERR = 2
 
 Handler = Callable[[Envelope], None]
+
+
+class AgentError(EngineError):
+    """The agent lives, but did not do what it was told: it failed, or is behind with its work. Concerns that command alone."""
 
 
 class Channel:
     """One agent. What answers no command reaches whoever asked for that kind of message with `on`."""
 
-    def __init__(self, container: Container, known: Mapping[str, type]) -> None:
-        """Attach to a container that is not started yet. ``known``: name -> class of what the agent may say."""
-        self.container, self.known = container, known
+    def __init__(self, container: Container, commands: Mapping[type, tuple[type, ...]], events: Sequence[type]) -> None:
+        """Attach to a container that is not started yet. ``commands``: each with the replies that it may get."""
+        self.container = container
         self.closed = asyncio.Event()
-        """Set when the agent has ended, or the connection to it."""
+        """Set when the agent has ended, or the connection to it, or what it said could not be dealt with."""
+        self.failure: Exception | None = None
+        """Why what the agent said could not be dealt with: a bug of the testbed."""
+        self._commands = commands
+        self._known = vocabulary([*(reply for replies in commands.values() for reply in replies), *events])
         self._loop = asyncio.get_running_loop()
-        self._ready = asyncio.Event()
         self._handlers: dict[type, Handler] = {}
         self._ids = itertools.count(1)
+        self._ready: asyncio.Future[Envelope] = self._loop.create_future()
         self._asked: dict[int, asyncio.Future[Envelope]] = {}
         self._stderr = b""
         self._stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
@@ -51,35 +64,39 @@ class Channel:
         self._write(encode(command))
 
     async def ask(self, command: object, timeout: float, what: str) -> Envelope:
-        """Write a command and await its reply. Raises EngineError if it fails, or does not come in time."""
+        """Write a command and await its reply.
+
+        Raises AgentError if the agent fails or says nothing for ``timeout`` seconds, EngineError if it ends.
+        """
         number = next(self._ids)
         reply: asyncio.Future[Envelope] = self._loop.create_future()
         self._asked[number] = reply
         try:
             self._write(encode(command, number))
-            await self._wait(reply, timeout, what)
+            envelope = await self._await(reply, timeout, what)
         finally:
             del self._asked[number]
-        envelope = reply.result()
         if isinstance(envelope.message, Failed):
-            raise EngineError(f"{self.container.name}: {what} failed: {envelope.message.reason}")
+            raise AgentError(f"{self.container.name}: {what} failed: {envelope.message.reason}")
+        if type(envelope.message) not in self._commands[type(command)]:
+            name = name_of(type(envelope.message))
+            raise AgentError(f"{self.container.name}: {what} was answered by `{name}`, which is no reply to it")
         return envelope
 
     async def ready(self, timeout: float) -> None:
         """Await the agent's first word. Raises EngineError, as `ask`."""
-        await self._wait(asyncio.ensure_future(self._ready.wait()), timeout, "its first word")
+        await self._await(self._ready, timeout, "its first word")
 
-    async def _wait(self, awaited: asyncio.Future[Any], timeout: float, what: str) -> None:
-        gone = asyncio.ensure_future(self.closed.wait())
+    async def _await(self, awaited: asyncio.Future[Envelope], timeout: float, what: str) -> Envelope:
         try:
-            await asyncio.wait({awaited, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if not awaited.done():
-                state = "ended" if self.closed.is_set() else f"said nothing of it for {timeout:.0f} s"
-                raise EngineError(f"awaited from {self.container.name}: {what}; it {state}: {self.last_words()}")
-        finally:
-            gone.cancel()
-            if not awaited.done():
-                awaited.cancel()
+            async with asyncio.timeout(timeout):
+                return await awaited
+        except TimeoutError:
+            state = f"it said nothing of it for {timeout:.0f} s"
+        except ConnectionError:
+            state = "it ended"
+        kind = EngineError if self.closed.is_set() else AgentError
+        raise kind(f"awaited from {self.container.name}: {what}; {state}: {self.last_words()}")
 
     def last_words(self) -> str:
         """The last line of its standard error."""
@@ -101,27 +118,51 @@ class Channel:
     def _read(self) -> None:
         """In a thread of its own, until the stream ends."""
         buffer = b""
-        with contextlib.suppress(OSError, ValueError):
-            for stream, data in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
+        with contextlib.suppress(OSError):
+            while len(header := self._exactly(HEADER.size)) == HEADER.size:
+                stream, size = HEADER.unpack(header)
+                data = self._exactly(size)
                 if stream == STDERR:
                     self._stderr = (self._stderr + data)[-KEPT:]
                     continue
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     try:
-                        envelope = decode(line, self.known)
+                        envelope = decode(line, self._known)
                     except ValueError:
                         self._stderr = (self._stderr + line + b"\n")[-KEPT:]
                         continue
                     self._loop.call_soon_threadsafe(self._dispatch, envelope)
         with contextlib.suppress(RuntimeError):  # the loop may be gone already
-            self._loop.call_soon_threadsafe(self.closed.set)
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _exactly(self, size: int) -> bytes:
+        """So many bytes, or fewer if the stream ends.
+
+        COMPAT docker 7: `docker.utils.socket.frames_iter` polls the descriptor before each read; with TLS what was decrypted
+        with the header does not show there, and it would wait for ever.
+        """
+        data = b""
+        while len(data) < size and (more := self._socket.recv(min(size - len(data), 1 << 20))):
+            data += more
+        return data
 
     def _dispatch(self, envelope: Envelope) -> None:
-        if isinstance(envelope.message, Ready):
-            self._ready.set()
-        elif envelope.id is None:
-            if handler := self._handlers.get(type(envelope.message)):
+        """Give a message to who waits for it, or to who handles its kind."""
+        waiting = self._ready if isinstance(envelope.message, Ready) else self._asked.get(envelope.id or 0)
+        if waiting and not waiting.done():
+            waiting.set_result(envelope)
+        elif envelope.id is None and (handler := self._handlers.get(type(envelope.message))):
+            try:
                 handler(envelope)
-        elif (reply := self._asked.get(envelope.id)) and not reply.done():
-            reply.set_result(envelope)
+            except Exception as error:
+                self.failure = self.failure or error
+                self._end()
+
+    def _end(self) -> None:
+        """Nobody waits any longer for an agent that is gone."""
+        self.closed.set()
+        for waiting in (self._ready, *self._asked.values()):
+            if not waiting.done():
+                waiting.set_exception(ConnectionError(self.container.name))
+                waiting.exception()  # it is no news where nobody waits

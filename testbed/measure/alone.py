@@ -15,7 +15,7 @@ from testbed.engine.berths import Berth, Berths
 from testbed.engine.images import Images
 from testbed.measure import zone
 from testbed.measure.attempts import Attempts, Progress
-from testbed.measure.epoch import Epoch
+from testbed.measure.epoch import ALONE, Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.pace import Slots
 from testbed.measure.parts import Parts
@@ -50,7 +50,7 @@ class Alone:
         images = [self.images.ids["dns"], *there.values()]
         async with self.slots.place(lambda: -1 if urgent else self.berths.missing(images)):
             self._numbers[phase.name] += 1
-            epoch = Epoch(phase, f"alone-{self._numbers[phase.name]}", servers, phase.settings, {}, "")
+            epoch = Epoch(phase, f"{ALONE}-{self._numbers[phase.name]}", servers, phase.settings, {}, "")
             taken: list[Berth] = []
             try:
                 for image in images:

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from testbed.engine.channel import AgentError
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Bounced, Received, Unsendable
-from testbed.measure.epoch import Epoch
+from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.pace import LINGER, NEGOTIATION, OVERLAP, PATIENCE, RECOVERY, Rank
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
@@ -39,6 +40,28 @@ class Letter:
     cell: Cell
     epoch: Epoch
     answer: asyncio.Future[str]
+
+
+@dataclass
+class PairGate:
+    """The way between two servers' s2s ports."""
+
+    parts: Parts
+    pairs: Gate
+    opened: bool = False
+
+    async def open(self) -> None:
+        """Let the two reach each other, if they do not yet. Raises EngineError."""
+        if not self.opened:
+            asked, self.opened = time.monotonic(), True
+            await self.parts.wiretap.open(self.pairs)
+            self.parts.admission.measured(time.monotonic() - asked)
+
+    def close(self) -> None:
+        """Shut it, if it was opened; a wiretap that is gone took the gate with it."""
+        if self.opened:
+            with contextlib.suppress(EngineError):
+                self.parts.wiretap.close(self.pairs)
 
 
 class Attempts:
@@ -70,34 +93,42 @@ class Attempts:
         cells = [Cell(epoch.phase.name, s, r, x) for s, r in ((a, b), (b, a)) for x in exchanges]
         if not all(up):
             for cell in cells:
-                epoch.answers[cell.id] = ["not-started"]
+                epoch.answers[cell.id] = [Answer("not-started")]
                 progress(False)
             return
 
         def first(cell: Cell) -> None:
-            progress(epoch.answers[cell.id][-1] != "received")
+            progress(epoch.words(cell)[-1] != "received")
             answered(cell)
 
-        gate = [[epoch.macs[a], epoch.macs[b]], [epoch.macs[b], epoch.macs[a]]]
-        await self._in_turn(epoch, (a, b), cells, rank, first, gate)
-        if failed := [c for c in cells if epoch.answers[c.id] != ["received"]]:
-            # In quiet: when no server boots any more, and after the time for which a server may remember the first.
-            await epoch.booted.wait()
-            await asyncio.sleep(RECOVERY[self.timers])
-            await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, answered)
+        async with self._gate(epoch.macs[a], epoch.macs[b]) as gate:
+            await self._in_turn(epoch, (a, b), cells, rank, first, gate)
+            if failed := [c for c in cells if epoch.words(c) != ["received"]]:
+                # In quiet: when no server boots any more, and after the time for which a server may remember the first.
+                await epoch.booted.wait()
+                await asyncio.sleep(RECOVERY[self.timers])
+                await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, answered, gate)
+
+    @contextlib.asynccontextmanager
+    async def _gate(self, a: str, b: str) -> AsyncIterator[PairGate]:
+        """The gate between two hardware addresses; what is opened in the block is shut after it."""
+        gate = PairGate(self.parts, [[a, b], [b, a]])
+        try:
+            yield gate
+        except BaseException:
+            gate.close()
+            raise
         # The last acknowledgements are still under way, and a stream that is cut within a segment looks like a sick one.
-        asyncio.get_running_loop().call_later(LINGER, self._close, gate)
+        asyncio.get_running_loop().call_later(LINGER, gate.close)
 
     async def _in_turn(
-        self, epoch: Epoch, pair: tuple[str, str], cells: Sequence[Cell], rank: Rank, answered: Answered, gate: Gate | None = None
+        self, epoch: Epoch, pair: tuple[str, str], cells: Sequence[Cell], rank: Rank, answered: Answered, gate: PairGate
     ) -> None:
-        """Each of a pair's ``cells`` once, one after the other; the ``gate`` is opened first if there is one."""
+        """Each of a pair's ``cells`` once, one after the other, through the ``gate``."""
         async with task_group() as attempts:
             for cell in cells:
                 async with self.parts.admission.place(*(epoch.client(d) for d in pair), rank=rank):
-                    if gate:
-                        await self._open(gate)
-                        gate = None
+                    await gate.open()
                     attempt = attempts.create_task(self._attempt(epoch, cell, answered))
                     # What has no answer by then only waits for a timer, and needs no place among those that negotiate: unless
                     # the servers themselves are behind with their work.
@@ -107,39 +138,40 @@ class Attempts:
                 # The second direction begins when the first has its answer; one that is stuck does not hold it up for ever.
                 await asyncio.wait({attempt}, timeout=OVERLAP[self.timers] - NEGOTIATION)
 
-    async def _open(self, gate: Gate) -> None:
-        """Let two servers reach each other's s2s port. Raises EngineError."""
-        asked = time.monotonic()
-        await self.parts.wiretap.open(gate)
-        self.parts.admission.measured(time.monotonic() - asked)
-
-    def _close(self, gate: Gate) -> None:
-        """Shut the gate again; a wiretap that is gone took the gate with it."""
-        with contextlib.suppress(EngineError):
-            self.parts.wiretap.close(gate)
-
     async def _attempt(self, epoch: Epoch, cell: Cell, answered: Answered) -> None:
         """Let the sender's client write and wait for what becomes of it; a silence is noted with what is known of both ends."""
         number = len(epoch.answers[cell.id]) + 1
         token = "cell-" + hashlib.sha256(f"{self.run}/{cell.id}/{epoch.name}/{number}".encode()).hexdigest()[:16]
         letter = self._letters[token] = Letter(cell, epoch, asyncio.get_running_loop().create_future())
         note, patience = self.parts.journal.note, PATIENCE[self.timers]
-        note(observations.ATTEMPT, epoch=epoch, cell=cell, token=token, cold=epoch.cold(cell))
-        reply = await self.parts.driver.send(epoch.client(cell.sender), cell.exchange, cell.receiver, token)
-        sent = not isinstance(reply.message, Unsendable)
-        note(observations.SENT if sent else observations.UNSENDABLE, at=reply.time, epoch=epoch, cell=cell, token=token)
-        if sent:
+        cold = epoch.begin_to_talk(cell)
+        note(observations.ATTEMPT, epoch=epoch, cell=cell, token=token, cold=cold)
+        if await self._send(epoch, cell, token):
             await asyncio.wait({letter.answer}, timeout=patience)
         else:
-            letter.answer.set_result("unsendable")
+            if not letter.answer.done():
+                letter.answer.set_result("unsendable")
         if not letter.answer.done():
             sender, receiver = await self._alive(epoch, cell)
             note(
                 observations.SILENCE, epoch=epoch, cell=cell, token=token, waited=patience,
                 sender_alive=sender, receiver_alive=receiver,
             )  # fmt: skip
-        epoch.answers[cell.id].append(letter.answer.result() if letter.answer.done() else "silence")
+        epoch.answers[cell.id].append(Answer(letter.answer.result() if letter.answer.done() else "silence", cold))
         answered(cell)
+
+    async def _send(self, epoch: Epoch, cell: Cell, token: str) -> bool:
+        """Let the sender's client write. Returns whether it did: what the driver could not do says nothing of the servers."""
+        note = self.parts.journal.note
+        try:
+            reply = await self.parts.driver.send(epoch.client(cell.sender), cell.exchange, cell.receiver, token)
+        except AgentError as error:
+            note(observations.DRIVER_ERROR, error=str(error))
+            note(observations.UNSENDABLE, epoch=epoch, cell=cell, token=token)
+            return False
+        sent = not isinstance(reply.message, Unsendable)
+        note(observations.SENT if sent else observations.UNSENDABLE, at=reply.time, epoch=epoch, cell=cell, token=token)
+        return sent
 
     async def _alive(self, epoch: Epoch, cell: Cell) -> tuple[bool, bool]:
         """Whether the clients of sender and receiver got a message to themselves back through their own servers."""
@@ -152,10 +184,9 @@ class Attempts:
 
         A server that is quick with that is not behind with its work.
         """
-        both = asyncio.ensure_future(self._alive(epoch, cell))
-        try:
+        async with task_group() as tasks:
+            both = tasks.create_task(self._alive(epoch, cell))
             await asyncio.wait({both, attempt}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
             both.cancel()
 
     def _reported(self, envelope: Envelope) -> None:

@@ -8,13 +8,14 @@ Judges nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import functools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from testbed.display import Display
 from testbed.engine.berths import Berths
@@ -92,44 +93,52 @@ async def conduct(
     timing: dict[str, float] = {}
     controls = control_pair(plan, catalog, images)
     servers = {s.domain: s for s in (*plan.servers, *controls)}
-    issued = await asyncio.to_thread(lambda: issue(plan, controls, display))
+    wanted = certificates_of(plan, controls)
+    display.stage("certificates", len(wanted))
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    issued = await asyncio.to_thread(lambda: pki.make_pki(now).issue_all(wanted))
+    display.advance("certificates", len(wanted))
     content = manifest.build(plan, catalog, images, issued, engine=engine.version)
     writer.manifest({**content, "argv": list(argv), **asdict(manner)})
     timing["certificates"] = time.monotonic() - began
     journal = Journal(writer)
     try:
         async with (
-            task_group() as afterwards,
+            contextlib.AsyncExitStack() as afterwards,
             parts_of(engine, images, list(servers.values()), journal, ipv6=plan.ipv6) as parts,
         ):
             collector = Collector(parts, catalog, servers, (s.domain for s in plan.servers), display)
-            epochs = Epochs(parts, plan, catalog, images, issued, collector, display)
+            epochs = Epochs(parts, plan, catalog, images, issued, collector.keep_log, display)
             attempts = Attempts(parts, writer.id, plan.timers)
             berths = Berths(parts.mesh, parts.mesh.addresses.alone(len(servers)))
             alone = Alone(parts, epochs, attempts, images, servers, berths)
-            forecast = Forecast(catalog, servers)
             control = ControlPair(controls, plan, parts, epochs, attempts, display)
+            forecast = Forecast(catalog, servers)
             run = RunMeasurement(plan, manner, display, control, parts, epochs, attempts, alone, collector, forecast, timing)
             timing["first-container"] = time.monotonic() - began
-            async with parts.watched():
+            async with kept(writer), parts.watched():
                 await phase_after_phase(plan, functools.partial(PhaseMeasurement, run))
             timing["total"] = time.monotonic() - began
             close(journal, timing)
-            afterwards.create_task(asyncio.to_thread(after))
-    except EngineError as error:
-        raise EngineError(f"{error}; what was measured until then is kept: testbed report {writer.path}") from None
+            # awaited when the containers are gone: what goes wrong there must not stop their removal half-way
+            afterwards.push_async_callback(asyncio.wait_for, asyncio.create_task(asyncio.to_thread(after)), None)
     finally:
         writer.flush()
 
 
-def issue(plan: Plan, controls: Sequence[Server], display: Display) -> dict[tuple[str, str], pki.Issued]:
-    """A certificate for every domain and profile of the run, from an authority of its own."""
+@contextlib.asynccontextmanager
+async def kept(writer: Writer) -> AsyncIterator[None]:
+    """Says of an EngineError that what was measured until then is kept, and where."""
+    try:
+        yield
+    except EngineError as error:
+        raise EngineError(f"{error}; what was measured until then is kept: testbed report {writer.path}") from None
+
+
+def certificates_of(plan: Plan, controls: Sequence[Server]) -> dict[tuple[str, str], None]:
+    """Every domain of a run with each certificate profile that it has in some phase."""
     wanted = {(domain, s.certificate): None for phase in plan.phases for domain, s in phase.settings.items()}
-    wanted |= {(s.domain, s.certificate): None for s in controls}
-    display.stage("certificates", len(wanted))
-    issued = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)).issue_all(wanted)
-    display.advance("certificates", len(wanted))
-    return issued
+    return wanted | {(s.domain, s.certificate): None for s in controls}
 
 
 def close(journal: Journal, timing: dict[str, float]) -> None:
@@ -140,7 +149,16 @@ def close(journal: Journal, timing: dict[str, float]) -> None:
     writer.close(observations.RUN_COMPLETE.at(time.time(), {"observations": writer.count}))
 
 
-async def phase_after_phase(plan: Plan, measurement_of: Callable[[Phase, Pairs], PhaseMeasurement]) -> None:
+class Measurement(Protocol):
+    """A phase while it is measured."""
+
+    mesh_down: asyncio.Event
+
+    async def measure(self) -> None:
+        """Measure it, and set ``mesh_down`` when the next may begin."""
+
+
+async def phase_after_phase(plan: Plan, measurement_of: Callable[[Phase, Pairs], Measurement]) -> None:
     """The next begins when a phase's mesh is down, while what is left of it goes on. The seed draws the order of the pairs."""
     drawn = random.Random(plan.seed)
     async with task_group() as phases:
@@ -257,7 +275,7 @@ class PhaseMeasurement:
             await epoch.booted.wait()
 
         def answered(cell: Cell) -> None:
-            if run.forecast.doubtful(phase, cell, epoch.answers[cell.id]):
+            if run.forecast.doubtful(phase, cell, epoch.words(cell)):
                 confirmations.request(a, b)
 
         await run.attempts.pair(epoch, a, b, run.plan.exchanges, rank=rank, answered=answered, progress=self._progress)

@@ -20,13 +20,14 @@ Order = tuple[str, str]
 
 
 def answers(epochs: Iterable[Epoch], cell: Cell, *, alone: bool, cold: bool | None = None) -> list[str]:
-    """What came of a cell in the mesh, or alone; ``cold``: only where its direction went first, or only where it did not."""
-    chosen: list[str] = []
-    for epoch in epochs:
-        if (epoch.name != MESH) is alone and (seen := epoch.answers.get(cell.id)):
-            first = seen[:1] if epoch.servers[0].domain == cell.sender else []
-            chosen += seen if cold is None else first if cold else seen[len(first) :]
-    return chosen
+    """What came of a cell in the mesh, or alone; ``cold``: only of cold attempts, or only of the others."""
+    return [
+        answer.word
+        for epoch in epochs
+        if (epoch.name != MESH) is alone
+        for answer in epoch.answers.get(cell.id, ())
+        if cold in (None, answer.cold)
+    ]
 
 
 def open_questions(epochs: Sequence[Epoch], phase: str, pair: Order, exchanges: Sequence[str]) -> list[Order]:

@@ -10,7 +10,7 @@ import asyncio
 from testbed.display import Display
 from testbed.engine.images import Images
 from testbed.measure.attempts import Attempts
-from testbed.measure.epoch import Epoch
+from testbed.measure.epoch import CONTROL, Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.parts import Parts
 from testbed.model import CONTROL_DOMAINS, Cell, Phase, Plan, Server, Settings
@@ -61,7 +61,7 @@ class ControlPair:
             addresses = self.parts.mesh.addresses
             settings = {s.domain: Settings(s.policy, s.certificate) for s in self.servers}
             at = {s.domain: addresses.of(s.index) for s in self.servers}
-            epoch = Epoch(phase, f"control-{when}", self.servers, settings, at, addresses.dns[0])
+            epoch = Epoch(phase, f"{CONTROL}-{when}", self.servers, settings, at, addresses.dns[0])
             begun.append(epoch)
             async with self.epochs.running(epoch):
                 await epoch.booted.wait()
@@ -74,8 +74,8 @@ class ControlPair:
     def _note(self, epoch: Epoch, when: str) -> None:
         (a, b), exchange = (s.domain for s in self.servers), self.plan.exchanges[0]
         cells = [Cell(epoch.phase.name, sender, receiver, exchange) for sender, receiver in ((a, b), (b, a))]
-        ok = all(epoch.answers[c.id][:1] == ["received"] for c in cells)
-        reason = "; ".join(f"{c.sender} → {c.receiver}: {', '.join(epoch.answers[c.id])}" for c in cells)
+        ok = all(epoch.words(c)[:1] == ["received"] for c in cells)
+        reason = "; ".join(f"{c.sender} → {c.receiver}: {', '.join(epoch.words(c))}" for c in cells)
         self.parts.journal.note(observations.CONTROL, epoch=epoch, when=when, ok=ok, reason=None if ok else reason)
         if not ok:
             where = f"{epoch.phase.name}, {when}"

@@ -14,9 +14,20 @@ from testbed.engine.berths import Berth
 from testbed.engine.federation import Container
 from testbed.model import Cell, Phase, Server, Settings
 
-MESH = "mesh"
+MESH, ALONE, CONTROL = "mesh", "alone", "control"
+"""What an epoch's name begins with."""
 Address = tuple[str, str | None]
 """IPv4 and, where there is one, IPv6."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one attempt of a cell."""
+
+    word: str
+    """`received` · `error` · `silence` · `unsendable`, or `not-started`."""
+    cold: bool = False
+    """The two servers had not talked before in this epoch."""
 
 
 @dataclass
@@ -40,10 +51,10 @@ class Epoch:
     """By domain: whether its client got in."""
     booted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when no server of this epoch starts any more."""
-    answers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Cell id -> of each attempt `received` · `error` · `silence` · `unsendable`, or once `not-started`."""
-    opened: dict[frozenset[str], str] = field(default_factory=dict)
-    """Pair -> the domain that wrote first."""
+    answers: dict[str, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    """By cell's id, one an attempt."""
+    talked: set[frozenset[str]] = field(default_factory=set)
+    """Pairs that have begun to talk."""
     began: float = float("inf")
     ended: float = float("inf")
     """Unix seconds."""
@@ -61,7 +72,13 @@ class Epoch:
         """The name of the client that is logged in at ``domain`` in this epoch."""
         return f"{self.id}:{domain}"
 
-    def cold(self, cell: Cell) -> bool:
-        """Whether the next attempt of a cell is the first that its two servers hear of each other; then notes who wrote first."""
-        first = self.opened.setdefault(frozenset((cell.sender, cell.receiver)), cell.sender)
-        return first == cell.sender and not self.answers[cell.id]
+    def words(self, cell: Cell) -> list[str]:
+        """What came of the attempts of a cell."""
+        return [answer.word for answer in self.answers[cell.id]]
+
+    def begin_to_talk(self, cell: Cell) -> bool:
+        """Note that the two servers of a cell talk from now on. Returns whether they had not before: then the attempt is cold."""
+        pair = frozenset((cell.sender, cell.receiver))
+        cold = pair not in self.talked
+        self.talked.add(pair)
+        return cold

@@ -9,15 +9,14 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 from testbed.display import Display
 from testbed.engine import federation
 from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
-from testbed.measure.collect import Collector
 from testbed.measure.driver.protocol import Disconnected, Online
-from testbed.measure.epoch import MESH, Epoch
+from testbed.measure.epoch import CONTROL, MESH, Epoch
 from testbed.measure.pace import ALIVE, HEAVY, LINGER, STARTS
 from testbed.measure.parts import Parts
 from testbed.measure.pki import Issued
@@ -25,6 +24,9 @@ from testbed.measure.tasks import task_group
 from testbed.model import EngineError, Implementation, Plan, Server
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
+
+KeepLog = Callable[[Epoch, str, bytes], Awaitable[None]]
+"""Takes what the server of a domain logged in an epoch."""
 
 
 class Epochs:
@@ -37,11 +39,11 @@ class Epochs:
         catalog: Catalog,
         images: Images,
         issued: Mapping[tuple[str, str], Issued],
-        collector: Collector,
+        keep_log: KeepLog,
         display: Display,
     ) -> None:
         self.parts, self.plan, self.catalog, self.images = parts, plan, catalog, images
-        self.issued, self.collector, self.display = issued, collector, display
+        self.issued, self.keep_log, self.display = issued, keep_log, display
         self._epochs: dict[str, Epoch] = {}
         self._versions: set[Implementation] = set()
         parts.driver.channel.on(Disconnected, self._disconnected)
@@ -137,14 +139,12 @@ class Epochs:
     async def _log_in(self, epoch: Epoch, server: Server) -> None:
         """Have the server's client online, or not. Raises EngineError if the server ends before."""
         domain, container = server.domain, epoch.container(server.domain)
-        login = asyncio.ensure_future(self.parts.driver.login(epoch.client(domain), domain, epoch.addresses[domain][0]))
-        try:
+        async with task_group() as tasks:
+            login = tasks.create_task(self.parts.driver.login(epoch.client(domain), domain, epoch.addresses[domain][0]))
             while not (await asyncio.wait({login}, timeout=ALIVE))[0]:
                 state = await self.parts.workers.do(lambda: federation.facts(container, self.parts.mesh.name))
                 if not state["running"]:
                     raise EngineError(f"the server ended with status {state['exit']} before its client was online")
-        finally:
-            login.cancel()
         envelope = login.result()
         online = isinstance(envelope.message, Online)
         kind = observations.ONLINE if online else observations.LOGIN_FAILED
@@ -167,7 +167,9 @@ class Epochs:
         self.parts.journal.note(observations.VERSION, implementation=name, release=release, version=version)
 
     async def _note_storms(self, epoch: Epoch) -> None:
-        """Who tried to connect without pause. Raises EngineError."""
+        """Who tried to connect without pause; of the cells' servers, not of the control pair. Raises EngineError."""
+        if epoch.name.startswith(CONTROL):
+            return
         domains = {mac: domain for domain, mac in epoch.macs.items()}
         for a, b, attempts in await self.parts.wiretap.storms(list(domains)):
             self.parts.journal.note(observations.STORM, epoch=epoch, sender=domains[a], receiver=domains[b], cut=attempts)
@@ -179,7 +181,7 @@ class Epochs:
         for domain, berth in epoch.berths.items():
             if domain in epoch.macs:
                 logged = await parts.workers.do(berth.stop)
-                await self.collector.keep_log(epoch, domain, logged)
+                await self.keep_log(epoch, domain, logged)
         containers = list(epoch.containers.values())
         async with task_group() as halts:
             for share in (containers[n::STARTS] for n in range(min(STARTS, len(containers)))):

@@ -46,10 +46,18 @@ class Parts:
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """While this lasts pressure is measured, and an agent that ends raises EngineError: an engine may be killed."""
+        channels = (self.wiretap.channel, self.driver.channel)
         async with task_group() as watchers:
-            tasks = [watchers.create_task(_until_gone(c)) for c in (self.wiretap.channel, self.driver.channel)]
+            tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
             tasks.append(watchers.create_task(self._watch_pressure()))
-            yield
+            try:
+                yield
+            except EngineError:
+                # that somebody's question was left open is the consequence of the end, not the news
+                for channel in channels:
+                    if channel.closed.is_set():
+                        await _until_gone(channel)
+                raise
             for task in tasks:
                 task.cancel()
 
@@ -66,6 +74,8 @@ async def _until_gone(channel: Channel) -> None:
     """Raises EngineError when an agent has ended."""
     await channel.closed.wait()
     container = channel.container
+    if channel.failure:
+        raise RuntimeError(f"what {container.name} said could not be dealt with") from channel.failure
     how = await asyncio.to_thread(lambda: federation.state_of(container))
     raise EngineError(f"{container.name} {how} in the middle of the run: {channel.last_words()}")
 
@@ -95,8 +105,9 @@ async def parts_of(
             starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
             tap = starts.create_task(_wiretap(mesh, images, workers, journal))
             clients = starts.create_task(_driver(mesh, images, workers, journal))
-        await tap.result().prepare(f"s2s_{mesh.short}", mesh.bridge, len(servers), mesh.addresses.subnets)
-        yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS))
+        with contextlib.closing(tap.result().channel), contextlib.closing(clients.result().channel):
+            await tap.result().prepare(f"s2s_{mesh.short}", mesh.bridge, len(servers), mesh.addresses.subnets)
+            yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS))
 
 
 async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Wiretap:

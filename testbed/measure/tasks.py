@@ -9,20 +9,34 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
+from testbed.model import TestbedError
+
 T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """An `asyncio.TaskGroup` that raises the first error as it is: callers speak of EngineError, not of groups of it."""
+    """An `asyncio.TaskGroup` that raises one error as it is, with notes of the others.
+
+    What is no TestbedError comes first: a bug must not hide behind its consequences. Where the block itself is cancelled, as by
+    Ctrl-C, that comes before what the tasks made of it.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             yield group
-    except BaseExceptionGroup as errors:
-        first: BaseException = errors
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+    except BaseExceptionGroup as group_error:
+        errors = _flat(group_error)
+        chosen = next((e for e in errors if not isinstance(e, TestbedError)), errors[0])
+        if (task := asyncio.current_task()) and task.cancelling():
+            chosen = asyncio.CancelledError()
+        for error in errors:
+            if error is not chosen:
+                chosen.add_note(f"at the same time: {error!r}")
+        raise chosen from None
+
+
+def _flat(error: BaseException) -> list[BaseException]:
+    return [e for inner in error.exceptions for e in _flat(inner)] if isinstance(error, BaseExceptionGroup) else [error]
 
 
 class Workers:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import dataclasses
+import datetime as dt
 import json
 import socket
+import ssl
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +17,14 @@ from typing import Any
 import pytest
 
 from testbed.engine import messages
-from testbed.engine.channel import Channel
+from testbed.engine.channel import AgentError, Channel
+from testbed.measure import pki
 from testbed.measure.driver import driver
 from testbed.measure.driver import protocol as clients
 from testbed.measure.wiretap import protocol as taps
 from testbed.measure.wiretap import wiretap
 from testbed.model import EngineError
+from testbed.plan.profiles import PROFILES
 
 
 def kinds(protocol: ModuleType) -> list[type]:
@@ -73,6 +77,8 @@ class Container:
     """A container whose attach stream the test holds the other end of."""
 
     name = "agent"
+    ours: socket.socket
+    theirs: socket.socket
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
@@ -91,14 +97,14 @@ class Container:
 
 
 def channel_of(container: Container) -> Channel:
-    return Channel(container, driver.REPLIES)  # type: ignore[arg-type]
+    return Channel(container, clients.COMMANDS, clients.EVENTS)  # type: ignore[arg-type]
 
 
 def test_replies_find_who_asked_whatever_the_order() -> None:
     async def talk() -> list[object]:
         container = Container()
         channel = channel_of(container)
-        asked = [asyncio.create_task(channel.ask(clients.Ping(c), 5, c)) for c in "ab"]
+        asked = [asyncio.create_task(channel.ask(clients.Login(c, "d", "::1", 1, 1.0), 5, c)) for c in "ab"]
         heard = [await container.hears() for _ in asked]
         assert [h["client"] for h in heard] == ["a", "b"]
         assert heard[0]["id"] != heard[1]["id"]
@@ -153,5 +159,53 @@ def test_silence_is_an_error_that_says_what_was_awaited() -> None:
             await channel.ready(0.05)
         with pytest.raises(EngineError, match="awaited from agent: the gate; it said nothing"):
             await channel.ask(clients.Ping("a"), 0.05, "the gate")
+
+    asyncio.run(talk())
+
+
+def test_a_reply_that_the_protocol_does_not_list_is_refused() -> None:
+    async def talk() -> None:
+        container = Container()
+        channel = channel_of(container)
+        asked = asyncio.create_task(channel.ask(clients.Ping("a"), 5, "a sign of life"))
+        heard = await container.hears()
+        container.says(messages.encode(clients.Sent(), heard["id"]))
+        with pytest.raises(AgentError, match="a sign of life was answered by `sent`, which is no reply to it"):
+            await asked
+
+    asyncio.run(talk())
+
+
+def test_what_a_handler_makes_of_an_event_is_not_lost() -> None:
+    async def talk() -> Exception | None:
+        container = Container()
+        channel = channel_of(container)
+        channel.on(clients.Disconnected, lambda _: {}["no such key"])
+        container.says(messages.encode(clients.Disconnected("a", "")))
+        await asyncio.wait_for(channel.closed.wait(), 5)
+        return channel.failure
+
+    assert repr(asyncio.run(talk())) == "KeyError('no such key')"
+
+
+def test_an_engine_behind_tls_is_heard(tmp_path: Path) -> None:
+    """What was decrypted with a frame's header is in the socket, where no poll of its descriptor sees it."""
+    authority = pki.make_pki(dt.datetime.now(dt.UTC)).issue("engine.example", PROFILES["ca"], pki.make_key())
+    (tmp_path / "pem").write_bytes(authority.key + authority.cert)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server.load_cert_chain(tmp_path / "pem")
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+
+    async def talk() -> None:
+        container = Container()
+        for end in (container.ours, container.theirs):
+            end.settimeout(5)
+        serving = asyncio.create_task(asyncio.to_thread(server.wrap_socket, container.ours, server_side=True))
+        container.theirs = await asyncio.to_thread(client.wrap_socket, container.theirs)
+        container.ours = await serving
+        channel = channel_of(container)
+        container.says(messages.encode(messages.Ready()))  # one record: header and payload are decrypted together
+        await channel.ready(5)
+        container.ours.close()
 
     asyncio.run(talk())

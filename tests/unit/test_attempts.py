@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
+from testbed.engine.channel import AgentError
 from testbed.engine.messages import Envelope
 from testbed.measure import attempts as module
 from testbed.measure.attempts import Attempts
 from testbed.measure.confirm import answers, open_questions
 from testbed.measure.driver.protocol import Bounced, Received, Sent, Unsendable
-from testbed.measure.epoch import Epoch
+from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.journal import Journal
 from testbed.measure.parts import Parts
-from testbed.model import Cell, Phase
+from testbed.model import Cell, EngineError, Phase
 from testbed.record.store import Writer
 
 A, B = "a.example", "b.example"
@@ -100,7 +101,7 @@ def measure(agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True)) ->
 def test_what_is_delivered_is_tried_once_and_the_first_direction_is_cold(tmp_path: Path) -> None:
     agent = Agent(lambda _, receiver, token: [received(receiver, token)])
     epoch, record = measure(agent, tmp_path)
-    assert [epoch.answers[c.id] for c in CELLS] == [["received"], ["received"]]
+    assert [epoch.words(c) for c in CELLS] == [["received"], ["received"]]
     tries = [(o.cell, o.data["cold"]) for o in record if o.kind == "attempt"]
     assert tries == [(CELLS[0].id, True), (CELLS[1].id, False)]
     assert agent.gates == ["open", "close"]
@@ -108,14 +109,14 @@ def test_what_is_delivered_is_tried_once_and_the_first_direction_is_cold(tmp_pat
 
 def test_a_failure_is_tried_twice_and_the_second_time_is_not_cold(tmp_path: Path) -> None:
     epoch, record = measure(Agent(lambda sender, _, token: [bounced(sender, token)]), tmp_path)
-    assert [epoch.answers[c.id] for c in CELLS] == [["error", "error"]] * 2
+    assert [epoch.words(c) for c in CELLS] == [["error", "error"]] * 2
     assert Counter(o.data["cold"] for o in record if o.kind == "attempt") == {False: 3, True: 1}
 
 
 def test_only_the_end_that_is_concerned_counts(tmp_path: Path) -> None:
     """An echo at the sender is no delivery, and a copy of the error at the receiver tells the sender nothing."""
     epoch, record = measure(Agent(lambda sender, receiver, token: [received(sender, token), bounced(receiver, token)]), tmp_path)
-    assert [epoch.answers[c.id] for c in CELLS] == [["silence", "silence"]] * 2
+    assert [epoch.words(c) for c in CELLS] == [["silence", "silence"]] * 2
     assert not [o for o in record if o.kind in ("received", "error")]
 
 
@@ -129,13 +130,36 @@ def test_a_silence_says_what_is_known_of_both_clients(tmp_path: Path, alive: boo
 
 def test_a_stanza_that_could_not_be_written_is_no_silence(tmp_path: Path) -> None:
     epoch, record = measure(Agent(lambda *_: UNSENDABLE), tmp_path)
-    assert epoch.answers[CELLS[0].id] == ["unsendable", "unsendable"]
+    assert epoch.words(CELLS[0]) == ["unsendable", "unsendable"]
     assert {o.kind for o in record} == {"attempt", "unsendable"}
+
+
+def test_a_driver_that_fails_ends_nothing_and_says_nothing_of_the_servers(tmp_path: Path) -> None:
+    """One exchange with a bug, or a driver behind with its work, must neither end the run nor look like a lost stanza."""
+
+    class Failing(Agent):
+        async def send(self, *_: str) -> Envelope:
+            raise AgentError("driver: that a sends failed: KeyError('x')")
+
+    epoch, record = measure(Failing(lambda *_: []), tmp_path)
+    assert epoch.words(CELLS[0]) == ["unsendable", "unsendable"]
+    assert {o.kind for o in record} == {"attempt", "driver-error", "unsendable"}
+
+
+def test_the_gate_is_shut_when_something_fails_behind_it(tmp_path: Path) -> None:
+    class Gone(Agent):
+        async def send(self, *_: str) -> Envelope:
+            raise EngineError("the driver is gone")
+
+    agent = Gone(lambda *_: [])
+    with pytest.raises(EngineError, match="the driver is gone"):
+        measure(agent, tmp_path)
+    assert agent.gates == ["open", "close"]
 
 
 def test_a_server_that_is_not_up_is_not_written_to(tmp_path: Path) -> None:
     epoch, record = measure(Agent(lambda *_: []), tmp_path, up=(True, False))
-    assert [epoch.answers[c.id] for c in CELLS] == [["not-started"]] * 2
+    assert [epoch.words(c) for c in CELLS] == [["not-started"]] * 2
     assert record == []
 
 
@@ -147,7 +171,8 @@ def epoch_of(name: str, first: str, **cells: list[str]) -> Epoch:
     server = [type("Server", (), {"domain": d})() for d in (first, B if first == A else A)]
     epoch = Epoch(Phase("now", {}), name, tuple(server), {}, {}, "")
     for key, cell in (("ab", CELLS[0]), ("ba", CELLS[1])):
-        epoch.answers[cell.id] = cells.get(key, [])
+        words = cells.get(key, [])
+        epoch.answers[cell.id] = [Answer(word, cell.sender == first and n == 0) for n, word in enumerate(words)]
     return epoch
 
 

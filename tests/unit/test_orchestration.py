@@ -17,7 +17,7 @@ from testbed.engine.berths import Berth
 from testbed.engine.images import Images
 from testbed.measure.alone import Alone
 from testbed.measure.attempts import Attempts
-from testbed.measure.conductor import PhaseMeasurement, phase_after_phase
+from testbed.measure.conductor import phase_after_phase
 from testbed.measure.epochs import Epochs
 from testbed.measure.journal import Journal
 from testbed.measure.parts import Parts, removed
@@ -31,7 +31,10 @@ from testbed.record.store import Writer
 def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well(root: Path, catalog: Catalog) -> None:
     """Else a phase without wire and logs would pass for a complete one."""
 
-    class Measurement(PhaseMeasurement):
+    class Measurement:
+        def __init__(self, phase: Phase, _: object) -> None:
+            self.phase, self.mesh_down = phase, asyncio.Event()
+
         async def measure(self) -> None:
             await asyncio.sleep(0.01)
             self.mesh_down.set()
@@ -39,12 +42,9 @@ def test_a_failure_after_a_phase_is_raised_though_the_next_phase_went_well(root:
                 await asyncio.sleep(0.001)
                 raise EngineError("the dissection failed")
 
-    def measurement_of(phase: Phase, pairs: Any) -> PhaseMeasurement:
-        return Measurement(None, phase, pairs)  # type: ignore[arg-type]  # it asks nothing of the run
-
     plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
     with pytest.raises(EngineError, match="dissection"):
-        asyncio.run(phase_after_phase(plan, measurement_of))
+        asyncio.run(phase_after_phase(plan, Measurement))
 
 
 class Channel:
@@ -156,3 +156,63 @@ def test_the_first_error_of_a_group_is_raised_as_it_is_and_ends_the_others(where
         asyncio.run(work())
     assert ended == ["waited"]
     assert type(caught.value) is EngineError
+
+
+def test_a_bug_does_not_hide_behind_its_consequences_and_an_interruption_comes_first() -> None:
+    async def fail(error: Exception, after: float) -> None:
+        try:
+            await asyncio.sleep(after)
+        except asyncio.CancelledError:
+            raise error from None
+        raise error
+
+    async def work() -> None:
+        async with task_group() as tasks:
+            tasks.create_task(fail(EngineError("the driver is gone"), 0.01))
+            tasks.create_task(fail(KeyError("a bug"), 60))
+            await asyncio.sleep(60)
+
+    with pytest.raises(KeyError) as caught:
+        asyncio.run(work())
+    assert caught.value.__notes__ == ["at the same time: EngineError('the driver is gone')"]
+
+    async def interrupted() -> None:
+        async with task_group() as tasks:
+            tasks.create_task(fail(EngineError("the driver is gone"), 60))
+            await asyncio.sleep(60)
+
+    async def interrupt() -> None:
+        task = asyncio.create_task(interrupted())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(interrupt())
+
+
+def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.engine.federation.fate", lambda _: "ended with status 137", raising=False)
+
+    class Quiet:
+        """An agent that lives until it is ended."""
+
+        def __init__(self) -> None:
+            self.closed, self.failure, self.channel = asyncio.Event(), None, self
+            self.container = SimpleNamespace(name="s2s-driver")
+
+        def last_words(self) -> str:
+            return "(no error output)"
+
+        async def answer(self) -> None: ...
+
+    async def run() -> None:
+        driver, tap = Quiet(), Quiet()
+        async with Workers(1) as workers:
+            parts = Parts(None, workers, None, tap, driver, asyncio.Semaphore(1))  # type: ignore[arg-type]
+            async with parts.watched():
+                driver.closed.set()
+                raise EngineError("awaited from s2s-driver: a login; it ended")
+
+    with pytest.raises(EngineError, match=r"s2s-driver ended with status 137 in the middle of the run"):
+        asyncio.run(run())

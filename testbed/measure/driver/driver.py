@@ -8,14 +8,13 @@ from pathlib import Path
 
 from testbed import exchanges
 from testbed.engine import messages
-from testbed.engine.channel import Channel
+from testbed.engine.channel import AgentError, Channel
 from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
 from testbed.measure.driver import protocol
 from testbed.measure.pace import ANSWER, BOOT, FIRST_WORD, SENTINEL, ZONE
 
 C2S_PORT = 5222
-REPLIES = messages.vocabulary([reply for replies in protocol.COMMANDS.values() for reply in replies] + list(protocol.EVENTS))
 
 
 def files() -> dict[str, bytes]:
@@ -30,7 +29,7 @@ class Driver:
     """All clients of a run."""
 
     def __init__(self, container: Container) -> None:
-        self.channel = Channel(container, REPLIES)
+        self.channel = Channel(container, protocol.COMMANDS, protocol.EVENTS)
 
     async def ready(self) -> None:
         """Await its first word. Raises EngineError, as every method here that awaits something."""
@@ -50,7 +49,7 @@ class Driver:
         try:
             async with asyncio.timeout(SENTINEL):
                 await self.channel.ask(protocol.Ping(client), 2 * SENTINEL, f"a sign of life of {client}")
-        except TimeoutError:
+        except (TimeoutError, AgentError):
             return False
         return True
 

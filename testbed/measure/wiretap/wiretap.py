@@ -8,12 +8,12 @@ from pathlib import Path
 from testbed.engine import messages
 from testbed.engine.channel import Channel
 from testbed.engine.federation import Container
+from testbed.engine.messages import Envelope
 from testbed.measure.pace import ANSWER, ATTEMPTS, DISSECTION, FIRST_WORD
 from testbed.measure.wiretap import protocol
 from testbed.model import EngineError
 
 S2S_PORT = 5269
-REPLIES = messages.vocabulary([reply for replies in protocol.COMMANDS.values() for reply in replies] + list(protocol.EVENTS))
 
 Gate = list[list[str]]
 """Ordered pairs of hardware addresses."""
@@ -30,10 +30,14 @@ class Wiretap:
     """Gate and capture of a run."""
 
     def __init__(self, container: Container) -> None:
-        self.channel = Channel(container, REPLIES)
+        self.channel = Channel(container, protocol.COMMANDS, protocol.EVENTS)
         self._readers: dict[str, Callable[[list[str]], None]] = {}
         """Capture -> who takes its lines."""
-        self.channel.on(protocol.Packets, lambda envelope: self._readers[envelope.message.name](envelope.message.lines))
+        self.channel.on(protocol.Packets, self._read)
+
+    def _read(self, envelope: Envelope) -> None:
+        if reader := self._readers.get(envelope.message.name):  # a dissection that took too long is nobody's any more
+            reader(envelope.message.lines)
 
     async def ready(self) -> None:
         """Await its first word. Raises EngineError, as every method here that awaits something."""
@@ -45,7 +49,8 @@ class Wiretap:
         reply = (await self.channel.ask(command, FIRST_WORD, "the gate between servers")).message
         if isinstance(reply, protocol.TableTooSmall):
             raise EngineError(
-                f"{servers} servers need {reply.need} entries in the neighbour table, which holds {reply.before}; "
+                f"{servers} servers, the control pair among them, need {reply.need} entries in the neighbour table, which holds "
+                f"{reply.before}; "
                 f"only root can raise it: {reply.command}"
             )
 
