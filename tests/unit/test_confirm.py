@@ -1,0 +1,221 @@
+"""Which pairs are measured alone, the control pair, whom an address belonged to, and what is doubted: no engine, no servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from testbed.display import Silent
+from testbed.measure.collect import observations_of, owner
+from testbed.measure.confirm import Confirmations
+from testbed.measure.control import ControlPair
+from testbed.measure.epoch import Answer, Epoch
+from testbed.measure.forecast import Forecast
+from testbed.measure.journal import Journal
+from testbed.measure.tasks import task_group
+from testbed.measure.wiretap.dissect import Stream
+from testbed.model import Cell, Phase, Plan, Server
+from testbed.plan import scenario
+from testbed.plan.catalog import Catalog
+from testbed.record.store import Writer
+
+PHASE = Phase("now", {})
+
+
+def epoch_of(name: str, *domains: str, began: float = 0.0, ended: float = float("inf"), **addresses: str) -> Epoch:
+    servers: Any = tuple(SimpleNamespace(domain=d) for d in domains)
+    at: dict[str, tuple[str, str | None]] = {d: (addresses.get(d[0], ""), None) for d in domains}
+    return Epoch(PHASE, name, servers, {}, at, "", began=began, ended=ended)
+
+
+class Alone:
+    """Measures pairs alone: every direction comes out as `words` says."""
+
+    def __init__(self, **words: str) -> None:
+        self.words = words
+        self.orders: list[tuple[str, str, bool]] = []
+
+    async def pair(self, phase: Phase, a: str, b: str, exchanges: Sequence[str], *, urgent: bool, progress: Any) -> Epoch:
+        self.orders.append((a, b, urgent))
+        epoch = epoch_of(f"alone-{len(self.orders)}", a, b)
+        for cold, (sender, receiver) in ((True, (a, b)), (False, (b, a))):
+            epoch.answers[Cell(phase.name, sender, receiver, exchanges[0]).id] = [Answer(self.words[sender], cold)]
+            progress(False)
+        return epoch
+
+
+def confirm(alone: Alone, pairs: list[tuple[str, str]], mesh: Epoch | None = None, **options: Any) -> Confirmations:
+    """Request pairs, one after the other and each twice, and wait until all is settled."""
+    made: list[Confirmations] = []
+
+    async def run() -> None:
+        async with task_group() as tasks:
+            defaults = {"bound": None, "isolated": False, "progress": lambda _: None}
+            one = Confirmations(PHASE, ["message"], alone, tasks, Silent(), **(defaults | options))  # type: ignore[arg-type]
+            made.append(one)
+            one.epochs += [mesh] if mesh else []
+            for pair in [*pairs, *pairs]:
+                one.request(*pair)
+            assert not alone.orders, "until it is ready the machine is for the mesh"
+            one.ready.set()
+            await one.settled()
+
+    asyncio.run(run())
+    return made[0]
+
+
+def test_a_pair_is_measured_alone_once_and_the_other_direction_first() -> None:
+    alone = Alone(a="error", b="error")
+    confirm(alone, [("a", "b")])
+    assert alone.orders == [("b", "a", False)]
+
+
+def test_what_differs_from_the_mesh_is_measured_again_and_before_others() -> None:
+    mesh = epoch_of("mesh", "a", "b")
+    mesh.answers[Cell("now", "a", "b", "message").id] = [Answer("error", True)]
+    alone = Alone(a="received", b="received")
+    confirm(alone, [("a", "b")], mesh)
+    assert alone.orders == [("b", "a", False), ("a", "b", True)]
+
+
+def test_beyond_the_bound_a_pair_is_noted_as_unconfirmed_once() -> None:
+    alone = Alone(a="error", b="error", c="error")
+    confirmations = confirm(alone, [("a", "b"), ("a", "c"), ("b", "c")], bound=1)
+    assert alone.orders == [("b", "a", False)]
+    assert confirmations.unconfirmed == [("a", "c"), ("b", "c")]
+
+
+def test_an_isolated_run_measures_each_direction_first_once() -> None:
+    alone, steps = Alone(a="received", b="received"), []
+    confirm(alone, [("a", "b")], isolated=True, progress=steps.append)
+    assert [order[:2] for order in alone.orders] == [("a", "b"), ("b", "a")]
+    assert len(steps) == 4, "every direction of every start is shown"
+
+
+def test_what_never_agrees_comes_to_an_end() -> None:
+    class Capricious(Alone):
+        async def pair(self, *args: Any, **options: Any) -> Epoch:
+            self.words = dict.fromkeys("ab", "error" if len(self.orders) % 2 else "received")
+            return await super().pair(*args, **options)
+
+    mesh = epoch_of("mesh", "a", "b")
+    mesh.answers[Cell("now", "a", "b", "message").id] = [Answer("error", True)]
+    alone = Capricious()
+    confirm(alone, [("a", "b")], mesh)
+    assert 2 < len(alone.orders) <= 4
+
+
+# --- whom an address belonged to --------------------------------------------------------------------------------------
+
+
+def test_two_pairs_with_the_same_addresses_are_told_apart_by_time() -> None:
+    epochs = [
+        epoch_of("alone-1", "a", "b", began=10, ended=20, a="198.18.0.1", b="198.18.0.2"),
+        epoch_of("alone-2", "c", "d", began=30, ended=40, c="198.18.0.1", d="198.18.0.2"),
+    ]
+    assert owner("198.18.0.1", 15, epochs) == ("alone-1", "a")
+    assert owner("198.18.0.1", 35, epochs) == ("alone-2", "c")
+    assert owner("198.18.0.1", 25, epochs) is None
+    streams = [
+        Stream(n, "198.18.0.1", "198.18.0.2", 40000, start=moment, end=moment) for n, moment in enumerate((15.0, 25.0, 35.0))
+    ]
+    assert [(o.epoch, o.data["sender"], o.data["receiver"]) for o in observations_of(streams, "now", epochs)] == [
+        ("alone-1", "a", "b"),
+        ("alone-2", "c", "d"),
+    ]
+
+
+def test_an_epoch_that_never_began_owns_nothing() -> None:
+    assert owner("198.18.0.1", 5, [Epoch(PHASE, "alone-1", (), {}, {"a": ("198.18.0.1", None)}, "")]) is None
+
+
+# --- the control pair -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "ok"), [(("received", "received"), True), (("received", "error"), False)])
+def test_the_control_pair_waits_for_its_turn_and_says_whether_both_got_through(
+    tmp_path: Path, root: Path, catalog: Catalog, words: tuple[str, str], ok: bool
+) -> None:
+    plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
+    servers = tuple(plan.servers[:2])
+    writer = Writer(tmp_path, "control")
+    addresses = SimpleNamespace(of=lambda index: (f"198.18.0.{index}", None), dns=("198.18.0.9", None))
+    parts: Any = SimpleNamespace(mesh=SimpleNamespace(addresses=addresses), journal=Journal(writer))
+    written: list[str] = []
+
+    class Epochs:
+        @contextlib.asynccontextmanager
+        async def running(self, epoch: Epoch) -> AsyncIterator[None]:
+            epoch.booted.set()
+            yield
+
+    class Attempts:
+        async def pair(self, epoch: Epoch, a: str, b: str, exchanges: Sequence[str]) -> None:
+            written.append(a)
+            for (sender, receiver), word in zip(((a, b), (b, a)), words, strict=True):
+                epoch.answers[Cell(epoch.phase.name, sender, receiver, exchanges[0]).id] = [Answer(word)]
+
+    async def run() -> list[Epoch]:
+        begun: list[Epoch] = []
+        pair = ControlPair(servers, plan, parts, Epochs(), Attempts(), Silent())  # type: ignore[arg-type]
+        turn, done = asyncio.Event(), asyncio.Event()
+        async with task_group() as tasks:
+            tasks.create_task(pair.measure(plan.phases[0], "last", begun, turn=turn, done=done))
+            await asyncio.sleep(0.01)
+            assert not written, "it writes when everything else is measured"
+            turn.set()
+            await done.wait()
+        return begun
+
+    begun = asyncio.run(run())
+    writer.close(None)
+    assert [e.name for e in begun] == ["control-last"]
+    record = (writer.path / "observations.jsonl").read_text()
+    assert f'"ok":{str(ok).lower()}' in record
+    assert ("error" in record) is not ok
+
+
+# --- what is doubted --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forecast(root: Path, catalog: Catalog) -> tuple[Forecast, Plan]:
+    plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
+    servers: dict[str, Server] = {s.domain: s for s in plan.servers}
+    return Forecast(catalog, servers), plan
+
+
+@pytest.mark.parametrize(
+    ("delivers", "words", "doubtful"),
+    [
+        (True, ["received"], False),
+        (True, ["error"], True),
+        (True, ["received", "error"], True),
+        (True, ["not-started"], False),
+        (True, [], False),
+        (False, ["error", "error"], False),
+        (False, ["received"], True),
+        (False, ["silence"], True),
+    ],
+)
+def test_what_is_unexpected_or_not_always_the_same_is_doubted(
+    forecast: tuple[Forecast, Plan], delivers: bool, words: list[str], doubtful: bool
+) -> None:
+    known, plan = forecast
+    a, b, clear = (s.domain for s in plan.servers)
+    phase = plan.phases[1]
+    cell = Cell(phase.name, a, b if delivers else clear, "message")
+    assert known.doubtful(phase, cell, words) is doubtful
+
+
+def test_only_what_ought_to_deliver_both_ways_waits_for_the_mesh_to_boot(forecast: tuple[Forecast, Plan]) -> None:
+    known, plan = forecast
+    a, b, clear = (s.domain for s in plan.servers)
+    assert known.delivers(plan.phases[1], a, b)
+    assert not known.delivers(plan.phases[1], a, clear)
