@@ -192,7 +192,7 @@ def test_a_bug_does_not_hide_behind_its_consequences_and_an_interruption_comes_f
 
 
 def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("testbed.engine.federation.fate", lambda _: "ended with status 137", raising=False)
+    monkeypatch.setattr("testbed.engine.federation.state_of", lambda _: "ended with status 137", raising=False)
 
     class Quiet:
         """An agent that lives until it is ended."""
