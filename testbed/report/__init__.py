@@ -50,16 +50,16 @@ def render_all(verdicts: Verdicts) -> Iterator[tuple[str, bytes]]:
     ``{exchange}`` becomes nothing in a run with one exchange and ``-message`` otherwise. KeyError if the verdicts lack a
     key of schema 1.
     """
-    g = grid(verdicts)
+    matrix = grid(verdicts)
     for pattern, render in renderers().items():
         fields = {name for _, name, _, _ in Formatter().parse(pattern) if name}
-        for phase in g.phases if "phase" in fields else ("",):
-            for exchange in g.exchanges if "exchange" in fields else ("",):
+        for phase in matrix.phases if "phase" in fields else ("",):
+            for exchange in matrix.exchanges if "exchange" in fields else ("",):
                 values = {"phase": phase, "exchange": exchange}
                 content = render(verdicts, **{name: values[name] for name in fields})
                 if content is None:
                     continue
                 # Names come out of a scenario: nothing in them may climb out of the folder.
-                suffix = "-" + quote(exchange, safe="") if len(g.exchanges) > 1 else ""
+                suffix = "-" + quote(exchange, safe="") if len(matrix.exchanges) > 1 else ""
                 name = pattern.format(phase=quote(phase, safe=""), exchange=suffix)
                 yield name, content.encode() if isinstance(content, str) else content

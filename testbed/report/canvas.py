@@ -247,7 +247,7 @@ class Page:
     """Title, subtitle and footer of a picture of a given width; the canvas is made when its height is known."""
 
     def __init__(
-        self, g: Grid, verdicts: Verdicts, subtitle: str, width: float, scale: float = 1.0, facts: Iterable[str] = ()
+        self, matrix: Grid, verdicts: Verdicts, subtitle: str, width: float, scale: float = 1.0, facts: Iterable[str] = ()
     ) -> None:
         self.width, self.scale = width, scale
         room = width - 2 * MARGIN
@@ -259,7 +259,7 @@ class Page:
         self._subtitle = wrapped(subtitle, 10.5 * scale, "normal", room - taken)
         self.head = MARGIN + len(self._title) * self._line + (0.34 + 0.20 * (len(self._subtitle) - 1)) * scale
         """Where the heading ends, in inches from the top."""
-        versions = [f"{name} {' / '.join(known) or '(version unknown)'}" for name, known in g.versions.items()]
+        versions = [f"{name} {' / '.join(known) or '(version unknown)'}" for name, known in matrix.versions.items()]
         heads = {
             "scenario": verdicts.get("scenario"),
             "run": verdicts.get("run"),

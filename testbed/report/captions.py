@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.report import looks, words
+from testbed.report.changes import Change
 from testbed.report.circumstances import FLAKY, HISTORY, INTERFERENCE, UNCONFIRMED
-from testbed.report.summary import Change
 
 FACETS: dict[str, str] = {
     "cause": "Cause",

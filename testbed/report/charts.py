@@ -15,33 +15,32 @@ from typing import Any
 from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.canvas import FAINT, INK, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on
-from testbed.report.grid import KINDS, Address, Grid, Kind, State, grid
+from testbed.report.changes import causes
+from testbed.report.grid import KINDS, Address, Grid, Kind, State, grid, judged
 from testbed.report.looks import ORDER
-from testbed.report.summary import causes
 
 SIZE = 8.5
 LABEL_WIDTH = 36
 """Characters after which the middle of an implementation's name is left out."""
 SIDES = ("as sender", "as receiver")
-DELIVERED = (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN)
 GRIDLINE = "#e4e4e4"
 
 
-def _phase(g: Grid, phase: str | None) -> str:
+def _phase(matrix: Grid, phase: str | None) -> str:
     """The phase asked for, or the last. ValueError if the verdicts have no such phase, or none at all."""
-    if phase is None and g.phases:
-        return g.phases[-1]
-    if phase not in g.phases:
-        raise ValueError(f"no phase '{phase}'; there are: {', '.join(g.phases)}")
+    if phase is None and matrix.phases:
+        return matrix.phases[-1]
+    if phase not in matrix.phases:
+        raise ValueError(f"no phase '{phase}'; there are: {', '.join(matrix.phases)}")
     return phase
 
 
-def _of(g: Grid, exchange: str | None) -> str:
-    return f" ({exchange})" if exchange and len(g.exchanges) > 1 else ""
+def _of(matrix: Grid, exchange: str | None) -> str:
+    return f" ({exchange})" if exchange and len(matrix.exchanges) > 1 else ""
 
 
-def _implementations(g: Grid) -> list[str]:
-    return list(dict.fromkeys(member.implementation for member in g.members))
+def _implementations(matrix: Grid) -> list[str]:
+    return list(dict.fromkeys(member.implementation for member in matrix.members))
 
 
 def _names(names: Sequence[str]) -> tuple[list[str], float]:
@@ -105,13 +104,13 @@ def _scale(c: Canvas, x: float, width: float, top: float, bottom: float, most: f
 
 def render_causes(verdicts: Verdicts, phase: str | None, exchange: str | None, fmt: Format) -> bytes:
     """Stacked bars: why pairs failed in a phase (the last unless named), by implementation as sender and as receiver."""
-    g = grid(verdicts)
-    name = _phase(g, phase)
-    return draw(lambda: _causes(g, verdicts, name, exchange), fmt)
+    matrix = grid(verdicts)
+    name = _phase(matrix, phase)
+    return draw(lambda: _causes(matrix, verdicts, name, exchange), fmt)
 
 
-def _causes(g: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Canvas:
-    rows = causes(g, phase, exchange)
+def _causes(matrix: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Canvas:
+    rows = causes(matrix, phase, exchange)
     entries: dict[str | None, Entry] = {}
     for place, row in enumerate(rows):
         if place < len(looks.SERIES):
@@ -120,31 +119,31 @@ def _causes(g: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Ca
             entries[row["cause"]] = Entry(None, text, fill, ink, chr(ord("A") + place))
     rest = [row for row in rows if row["cause"] not in entries]
     other = Entry(None, f"{words.count(len(rest), 'other cause')} ({sum(r['count'] for r in rest):,})", *looks.OTHER, "…")
-    implementation = {m.domain: m.implementation for m in g.members}
-    names = _implementations(g)
-    judged: list[Counter[str]] = [Counter(), Counter()]
+    implementation = {m.domain: m.implementation for m in matrix.members}
+    names = _implementations(matrix)
+    known: list[Counter[str]] = [Counter(), Counter()]
     failed: list[dict[str, Counter[str | None]]] = [{n: Counter() for n in names} for _ in SIDES]
-    for address, state in g.states(phase, exchange):
+    for address, state in matrix.states(phase, exchange):
         if KINDS[state] is Kind.UNKNOWN:
             continue
         for side in (0, 1):
             who = implementation[address[side]]
-            judged[side][who] += 1
+            known[side][who] += 1
             if KINDS[state] is Kind.BROKEN:
-                failed[side][who][g.cells[phase][address].get("cause")] += 1
+                failed[side][who][matrix.cells[phase][address].get("cause")] += 1
 
     shown, left = _names(names)
     panel, bar, pitch = 3.5, 0.24, 0.34
-    totals = [{n: f"{failed[side][n].total():,} of {judged[side][n]:,}" for n in names} for side in (0, 1)]
+    totals = [{n: f"{failed[side][n].total():,} of {known[side][n]:,}" for n in names} for side in (0, 1)]
     tail = max((extent(t, SIZE) for side in totals for t in side.values()), default=0.0) + 0.08
     xs = (MARGIN + left + 0.10, MARGIN + left + 0.10 + panel + tail + 0.25)
     width = xs[1] + panel + tail + MARGIN
-    most = max((failed[s][n].total() / judged[s][n] for s in (0, 1) for n in names if judged[s][n]), default=0.0)
+    most = max((failed[s][n].total() / known[s][n] for s in (0, 1) for n in names if known[s][n]), default=0.0)
     most = max(0.05, math.ceil(most * 20) / 20)
     every = sum(row["count"] for row in rows)
     what = f"why {words.count(every, 'ordered pair')} did not get through" if every else "no ordered pair failed"
-    what = f"Phase “{phase}”: {what}{_of(g, exchange)}"
-    page = Page(g, verdicts, what, width)
+    what = f"Phase “{phase}”: {what}{_of(matrix, exchange)}"
+    page = Page(matrix, verdicts, what, width)
     top = page.head + 0.45
     bottom = top + pitch * len(names)
     key = Key([*entries.values(), *([other] if rest else [])], width - 2 * MARGIN)
@@ -158,7 +157,7 @@ def _causes(g: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Ca
                 c.text(x - 0.10, y, shown[row_], SIZE, ha="right", va="center_baseline")
             pieces = [Piece(failed[side][name][cause], entry) for cause, entry in entries.items()]
             pieces.append(Piece(sum(n for cause, n in failed[side][name].items() if cause not in entries), other))
-            end = _bar(c, x, y, panel, bar, most * max(1, judged[side][name]), pieces)
+            end = _bar(c, x, y, panel, bar, most * max(1, known[side][name]), pieces)
             c.text(end + 0.06, y, totals[side][name], SIZE, va="center_baseline", color=FAINT)
     note = "Share of the pairs that could be judged. A failed pair stands once on the left and once on the right"
     c.text(MARGIN, bottom + 0.42, note, 7.5, color=FAINT)
@@ -171,9 +170,9 @@ def _causes(g: Grid, verdicts: Verdicts, phase: str, exchange: str | None) -> Ca
 
 def render_times(verdicts: Verdicts, phase: str | None, exchange: str | None, fmt: Format) -> bytes:
     """How long until the receipt or the bounce, per outcome, on a logarithmic axis; of one phase or of all."""
-    g = grid(verdicts)
-    phases = g.phases if phase is None else (_phase(g, phase),)
-    return draw(lambda: _times(g, verdicts, phases, exchange), fmt)
+    matrix = grid(verdicts)
+    phases = matrix.phases if phase is None else (_phase(matrix, phase),)
+    return draw(lambda: _times(matrix, verdicts, phases, exchange), fmt)
 
 
 LEAST = 0.001
@@ -190,14 +189,14 @@ def _seconds(t: float) -> str:
     return f"{t * 1000:.0f} ms" if t < 0.0995 else f"{t:.2f} s" if t < 0.995 else f"{t:.1f} s" if t < 99.5 else f"{t:,.0f} s"
 
 
-def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | None) -> Canvas:
+def _times(matrix: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | None) -> Canvas:
     times_of: dict[State, list[float]] = {}
     silent: Counter[State] = Counter()
     for phase in phases:
-        for address, s in g.states(phase, exchange):
+        for address, s in matrix.states(phase, exchange):
             if KINDS[s] is Kind.UNKNOWN:
                 continue
-            seconds = g.cells[phase][address].get("seconds")
+            seconds = matrix.cells[phase][address].get("seconds")
             if seconds is None:
                 silent[s] += 1
             else:
@@ -218,7 +217,7 @@ def _times(g: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | N
     x = MARGIN + left + 0.08
     width = x + plot + sum(wide) + MARGIN
     where = f"phase “{phases[0]}”" if len(phases) == 1 else "all phases"
-    page = Page(g, verdicts, f"Time from the writing to the receipt or the bounce, {where}{_of(g, exchange)}", width)
+    page = Page(matrix, verdicts, f"Time from the writing to the receipt or the bounce, {where}{_of(matrix, exchange)}", width)
     top = page.head + 0.34
     bottom = top + pitch * max(1, len(shown))
     c = page.canvas(bottom + 0.62)
@@ -285,30 +284,24 @@ def _histogram(
 
 def render_reachability(verdicts: Verdicts, exchange: str | None, fmt: Format) -> bytes:
     """What share of the ordered pairs got through in each phase, over what; of all, and by implementation."""
-    g = grid(verdicts)
-    if not g.phases:
+    matrix = grid(verdicts)
+    if not matrix.phases:
         raise ValueError("there is no phase to draw")
-    return draw(lambda: _reachability(g, verdicts, exchange), fmt)
+    return draw(lambda: _reachability(matrix, verdicts, exchange), fmt)
 
 
 def _pieces(counts: Mapping[State, int]) -> list[Piece]:
     return [Piece(counts[s], Entry(looks.STATES[s], "")) for s in ORDER if KINDS[s] is not Kind.UNKNOWN and counts[s]]
 
 
-def _judged(counts: Mapping[State, int]) -> tuple[int, int]:
-    """Delivered, and judged at all."""
-    good = sum(n for s, n in counts.items() if KINDS[s] in DELIVERED)
-    return good, good + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
-
-
-def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
-    implementation = {m.domain: m.implementation for m in g.members}
-    names = _implementations(g)
-    phases = list(g.phases)
+def _reachability(matrix: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
+    implementation = {m.domain: m.implementation for m in matrix.members}
+    names = _implementations(matrix)
+    phases = list(matrix.phases)
     every: dict[str, Counter[State]] = {p: Counter() for p in phases}
     parts: dict[tuple[int, str, str], Counter[State]] = {}
     for phase in phases:
-        for address, s in g.states(phase, exchange):
+        for address, s in matrix.states(phase, exchange):
             every[phase][s] += 1
             _count(parts, address, implementation, phase, s)
     # Beyond a few phases the rows of an implementation would be a wall: then only where it began and where it ended.
@@ -320,8 +313,8 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     tags = max((extent(p, SIZE) for p in short.values()), default=0.0) if not single else 0.0
     x = MARGIN + left + 0.12 + tags + 0.08
     panel = 3.3
-    labels = {k: "{:,} of {:,}".format(*_judged(v)) for k, v in parts.items()} | {
-        ("", p): "{:,} of {:,}".format(*_judged(v)) for p, v in every.items()
+    labels = {k: "{:,} of {:,}".format(*judged(v)) for k, v in parts.items()} | {
+        ("", p): "{:,} of {:,}".format(*judged(v)) for p, v in every.items()
     }
     tail = max((extent(t, SIZE) for t in labels.values()), default=0.0) + 0.08
     xs = (x, x + panel + tail + 0.20)
@@ -329,7 +322,7 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     width = xs[1] + panel + tail + MARGIN
     thin, thick = 0.20, 0.34
     group = thin * len(few) + 0.14
-    page = Page(g, verdicts, f"Which share of the ordered pairs got through, and over what{_of(g, exchange)}", width)
+    page = Page(matrix, verdicts, f"Which share of the ordered pairs got through, and over what{_of(matrix, exchange)}", width)
     drawn = [s for s in ORDER if KINDS[s] is not Kind.UNKNOWN and any(counts[s] for counts in every.values())]
     key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in drawn], width - 2 * MARGIN)
     first = page.head + 0.48
@@ -344,7 +337,7 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     for row, phase in enumerate(phases):
         y = first + thick * (row + 0.5)
         c.text(x - 0.10, y, short[phase], SIZE, ha="right", va="center_baseline")
-        _bar(c, x, y, whole, thick * 0.74, max(1, _judged(every[phase])[1]), _pieces(every[phase]))
+        _bar(c, x, y, whole, thick * 0.74, max(1, judged(every[phase])[1]), _pieces(every[phase]))
         c.text(x + whole + 0.06, y, labels["", phase], SIZE, va="center_baseline", color=FAINT)
     for side, start in enumerate(xs):
         c.text(start, second - 0.14, SIDES[side], 10, weight="bold")
@@ -358,7 +351,7 @@ def _reachability(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
                 counts = parts.get((side, name, phase), Counter())
                 if side == 0 and not single:
                     c.text(start - 0.08, middle, short[phase], 7.5, ha="right", va="center_baseline", color=FAINT)
-                _bar(c, start, middle, panel, thin * 0.82, max(1, _judged(counts)[1]), _pieces(counts))
+                _bar(c, start, middle, panel, thin * 0.82, max(1, judged(counts)[1]), _pieces(counts))
                 label = labels.get((side, name, phase), "0 of 0")
                 c.text(start + panel + 0.06, middle, label, 7.5, va="center_baseline", color=FAINT)
     note = "Share of the pairs that could be judged; beside the bars: how many got through of how many"

@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import Any
 
 from testbed.report import looks, words
+from testbed.report.changes import Change
 from testbed.report.grid import ARROW, State
 from testbed.report.prose import say
-from testbed.report.summary import Change
 
 Document = Mapping[str, Any]
 """What ``testbed diff --json`` gives, of two runs or of a run and its known failures."""
@@ -103,7 +103,7 @@ class Section:
     @property
     def count(self) -> int:
         """How many cells, or entries where it speaks of those."""
-        return sum(len(g.rows) for g in self.groups) or len(self.groups)
+        return sum(len(group.rows) for group in self.groups) or len(self.groups)
 
 
 @dataclass(frozen=True)
@@ -333,13 +333,13 @@ def render_text(doc: Document, *, colour: bool, width: int) -> str:
     if s.differences:
         out += ["", paint("The two sides differ in more than their results:", "other")]
         out += [line for d in s.differences for line in wrap(d, initial_indent="  ", subsequent_indent="    ")]
-    exchanges = len({row.exchange for section in s.sections for g in section.groups for row in g.rows}) > 1
+    exchanges = len({row.exchange for section in s.sections for group in section.groups for row in group.rows}) > 1
     for section in s.sections:
         out += ["", paint(f"{MARKS[section.tone]} {section.title} ({section.count:,})", section.tone)]
-        for g in section.groups:
-            lines = wrap(g.head, initial_indent="  ", subsequent_indent="    ")
-            lines += [x for n in g.notes for x in wrap(n, initial_indent="    ", subsequent_indent="    ")]
-            out += lines + _table(g.rows, exchanges, MOST_ROWS if section.tone in ("worse", "unknown") else FEW_ROWS)
+        for group in section.groups:
+            lines = wrap(group.head, initial_indent="  ", subsequent_indent="    ")
+            lines += [x for n in group.notes for x in wrap(n, initial_indent="    ", subsequent_indent="    ")]
+            out += lines + _table(group.rows, exchanges, MOST_ROWS if section.tone in ("worse", "unknown") else FEW_ROWS)
     if s.counts:
         out += ["", " · ".join(paint(f"{n:,} {what}", tone if n else "") for what, n, tone in s.counts)]
     out += ["", paint(s.verdict, s.tone)]

@@ -15,9 +15,9 @@ from matplotlib.path import Path
 from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.canvas import FAINT, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on, swatch
-from testbed.report.grid import KINDS, Grid, Kind, State, grid
+from testbed.report.changes import CHANGES, Change
+from testbed.report.grid import KINDS, Grid, State, grid, judged
 from testbed.report.looks import ORDER
-from testbed.report.summary import CHANGES, Change
 
 HEIGHT, BAR, GAP = 4.6, 0.17, 0.11
 """Of the bars of one phase together, the width of one, and the room between two, in inches."""
@@ -31,14 +31,14 @@ LINE = 0.17
 
 def render_flow(verdicts: Verdicts, exchange: str | None, fmt: Format) -> bytes:
     """The flow over all phases, of one exchange or of all. ValueError if there is but one phase."""
-    g = grid(verdicts)
-    if len(g.phases) < 2:
+    matrix = grid(verdicts)
+    if len(matrix.phases) < 2:
         raise ValueError("one phase alone has no change to draw")
-    return draw(lambda: _compose(g, verdicts, exchange), fmt)
+    return draw(lambda: _compose(matrix, verdicts, exchange), fmt)
 
 
-def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
-    columns = [dict(g.states(phase, exchange)) for phase in g.phases]
+def _compose(matrix: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
+    columns = [dict(matrix.states(phase, exchange)) for phase in matrix.phases]
     counts = [Counter(column.values()) for column in columns]
     total = max(1, len(columns[0]))
     present = [[s for s in ORDER if count[s]] for count in counts]
@@ -61,9 +61,9 @@ def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     # Labels of the columns between lie on the bands: where those are short, only the number, with the mark of the state.
     wide = max((extent(_label(s, n), LABEL) for count in counts for s, n in count.items()), default=0.0)
     tight = len(columns) > 2 and step < wide + 0.95
-    of = f" ({exchange})" if exchange and len(g.exchanges) > 1 else ""
+    of = f" ({exchange})" if exchange and len(matrix.exchanges) > 1 else ""
     width = max(xs[-1] + BAR + right, 7.0)
-    page = Page(g, verdicts, f"What became of {words.count(total, 'ordered pair')} from phase to phase{of}", width)
+    page = Page(matrix, verdicts, f"What became of {words.count(total, 'ordered pair')} from phase to phase{of}", width)
     top = page.head + 0.62
     entries = [Entry(look, f"{look.label}   {totals[change]:,}") for change, look in looks.CHANGES.items() if totals[change]]
     key = Key(entries, width - 2 * MARGIN)
@@ -76,7 +76,7 @@ def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     tops = [_stack(shown, count, unit, top) for shown, count in zip(present, counts, strict=True)]
     for place, move in enumerate(moves):
         _bands(c, move, tops[place], tops[place + 1], xs[place] + BAR, xs[place + 1], unit)
-    for place, (name, x, count) in enumerate(zip(g.phases, xs, counts, strict=True)):
+    for place, (name, x, count) in enumerate(zip(matrix.phases, xs, counts, strict=True)):
         for s in present[place]:
             look = looks.STATES[s]
             c.box(x, tops[place][s], BAR, count[s] * unit, look.fill, RULE if look.fill == "#ffffff" else look.fill)
@@ -96,9 +96,8 @@ def _compose(g: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
 
 
 def _share(counts: Mapping[State, int]) -> str:
-    good = sum(n for s, n in counts.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
-    judged = good + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
-    return f"{good:,} of {judged:,} got through"
+    delivered, whole = judged(counts)
+    return f"{delivered:,} of {whole:,} got through"
 
 
 def _fitted(name: str, width: float) -> str:

@@ -67,6 +67,8 @@ KINDS: dict[State, Kind] = {
     State.MISSING: Kind.UNKNOWN,
 }
 
+DELIVERED = (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN)
+
 _NOT_DELIVERED = {
     Outcome.BOUNCED.value: State.BOUNCED,
     Outcome.LOST.value: State.LOST,
@@ -89,6 +91,12 @@ def state(cell: CellEntry | None) -> State:
     if channel.get("encryption") != "tls":
         return State.UNSEEN
     return {"external": State.TLS_EXTERNAL, "dialback": State.TLS_DIALBACK}.get(channel.get("authentication") or "", State.TLS)
+
+
+def judged(counts: Mapping[State, int]) -> tuple[int, int]:
+    """How many cells were delivered, and how many could be judged; what the testbed cannot say is in neither."""
+    delivered = sum(n for s, n in counts.items() if KINDS[s] in DELIVERED)
+    return delivered, delivered + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
 
 
 @dataclass(frozen=True)

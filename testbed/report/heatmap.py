@@ -15,9 +15,9 @@ from typing import Any
 from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.canvas import DPI, FAINT, MARGIN, RULE, Canvas, Format, Page, draw, extent, whole, wrapped
-from testbed.report.grid import KINDS, Grid, Kind, Span, grid
+from testbed.report.changes import Change, causes, changes
+from testbed.report.grid import Grid, Span, grid, judged
 from testbed.report.looks import Look
-from testbed.report.summary import Change, causes, changes
 
 # --- sizes, in inches; fonts in points --------------------------------------------------------------------------------
 
@@ -34,23 +34,22 @@ LABEL_WIDTH = 32
 
 def render_phase(verdicts: Verdicts, phase: str, exchange: str, fmt: Format) -> bytes:
     """The matrix of one phase. ValueError if the verdicts have no such phase."""
-    g = grid(verdicts)
-    if phase not in g.phases:
-        raise ValueError(f"no phase '{phase}'; there are: {', '.join(g.phases)}")
-    place = g.phases.index(phase)
-    states = {address[:2]: s for address, s in g.states(phase, exchange)}
-    surprises = {a[:2] for a, cell in g.cells[phase].items() if a[2] == exchange and cell.get("surprise")}
-    delivered = sum(KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN) for s in states.values())
-    judged = delivered + sum(KINDS[s] is Kind.BROKEN for s in states.values())
+    matrix = grid(verdicts)
+    if phase not in matrix.phases:
+        raise ValueError(f"no phase '{phase}'; there are: {', '.join(matrix.phases)}")
+    place = matrix.phases.index(phase)
+    states = {address[:2]: s for address, s in matrix.states(phase, exchange)}
+    surprises = {a[:2] for a, cell in matrix.cells[phase].items() if a[2] == exchange and cell.get("surprise")}
+    delivered, known = judged(Counter(states.values()))
     sheet = Sheet(
-        grid=g,
+        grid=matrix,
         verdicts=verdicts,
-        subtitle=f"Phase “{phase}”: which server can write to which" + _of(g, exchange),
-        headline=(f"{delivered:,} of {judged:,}", f"{words.plural(judged, 'ordered pair')} got through"),
+        subtitle=f"Phase “{phase}”: which server can write to which" + _of(matrix, exchange),
+        headline=(f"{delivered:,} of {known:,}", f"{words.plural(known, 'ordered pair')} got through"),
         results=states,
         looks=looks.STATES,
         surprises=surprises,
-        reasons=("Why the others did not", causes(g, phase, exchange)),
+        reasons=("Why the others did not", causes(matrix, phase, exchange)),
         phase=place,
         since=0,
     )
@@ -61,24 +60,24 @@ def render_cutover(
     verdicts: Verdicts, exchange: str, fmt: Format, *, before: str | None = None, after: str | None = None
 ) -> bytes:
     """The matrix of what changed between two phases, the first and the last unless named. ValueError if there is but one."""
-    g = grid(verdicts)
-    if len(g.phases) < 2:
+    matrix = grid(verdicts)
+    if len(matrix.phases) < 2:
         raise ValueError("one phase alone has no change to draw")
-    first, last = before or g.phases[0], after or g.phases[-1]
-    by_address = changes(g, first, last, exchange)
+    first, last = before or matrix.phases[0], after or matrix.phases[-1]
+    by_address = changes(matrix, first, last, exchange)
     broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
     noun = words.plural(len(broken), "pair")
     sheet = Sheet(
-        grid=g,
+        grid=matrix,
         verdicts=verdicts,
-        subtitle=f"From “{first}” to “{last}”: what became of every pair" + _of(g, exchange),
+        subtitle=f"From “{first}” to “{last}”: what became of every pair" + _of(matrix, exchange),
         headline=(f"{len(broken):,}", f"{noun} that had worked stopped working" if broken else f"{noun} broke"),
         results={address[:2]: change for address, change in by_address.items()},
         looks=looks.CHANGES,
         surprises=set(),
-        reasons=("Why they broke", causes(g, last, exchange, only=broken)),
-        phase=g.phases.index(last),
-        since=g.phases.index(first),
+        reasons=("Why they broke", causes(matrix, last, exchange, only=broken)),
+        phase=matrix.phases.index(last),
+        since=matrix.phases.index(first),
     )
     return draw(lambda: _compose(sheet), fmt)
 
@@ -93,8 +92,8 @@ def render_change(verdicts: Verdicts, phase: str | None, exchange: str, fmt: For
     return render_cutover(verdicts, exchange, fmt, after=phase)
 
 
-def _of(g: Grid, exchange: str) -> str:
-    return f" ({exchange})" if len(g.exchanges) > 1 else ""
+def _of(matrix: Grid, exchange: str) -> str:
+    return f" ({exchange})" if len(matrix.exchanges) > 1 else ""
 
 
 # --- layout -----------------------------------------------------------------------------------------------------------
@@ -132,14 +131,14 @@ class Level:
 
 
 def _compose(sheet: Sheet) -> Canvas:
-    g = sheet.grid
-    n = max(1, len(g.members))
+    matrix = sheet.grid
+    n = max(1, len(matrix.members))
     cell = whole(max(SMALLEST_CELL, min(LARGEST_CELL, MATRIX / n)))
-    places, length = _places(g, cell)
+    places, length = _places(matrix, cell)
     scale = max(1.0, min(1.5, length / 7))
     row_levels, column_levels = (_levels(sheet, places, cell, scale, rows) for rows in (True, False))
     numbers = max(5.6, min(8.5, cell * 72 * 0.58))
-    digits = extent("0" * len(str(max((m.number for m in g.members), default=0))), numbers)
+    digits = extent("0" * len(str(max((m.number for m in matrix.members), default=0))), numbers)
     number_room = digits + 0.09
 
     panel = PANEL * scale
@@ -150,11 +149,11 @@ def _compose(sheet: Sheet) -> Canvas:
     side = number_room if n > 30 else 0.0
     width = left + length + side + GUTTER * scale + panel + MARGIN
     facts = []
-    if g.one_certificate:
-        facts.append(f"certificate of all servers: {g.one_certificate}")
-    if len({m.policies for m in g.members}) == 1:
-        facts.append(f"policy of all servers: {g.members[0].policy(sheet.phase, sheet.since)}")
-    page = Page(g, sheet.verdicts, sheet.subtitle, width, scale, facts)
+    if matrix.one_certificate:
+        facts.append(f"certificate of all servers: {matrix.one_certificate}")
+    if len({m.policies for m in matrix.members}) == 1:
+        facts.append(f"policy of all servers: {matrix.members[0].policy(sheet.phase, sheet.since)}")
+    page = Page(matrix, sheet.verdicts, sheet.subtitle, width, scale, facts)
     head = page.head
     top = whole(head + 0.12 * scale + sum(level.depth for level in column_levels) + number_room + 0.04)
     legend = _Panel(sheet, scale, panel, top + length - head)
@@ -162,7 +161,7 @@ def _compose(sheet: Sheet) -> Canvas:
     c = page.canvas(body)
     xs, ys = [left + p for p in places], [top + p for p in places]
     _cells(c, sheet, xs, ys, cell)
-    _numbers(c, g, xs, ys, left, top, length, numbers, cell, side > 0)
+    _numbers(c, matrix, xs, ys, left, top, length, numbers, cell, side > 0)
     _brackets(c, row_levels, [y - top for y in ys], left - number_room - 0.04, top, cell, rows=True)
     _brackets(c, column_levels, [x - left for x in xs], top - number_room - 0.04, left, cell, rows=False)
     # Which way to read it: in the corner that the labels leave free.
@@ -173,12 +172,12 @@ def _compose(sheet: Sheet) -> Canvas:
     return c
 
 
-def _places(g: Grid, cell: float) -> tuple[list[float], float]:
+def _places(matrix: Grid, cell: float) -> tuple[list[float], float]:
     """The centre of every row, and the length of the matrix, with gaps between groups."""
-    starts = {depth: {span.start for span in g.spans(depth, 0)} for depth in (1, 2, 3)}
-    busy = {depth: len(starts[depth]) < len(g.members) for depth in starts}
+    starts = {depth: {span.start for span in matrix.spans(depth, 0)} for depth in (1, 2, 3)}
+    busy = {depth: len(starts[depth]) < len(matrix.members) for depth in starts}
     at, out = 0.0, []
-    for row in range(len(g.members)):
+    for row in range(len(matrix.members)):
         if row:
             # A gap around every single row would be no grouping.
             at += next((whole(GAPS[depth] * cell) for depth in (1, 2, 3) if row in starts[depth] and busy[depth]), 0.0)
@@ -189,16 +188,18 @@ def _places(g: Grid, cell: float) -> tuple[list[float], float]:
 
 def _levels(sheet: Sheet, places: list[float], cell: float, scale: float, rows: bool) -> list[Level]:
     """Tiers from the matrix outwards: certificate, policy, implementation; a tier that says the same everywhere is left out."""
-    g = sheet.grid
+    matrix = sheet.grid
     tiers = []
-    if g.one_certificate is None:
+    if matrix.one_certificate is None:
         tiers.append((3, min(7.5 * scale, cell * 72 * 0.75), "normal"))
-    if len({m.policies for m in g.members}) > 1:
+    if len({m.policies for m in matrix.members}) > 1:
         tiers.append((2, 8.5 * scale, "normal"))
     tiers.append((1, 10 * scale, "bold"))
     levels = []
     for depth, wanted, weight in tiers:
-        spans = [Span(s.start, s.stop, words.shorten(s.label, LABEL_WIDTH)) for s in g.spans(depth, sheet.phase, sheet.since)]
+        spans = [
+            Span(s.start, s.stop, words.shorten(s.label, LABEL_WIDTH)) for s in matrix.spans(depth, sheet.phase, sheet.since)
+        ]
         room = min((places[s.stop - 1] - places[s.start] + cell for s in spans), default=cell)
         size = max(6.0, min(wanted, room * 72 * 0.8))
         # Rows are read across wherever there is a choice; only the outermost tier is turned, or made smaller, to save width.
@@ -234,7 +235,7 @@ def _cells(c: Canvas, sheet: Sheet, xs: list[float], ys: list[float], cell: floa
 
 def _numbers(
     c: Canvas,
-    g: Grid,
+    matrix: Grid,
     xs: list[float],
     ys: list[float],
     left: float,
@@ -246,7 +247,7 @@ def _numbers(
 ) -> None:
     """Every server's number at its row and its column, on the far sides too where the matrix is large."""
     turned = 90 if extent("00", size) > cell * 0.95 else 0
-    for member, x, y in zip(g.members, xs, ys, strict=True):
+    for member, x, y in zip(matrix.members, xs, ys, strict=True):
         name = str(member.number)
         c.text(left - 0.05, y, name, size, ha="right", va="center_baseline", color=FAINT)
         c.text(x, top - 0.05, name, size, ha="center", va="bottom", color=FAINT, rotation=turned)

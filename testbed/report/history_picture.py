@@ -41,7 +41,7 @@ def _compose(scenario: Mapping[str, Any]) -> Canvas:
     across = room + 0.15 + len(runs) * CELL
     width = max(2 * MARGIN + across + 0.15 + max([extent(t, SIZE) for t in remarks] + [0.0]), 8.0)
     dates = [str(r["started"])[:16].replace("T", " ") + ("" if r["complete"] else " (cut short)") for r in runs]
-    groups = [g for g in GROUPS if any(c["group"] == g for c in rows)]
+    groups = [group for group in GROUPS if any(c["group"] == group for c in rows)]
     states = {e["state"] for c in rows for e in c["row"][first:] if e}
     key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in State if s.value in states], width - 2 * MARGIN)
 

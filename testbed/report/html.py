@@ -23,9 +23,9 @@ from testbed.causes import VOCABULARY
 from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
 from testbed.report import words
 from testbed.report.captions import captions
+from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
 from testbed.report.opening import meaning, mends, opening, split_explanation
-from testbed.report.summary import CHANGES, Change
 from testbed.report.tones import COLOURINGS, cause_tones
 
 SCRIPTS = (

@@ -50,9 +50,9 @@ def render(verdicts: Verdicts) -> bytes:
 
 
 def _suites(verdicts: Verdicts) -> Iterator[tuple[str, list[Case]]]:
-    g = grid(verdicts)
+    matrix = grid(verdicts)
     yield "run", [_run(verdicts)]
-    for phase in g.phases:
+    for phase in matrix.phases:
         controls = [_control(c) for c in verdicts.get("controls") or () if c["phase"] == phase]
         yield phase, [*controls, *(_cell(cell, verdicts) for cell in verdicts["cells"] if cell["phase"] == phase)]
 

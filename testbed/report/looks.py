@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testbed.report.changes import Change
 from testbed.report.grid import State
-from testbed.report.summary import Change
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from typing import Any
 from testbed.judge.verdict import exit_status
 from testbed.record.verdicts import Verdicts
 from testbed.report import words
+from testbed.report.changes import Change, causes, changes
 from testbed.report.circumstances import UNCONFIRMED
-from testbed.report.grid import KINDS, Grid, Kind, State, grid, state
+from testbed.report.grid import Grid, State, grid, judged, state
 from testbed.report.looks import ORDER, STATES
+from testbed.report.paragraph import paragraph
 from testbed.report.prose import say
-from testbed.report.summary import Change, causes, changes, paragraph
 
 LIMIT = 60_000
 """Bytes."""
@@ -54,9 +55,9 @@ class Table:
 
 def render(verdicts: Verdicts) -> str:
     """``summary.md``. KeyError if the verdicts lack a key of schema 1."""
-    g, page = grid(verdicts), ""
+    matrix, page = grid(verdicts), ""
     for most in MOST:
-        page = _page(verdicts, g, most)
+        page = _page(verdicts, matrix, most)
         if len(page.encode()) <= LIMIT:
             return page
     # Only hundreds of phases or of kilobyte-long names come to this.
@@ -64,19 +65,19 @@ def render(verdicts: Verdicts) -> str:
     return f"{cut}\n\nThe rest does not fit here.\n"
 
 
-def _page(verdicts: Verdicts, g: Grid, most: int) -> str:
-    versions = [f"{code(name)} {text(' / '.join(known), 80) or '(version unknown)'}" for name, known in g.versions.items()]
+def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
+    versions = [f"{code(name)} {text(' / '.join(known), 80) or '(version unknown)'}" for name, known in matrix.versions.items()]
     facts = [f"{key} {code(value)}" for key in ("run", "scenario", "timers") if (value := verdicts.get(key))]
     return say(
         "summary.md.j2",
         title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),
         result=_result(verdicts),
         paragraph=text(paragraph(verdicts), 2000),
-        surprises=_surprises(verdicts, g, most),
+        surprises=_surprises(verdicts, matrix, most),
         unknown=_cannot_say(verdicts, most),
-        counts=_counts(g, most),
-        broken=_newly_broken(g, most) if len(g.phases) > 1 else None,
-        causes=_causes(g, most),
+        counts=_counts(matrix, most),
+        broken=_newly_broken(matrix, most) if len(matrix.phases) > 1 else None,
+        causes=_causes(matrix, most),
         measured=[*_some(versions, most), *facts],
     )
 
@@ -97,8 +98,8 @@ class Surprises:
     pairs: Table
 
 
-def _surprises(verdicts: Verdicts, g: Grid, most: int) -> Surprises | None:
-    cells = [cell for phase in g.phases for cell in verdicts["cells"] if cell["phase"] == phase and cell.get("surprise")]
+def _surprises(verdicts: Verdicts, matrix: Grid, most: int) -> Surprises | None:
+    cells = [cell for phase in matrix.phases for cell in verdicts["cells"] if cell["phase"] == phase and cell.get("surprise")]
     if not cells:
         return None
     rows: dict[tuple[str, ...], list[str]] = {}
@@ -127,19 +128,18 @@ def _cannot_say(verdicts: Verdicts, most: int) -> Table | None:
     return Table(("results", "why"), rows[:most], "reason", len(rows)) if rows else None
 
 
-def _counts(g: Grid, most: int) -> Table:
-    counts = {phase: Counter(s for _, s in g.states(phase)) for phase in g.phases}
+def _counts(matrix: Grid, most: int) -> Table:
+    counts = {phase: Counter(s for _, s in matrix.states(phase)) for phase in matrix.phases}
     shown = [s for s in ORDER if any(states[s] for states in counts.values())]
     rows = []
-    for phase in g.phases if len(g.phases) <= 2 * most else (*g.phases[:most], *g.phases[-most:]):
+    for phase in matrix.phases if len(matrix.phases) <= 2 * most else (*matrix.phases[:most], *matrix.phases[-most:]):
         states = counts[phase]
-        good = sum(n for s, n in states.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
-        judged = good + sum(n for s, n in states.items() if KINDS[s] is Kind.BROKEN)
-        surprises = sum(bool(cell.get("surprise")) for cell in g.cells[phase].values())
-        share = words.percent(good, judged) if judged else ""
-        rows.append((code(phase), f"{good:,} of {judged:,}", share, *(f"{states[s]:,}" for s in shown), f"{surprises:,}"))
+        delivered, known = judged(states)
+        surprises = sum(bool(cell.get("surprise")) for cell in matrix.cells[phase].values())
+        share = words.percent(delivered, known) if known else ""
+        rows.append((code(phase), f"{delivered:,} of {known:,}", share, *(f"{states[s]:,}" for s in shown), f"{surprises:,}"))
     heads = (STATES[s].name for s in shown)
-    return Table(("phase", "got through", "share", *heads, "surprises"), rows, "phase", len(g.phases), numbers=True)
+    return Table(("phase", "got through", "share", *heads, "surprises"), rows, "phase", len(matrix.phases), numbers=True)
 
 
 @dataclass(frozen=True)
@@ -152,22 +152,22 @@ class Broken:
     pairs: Table
 
 
-def _newly_broken(g: Grid, most: int) -> Broken:
-    first, last = g.phases[0], g.phases[-1]
-    broken = [a for a, change in changes(g, first, last).items() if change is Change.NEWLY_BROKEN]
+def _newly_broken(matrix: Grid, most: int) -> Broken:
+    first, last = matrix.phases[0], matrix.phases[-1]
+    broken = [a for a, change in changes(matrix, first, last).items() if change is Change.NEWLY_BROKEN]
     groups: dict[tuple[str | None, str | None, str], int] = Counter()
     for address in broken:
-        cell = g.cells[last][address]
+        cell = matrix.cells[last][address]
         groups[cell.get("cause"), cell.get("fault"), str(cell.get("explanation") or "")] += 1
     listed = sorted(groups.items(), key=lambda item: (-item[1], str(item[0])))
     reasons = [
         (f"{n:,}", code(cause or words.UNKNOWN), words.fault(fault), text(why, LONGEST))
         for (cause, fault, why), n in listed[:most]
     ]
-    exchange = ("exchange",) if len(g.exchanges) > 1 else ()
+    exchange = ("exchange",) if len(matrix.exchanges) > 1 else ()
     pairs = []
     for address in broken[: 2 * most]:
-        cell = g.cells[last][address]
+        cell = matrix.cells[last][address]
         which = address if exchange else address[:2]
         pairs.append((*(code(part) for part in which), code(cell.get("cause") or words.UNKNOWN), text(cell["outcome"])))
     return Broken(
@@ -178,11 +178,11 @@ def _newly_broken(g: Grid, most: int) -> Broken:
     )
 
 
-def _causes(g: Grid, most: int) -> Table | None:
-    phases = g.phases if len(g.phases) <= 6 else (g.phases[0], g.phases[-1])
+def _causes(matrix: Grid, most: int) -> Table | None:
+    phases = matrix.phases if len(matrix.phases) <= 6 else (matrix.phases[0], matrix.phases[-1])
     counts: dict[str | None, dict[str, int]] = {}
     for phase in phases:
-        for row in causes(g, phase):
+        for row in causes(matrix, phase):
             counts.setdefault(row["cause"], {})[phase] = row["count"]
     listed = sorted(counts.items(), key=lambda item: (-sum(item[1].values()), item[0] or ""))
     rows = [

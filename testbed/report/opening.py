@@ -15,9 +15,9 @@ from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import words
+from testbed.report.changes import Change, causes, changes
 from testbed.report.circumstances import HISTORY, INTERFERENCE
-from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, state
-from testbed.report.summary import Change, causes, changes
+from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
 
 
 def split_explanation(cell: CellEntry) -> tuple[str, str]:
@@ -52,53 +52,47 @@ class Opening:
 
 def opening(verdicts: Verdicts) -> Opening:
     """The run in plain words, for a reader who knows no XMPP."""
-    g = grid(verdicts)
-    alarms = tuple(_alarms(g, verdicts))
-    if not g.members or not g.phases or not g.addresses:
+    matrix = grid(verdicts)
+    alarms = tuple(_alarms(matrix, verdicts))
+    if not matrix.members or not matrix.phases or not matrix.addresses:
         return Opening("Nothing was measured", "The run has no pair of servers to try.", (), alarms)
-    first, last = g.phases[0], g.phases[-1]
-    by_address = changes(g, first, last) if len(g.phases) > 1 else {}
+    first, last = matrix.phases[0], matrix.phases[-1]
+    by_address = changes(matrix, first, last) if len(matrix.phases) > 1 else {}
     if by_address:
         broken = [a for a, change in by_address.items() if change is Change.NEWLY_BROKEN]
     else:
-        broken = [a for a, s in g.states(last) if KINDS[s] is Kind.BROKEN]
-    sentences = [_attempts(g), _deliveries(g, first)]
+        broken = [a for a, s in matrix.states(last) if KINDS[s] is Kind.BROKEN]
+    sentences = [_attempts(matrix), _deliveries(matrix, first)]
     if by_address:
-        sentences += [_settings(g), _deliveries(g, last), _comparison(g, by_address)]
-    why = _why(g, last, broken, "broke" if by_address else "failed")
-    points = (*_own_servers(g, by_address), *why, *_mend(g, last, broken), *_doubts(g))
-    return Opening(_headline(g, by_address, broken), " ".join(filter(None, sentences)), points, alarms)
+        sentences += [_settings(matrix), _deliveries(matrix, last), _comparison(matrix, by_address)]
+    why = _why(matrix, last, broken, "broke" if by_address else "failed")
+    points = (*_own_servers(matrix, by_address), *why, *_mend(matrix, last, broken), *_doubts(matrix))
+    return Opening(_headline(matrix, by_address, broken), " ".join(filter(None, sentences)), points, alarms)
 
 
-def _noun(g: Grid) -> str:
-    return "pair" if len(g.exchanges) == 1 else "attempt"
+def _noun(matrix: Grid) -> str:
+    return "pair" if len(matrix.exchanges) == 1 else "attempt"
 
 
-def _judged(g: Grid, phase: str) -> tuple[int, int, int]:
+def _counts(matrix: Grid, phase: str) -> tuple[int, int, int]:
     """Delivered, judged, in cleartext."""
-    states = Counter(s for _, s in g.states(phase))
-    kinds: Counter[Kind] = Counter()
-    for s, n in states.items():
-        kinds[KINDS[s]] += n
-    delivered = kinds[Kind.TLS] + kinds[Kind.CLEARTEXT] + kinds[Kind.UNSEEN]
-    return delivered, delivered + kinds[Kind.BROKEN], states[State.CLEARTEXT]
+    states = Counter(s for _, s in matrix.states(phase))
+    return *judged(states), states[State.CLEARTEXT]
 
 
-def _headline(g: Grid, by_address: Mapping[Address, Change], broken: list[Address]) -> str:
-    noun, last = _noun(g), g.phases[-1]
-    delivered, judged, _ = _judged(g, last)
+def _headline(matrix: Grid, by_address: Mapping[Address, Change], broken: list[Address]) -> str:
+    noun, last = _noun(matrix), matrix.phases[-1]
+    delivered, known, _ = _counts(matrix, last)
     if not by_address:
-        if delivered == judged:
-            whole = "" if judged == len(g.addresses) else " that could be judged"
+        if delivered == known:
+            whole = "" if known == len(matrix.addresses) else " that could be judged"
             return (
-                f"All {words.count(judged, noun)} of servers{whole} can talk"
-                if judged
-                else f"No {noun} of servers could be judged"
+                f"All {words.count(known, noun)} of servers{whole} can talk" if known else f"No {noun} of servers could be judged"
             )
         return (
-            f"{delivered:,} of {words.count(judged, noun)} of servers can talk" if delivered else f"No {noun} of servers can talk"
+            f"{delivered:,} of {words.count(known, noun)} of servers can talk" if delivered else f"No {noun} of servers can talk"
         )
-    worked = _judged(g, g.phases[0])[0]
+    worked = _counts(matrix, matrix.phases[0])[0]
     if all(change is Change.CANNOT_SAY for change in by_address.values()):
         return "The phases cannot be compared: the testbed cannot say"
     if not broken:
@@ -110,34 +104,34 @@ def _headline(g: Grid, by_address: Mapping[Address, Change], broken: list[Addres
     return f"{which} that could talk {'stops' if len(broken) == 1 else 'stop'} talking"
 
 
-def _attempts(g: Grid) -> str:
-    software = {m.implementation.split("@")[0] for m in g.members}
-    releases = {m.implementation for m in g.members}
-    pairs = len({address[:2] for address in g.addresses})
-    what = "one chat message" if g.exchanges == ("message",) else f"{words.listing(g.exchanges)}"
+def _attempts(matrix: Grid) -> str:
+    software = {m.implementation.split("@")[0] for m in matrix.members}
+    releases = {m.implementation for m in matrix.members}
+    pairs = len({address[:2] for address in matrix.addresses})
+    what = "one chat message" if matrix.exchanges == ("message",) else f"{words.listing(matrix.exchanges)}"
     kinds = words.count(len(software), "server program") + (
         f" in {len(releases)} releases" if len(releases) > len(software) else ""
     )
-    phases = "" if len(g.phases) == 1 else f", once in each of {len(g.phases)} phases"
+    phases = "" if len(matrix.phases) == 1 else f", once in each of {len(matrix.phases)} phases"
     return (
-        f"{words.count(len(g.members), 'chat server')} ({kinds}, set up in different ways) wrote to each other: "
+        f"{words.count(len(matrix.members), 'chat server')} ({kinds}, set up in different ways) wrote to each other: "
         f"{what} from each to each, so {words.count(pairs, 'ordered pair')}{phases}."
     )
 
 
-def _deliveries(g: Grid, phase: str) -> str:
-    delivered, judged, clear = _judged(g, phase)
-    if not judged:
-        return f"In '{phase}' no {_noun(g)} could be judged."
-    text = f"In '{phase}' {words.share(delivered, judged, _noun(g))} got through"
+def _deliveries(matrix: Grid, phase: str) -> str:
+    delivered, known, clear = _counts(matrix, phase)
+    if not known:
+        return f"In '{phase}' no {_noun(matrix)} could be judged."
+    text = f"In '{phase}' {words.share(delivered, known, _noun(matrix))} got through"
     if clear and delivered:
         text += f", {'all' if clear == delivered else format(clear, ',')} of them readable by anyone on the way (in cleartext)"
     return text + "."
 
 
-def _settings(g: Grid) -> str:
+def _settings(matrix: Grid) -> str:
     moves: Counter[tuple[str, str]] = Counter()
-    for m in g.members:
+    for m in matrix.members:
         if m.policies[0] != m.policies[-1]:
             moves["setting", m.policy(-1)] += 1
         if m.certificates[0] != m.certificates[-1]:
@@ -155,7 +149,7 @@ def _settings(g: Grid) -> str:
     return words.listing(parts)[0].upper() + words.listing(parts)[1:] + "; the others stayed as they were."
 
 
-def _comparison(g: Grid, by_address: Mapping[Address, Change]) -> str:
+def _comparison(matrix: Grid, by_address: Mapping[Address, Change]) -> str:
     n = Counter(by_address.values())
     parts = []
     for change, singular, plural in (
@@ -169,28 +163,27 @@ def _comparison(g: Grid, by_address: Mapping[Address, Change]) -> str:
     ):
         if n[change]:
             parts.append(f"{n[change]:,} {singular if n[change] == 1 else plural}")
-    return f"Compared with '{g.phases[0]}', {words.listing(parts)}." if parts else "No pair changed."
+    return f"Compared with '{matrix.phases[0]}', {words.listing(parts)}." if parts else "No pair changed."
 
 
-def _own_servers(g: Grid, by_address: Mapping[Address, Change]) -> list[Point]:
+def _own_servers(matrix: Grid, by_address: Mapping[Address, Change]) -> list[Point]:
     """How the user's own servers fared."""
-    own = {m.domain for m in g.members if m.mine}
-    last = g.phases[-1]
-    kinds = Counter(KINDS[s] for a, s in g.states(last) if own & set(a[:2]))
-    if not kinds:
+    own = {m.domain for m in matrix.members if m.mine}
+    last = matrix.phases[-1]
+    states = Counter(s for a, s in matrix.states(last) if own & set(a[:2]))
+    if not states:
         return []
-    delivered = kinds[Kind.TLS] + kinds[Kind.CLEARTEXT] + kinds[Kind.UNSEEN]
-    shared = words.share(delivered, delivered + kinds[Kind.BROKEN], _noun(g))
-    text = f"In '{last}' {shared} with {'it' if len(own) == 1 else 'them'} got through"
+    share = words.share(*judged(states), _noun(matrix))
+    text = f"In '{last}' {share} with {'it' if len(own) == 1 else 'them'} got through"
     if broke := sum(change is Change.NEWLY_BROKEN for a, change in by_address.items() if own & set(a[:2])):
         text += f"; {broke:,} {'is' if broke == 1 else 'are'} newly broken"
     return [Point(f"Your {words.count(len(own), 'server') if len(own) > 1 else 'server'}", text + ".")]
 
 
-def _why(g: Grid, phase: str, broken: list[Address], verb: str) -> list[Point]:
+def _why(matrix: Grid, phase: str, broken: list[Address], verb: str) -> list[Point]:
     if not broken:
         return []
-    rows = causes(g, phase, only=broken)
+    rows = causes(matrix, phase, only=broken)
     shown = [f"{row['words']} ({row['count']:,})" for row in rows[:3]]
     if rest := sum(row["count"] for row in rows[3:]):
         shown.append(f"other reasons ({rest:,})")
@@ -198,11 +191,11 @@ def _why(g: Grid, phase: str, broken: list[Address], verb: str) -> list[Point]:
     return [Point(f"Why they {verb}", text[0].upper() + text[1:] + ".")]
 
 
-def _mend(g: Grid, phase: str, broken: list[Address]) -> list[Point]:
+def _mend(matrix: Grid, phase: str, broken: list[Address]) -> list[Point]:
     if not broken:
         return []
     wanted = {(phase, *address) for address in broken}
-    groups = sorted(((len(wanted & set(m.cells)), m) for m in mends(g)), key=lambda pair: -pair[0])
+    groups = sorted(((len(wanted & set(m.cells)), m) for m in mends(matrix)), key=lambda pair: -pair[0])
     groups = [(n, m) for n, m in groups if n]
     if not groups:
         return [
@@ -226,8 +219,8 @@ def _mend(g: Grid, phase: str, broken: list[Address]) -> list[Point]:
     return [Point("What would fix most", text.rstrip(".") + ".")]
 
 
-def _doubts(g: Grid) -> list[Point]:
-    recorded = [cell for phase in g.phases for cell in g.cells[phase].values()]
+def _doubts(matrix: Grid) -> list[Point]:
+    recorded = [cell for phase in matrix.phases for cell in matrix.cells[phase].values()]
     counts = (
         (sum(bool(c.get("surprise")) for c in recorded), "differ from what the standards predict"),
         (sum(bool(c.get("history_dependent")) for c in recorded), HISTORY.plural),
@@ -238,9 +231,9 @@ def _doubts(g: Grid) -> list[Point]:
     return [Point("Note", f"Of {words.count(len(recorded), 'result')}, {words.listing(parts)}.")] if parts else []
 
 
-def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
+def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
     if not verdicts.get("complete", False):
-        missing = sum(s is State.MISSING for phase in g.phases for _, s in g.states(phase))
+        missing = sum(s is State.MISSING for phase in matrix.phases for _, s in matrix.states(phase))
         gone = f" {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing." if missing else ""
         yield f"The run was cut short: its record has no closing line.{gone} This is not the whole picture."
     for control in verdicts.get("controls") or []:
@@ -250,7 +243,7 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
                 f"A control failed ({control.get('when')} in '{control.get('phase')}'): "
                 f"{words.CONTROL_FAILED}{reason}. Do not trust this phase."
             )
-    inconclusive = [c for p in g.phases for c in g.cells[p].values() if state(c) is State.INCONCLUSIVE]
+    inconclusive = [c for p in matrix.phases for c in matrix.cells[p].values() if state(c) is State.INCONCLUSIVE]
     if unstable := [c for c in inconclusive if inconclusive_as(c.get("cause")) is Inconclusive.FINDING]:
         n = len(unstable)
         yield (
@@ -266,7 +259,7 @@ def _alarms(g: Grid, verdicts: Verdicts) -> Iterable[str]:
             f"In {words.count(n, 'case')} the testbed itself cannot say what happened ({mostly} {why}). "
             f"{'It counts' if n == 1 else 'They count'} neither as a success nor as a failure."
         )
-    unseen = sum(s is State.UNSEEN for p in g.phases for _, s in g.states(p))
+    unseen = sum(s is State.UNSEEN for p in matrix.phases for _, s in matrix.states(p))
     if unseen:
         arrived = f"{words.count(unseen, 'message')} arrived over an unobserved channel"
         yield f"{arrived}: nothing is known about their encryption."
@@ -296,14 +289,14 @@ class Mend:
         }
 
 
-def mends(g: Grid) -> list[Mend]:
+def mends(matrix: Grid) -> list[Mend]:
     """Groups of failures by what the party at fault is set to, the largest first; each failure is in at most one group."""
-    place = {name: n for n, name in enumerate(g.phases)}
-    member_of = {member.domain: member for member in g.members}
+    place = {name: n for n, name in enumerate(matrix.phases)}
+    member_of = {member.domain: member for member in matrix.members}
     groups: dict[tuple[str, str], Mend] = {}
     remedies: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for phase in g.phases:
-        for address, cell in g.cells[phase].items():
+    for phase in matrix.phases:
+        for address, cell in matrix.cells[phase].items():
             if KINDS[state(cell)] is not Kind.BROKEN:
                 continue
             at_fault = {"sender": [address[0]], "receiver": [address[1]], "both": list(address[:2])}.get(

@@ -62,21 +62,21 @@ def draw(verdicts: Verdicts, kind: str, fmt: str, *, phase: str | None = None, e
         raise InputError(f"no picture `{kind}`", value=kind, allowed=tuple(PLOTS))
     if fmt not in FORMATS:
         raise InputError(f"no format `{fmt}`", value=fmt, allowed=FORMATS, hint="`--format`, or the ending of `--output`")
-    plot, g = PLOTS[kind], grid(verdicts)
-    if len(g.phases) < plot.phases:
+    plot, matrix = PLOTS[kind], grid(verdicts)
+    if len(matrix.phases) < plot.phases:
         raise InputError(
-            f"`{kind}` compares phases, and this run has {len(g.phases)}",
+            f"`{kind}` compares phases, and this run has {len(matrix.phases)}",
             value=kind,
-            allowed=tuple(k for k, p in PLOTS.items() if p.phases <= len(g.phases)),
+            allowed=tuple(k for k, p in PLOTS.items() if p.phases <= len(matrix.phases)),
         )
     if phase is not None and plot.phase is None:
         raise InputError(f"`{kind}` shows all phases at once", value=phase, hint="leave --phase out")
-    if phase is not None and phase not in g.phases:
-        raise InputError(f"no phase `{phase}` in this run", value=phase, allowed=g.phases)
-    if exchange is not None and exchange not in g.exchanges:
-        raise InputError(f"no exchange `{exchange}` in this run", value=exchange, allowed=g.exchanges)
+    if phase is not None and phase not in matrix.phases:
+        raise InputError(f"no phase `{phase}` in this run", value=phase, allowed=matrix.phases)
+    if exchange is not None and exchange not in matrix.exchanges:
+        raise InputError(f"no exchange `{exchange}` in this run", value=exchange, allowed=matrix.exchanges)
     chosen: dict[str, Any] = {"phase": phase} if plot.phase else {}
-    return plot.draw()(verdicts, exchange=exchange or (g.exchanges[0] if plot.one_exchange else None), fmt=fmt, **chosen)
+    return plot.draw()(verdicts, exchange=exchange or (matrix.exchanges[0] if plot.one_exchange else None), fmt=fmt, **chosen)
 
 
 def _always(kind: str) -> Callable[[Verdicts], bytes | None]:

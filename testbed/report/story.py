@@ -72,55 +72,64 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
 
 
 def _epochs(record: Record, cell: CellEntry) -> list[str]:
-    epochs = (o.epoch for o in record.observations if o.cell == cell["id"] and o.kind == kinds.ATTEMPT.word and o.epoch)
+    epochs = (
+        observation.epoch
+        for observation in record.observations
+        if observation.cell == cell["id"] and observation.kind == kinds.ATTEMPT.word and observation.epoch
+    )
     return list(dict.fromkeys(epochs))
 
 
 def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
     pair = {cell["sender"], cell["receiver"]}
     wanted: dict[str, dict[int, Observation]] = {}
-    for o in record.observations:
-        if o.phase != cell["phase"] or o.epoch != epoch:
+    for observation in record.observations:
+        if observation.phase != cell["phase"] or observation.epoch != epoch:
             continue
-        if o.cell == cell["id"]:
-            yield o.time, _who(o), _clients(o)
-        elif o.kind == kinds.STREAM.word and {o.data["sender"], o.data["receiver"]} == pair:
-            yield o.time, "wire", _stream(o)
-        elif o.source is Source.LOG and {o.data["server"], o.data["peer"]} == pair:
-            wanted.setdefault(o.data["server"], {})[int(o.data.get("line", 0))] = o
-        elif o.kind == kinds.STORM.word and {o.data["sender"], o.data["receiver"]} == pair:
-            yield o.time, "wire", f"{o.data['sender']} tried to connect without a pause: {o.data['cut']} attempts were cut"
+        if observation.cell == cell["id"]:
+            yield observation.time, _who(observation), _clients(observation)
+        elif observation.kind == kinds.STREAM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
+            yield observation.time, "wire", _stream(observation)
+        elif observation.source is Source.LOG and {observation.data["server"], observation.data["peer"]} == pair:
+            wanted.setdefault(observation.data["server"], {})[int(observation.data.get("line", 0))] = observation
+        elif observation.kind == kinds.STORM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
+            yield (
+                observation.time,
+                "wire",
+                f"{observation.data['sender']} tried to connect without a pause: {observation.data['cut']} attempts were cut",
+            )
     for server, by_line in wanted.items():
         role = "sender's log" if server == cell["sender"] else "receiver's log"
         texts = _log(record.path / "evidence" / cell["phase"] / epoch / f"{server}.log.gz")
-        for number, o in sorted(by_line.items())[:MOST_LOG_LINES]:
-            yield o.time, role, texts.get(number, f"{o.kind} {o.data.get('reason', '')}")
+        for number, observation in sorted(by_line.items())[:MOST_LOG_LINES]:
+            yield observation.time, role, texts.get(number, f"{observation.kind} {observation.data.get('reason', '')}")
 
 
-def _who(o: Observation) -> str:
-    return {"sender": "sender's client", "receiver": "receiver's client"}.get(o.source.value, "testbed")
+def _who(observation: Observation) -> str:
+    return {"sender": "sender's client", "receiver": "receiver's client"}.get(observation.source.value, "testbed")
 
 
-def _clients(o: Observation) -> str:
-    match o.kind:
+def _clients(observation: Observation) -> str:
+    data = observation.data
+    match observation.kind:
         case kinds.ATTEMPT.word:
-            return f"lets the sender write {o.data['token']}"
+            return f"lets the sender write {data['token']}"
         case kinds.SENT.word:
             return "wrote it to its server"
         case kinds.RECEIVED.word:
             return "received it"
         case kinds.ERROR.word:
-            return f"got an error: {o.data.get('condition')} {o.data.get('text', '')}".rstrip()
+            return f"got an error: {data.get('condition')} {data.get('text', '')}".rstrip()
         case kinds.SILENCE.word:
             alive = {True: "alive", False: "not proven alive"}
-            ends = f"sender's client {alive[o.data['sender_alive']]}, receiver's client {alive[o.data['receiver_alive']]}"
-            return f"nothing for {o.data['waited']:.0f} s; {ends}"
+            ends = f"sender's client {alive[data['sender_alive']]}, receiver's client {alive[data['receiver_alive']]}"
+            return f"nothing for {data['waited']:.0f} s; {ends}"
         case _:
-            return o.kind
+            return observation.kind
 
 
-def _stream(o: Observation) -> str:
-    d = o.data
+def _stream(observation: Observation) -> str:
+    d = observation.data
     steps = [f"{d['sender']} → {d['receiver']}: "]
     if not d.get("answered"):
         return steps[0] + f"{d.get('syns', 0)} connection attempts, no answer"

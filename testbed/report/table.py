@@ -19,8 +19,8 @@ from typing import Any
 from testbed.judge.explain import fix
 from testbed.model import Authentication, Encryption, Outcome, Policy, TestbedError
 from testbed.record.verdicts import CellEntry, Fault, Verdicts
+from testbed.report.changes import Change, classify
 from testbed.report.grid import Grid, Member, State, grid, state
-from testbed.report.summary import Change, classify
 
 
 class Type(str, Enum):
@@ -238,11 +238,11 @@ COLUMNS: tuple[Column, ...] = (
 
 def rows(verdicts: Verdicts) -> Iterator[dict[str, Any]]:
     """One mapping per cell, column to value; an empty text is null. KeyError if the verdicts lack a key of schema 1."""
-    g = grid(verdicts)
-    members = {m.domain: m for m in g.members}
-    places = {name: place for place, name in enumerate(g.phases)}
+    matrix = grid(verdicts)
+    members = {m.domain: m for m in matrix.members}
+    places = {name: place for place, name in enumerate(matrix.phases)}
     for cell in verdicts["cells"]:
-        row = Row(verdicts, g, cell, places[cell["phase"]], members[cell["sender"]], members[cell["receiver"]])
+        row = Row(verdicts, matrix, cell, places[cell["phase"]], members[cell["sender"]], members[cell["receiver"]])
         yield {column.name: _as(column.type, column.value(row)) for column in COLUMNS}
 
 

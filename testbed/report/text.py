@@ -17,10 +17,11 @@ from typing import Any
 from testbed.causes import UNKNOWN
 from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
+from testbed.report.changes import Change, causes, changes
 from testbed.report.circumstances import CIRCUMSTANCES
-from testbed.report.grid import ARROW, KINDS, Grid, Kind, Member, State, grid
+from testbed.report.grid import ARROW, Grid, Member, State, grid, judged
 from testbed.report.looks import Look
-from testbed.report.summary import Change, causes, changes, paragraph
+from testbed.report.paragraph import paragraph
 
 NARROWEST = 60
 MOST_SURPRISES = 20
@@ -45,30 +46,31 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
 
     ``width`` below 60 is taken as 60. ``colour`` adds the terminal's colour sequences, which have no width.
     """
-    g = grid(verdicts)
+    matrix = grid(verdicts)
     width = max(width, NARROWEST)
     paint: Paint = _coloured if colour else _bare
-    out = _head(verdicts, width, paint) + _surprises(g, width, paint) + _key(g, width, paint)
-    for exchange in g.exchanges:
-        of = f" ({exchange})" if len(g.exchanges) > 1 else ""
-        for phase in g.phases:
-            states = {a[:2]: s for a, s in g.states(phase, exchange)}
+    out = _head(verdicts, width, paint) + _surprises(matrix, width, paint) + _key(matrix, width, paint)
+    for exchange in matrix.exchanges:
+        of = f" ({exchange})" if len(matrix.exchanges) > 1 else ""
+        for phase in matrix.phases:
+            states = {a[:2]: s for a, s in matrix.states(phase, exchange)}
             counts = Counter(states.values())
-            good = sum(n for s, n in counts.items() if KINDS[s] in (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN))
-            judged = good + sum(n for s, n in counts.items() if KINDS[s] is Kind.BROKEN)
-            out += _title(f"Phase '{phase}'{of}: {good:,} of {words.count(judged, 'pair')} got through", width, paint)
-            place = g.phases.index(phase)
-            out += _matrix(g, states, looks.STATES, (place, place), width, paint) + _legend(counts, looks.STATES, width, paint)
-            out += _reasons("Why the others did not:", causes(g, phase, exchange), width)
-        if len(g.phases) > 1:
-            first, last = g.phases[0], g.phases[-1]
-            by_address = changes(g, first, last, exchange)
+            delivered, known = judged(counts)
+            out += _title(f"Phase '{phase}'{of}: {delivered:,} of {words.count(known, 'pair')} got through", width, paint)
+            place = matrix.phases.index(phase)
+            out += _matrix(matrix, states, looks.STATES, (place, place), width, paint) + _legend(
+                counts, looks.STATES, width, paint
+            )
+            out += _reasons("Why the others did not:", causes(matrix, phase, exchange), width)
+        if len(matrix.phases) > 1:
+            first, last = matrix.phases[0], matrix.phases[-1]
+            by_address = changes(matrix, first, last, exchange)
             broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
             out += _title(f"From '{first}' to '{last}'{of}: {words.count(len(broken), 'pair')} newly broken", width, paint)
             by_pair = {address[:2]: change for address, change in by_address.items()}
-            out += _matrix(g, by_pair, looks.CHANGES, (len(g.phases) - 1, 0), width, paint)
+            out += _matrix(matrix, by_pair, looks.CHANGES, (len(matrix.phases) - 1, 0), width, paint)
             out += _legend(Counter(by_address.values()), looks.CHANGES, width, paint)
-            out += _reasons("Why they broke:", causes(g, last, exchange, only=broken), width)
+            out += _reasons("Why they broke:", causes(matrix, last, exchange, only=broken), width)
     out += _circumstances(verdicts, width, paint)
     out += _title("In short", width, paint) + textwrap.wrap(paragraph(verdicts), width)
     out += _unknown(verdicts, width, paint)
@@ -93,20 +95,20 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     return lines + [paint(line, looks.STATES[State.BOUNCED].sgr) for alarm in alarms for line in textwrap.wrap(alarm, width)]
 
 
-def _surprises(g: Grid, width: int, paint: Paint) -> list[str]:
+def _surprises(matrix: Grid, width: int, paint: Paint) -> list[str]:
     surprises = [
         (phase, cell)
-        for phase in g.phases
-        for address in g.addresses
-        if (cell := g.cell(phase, address)) is not None and cell.get("surprise")
+        for phase in matrix.phases
+        for address in matrix.addresses
+        if (cell := matrix.cell(phase, address)) is not None and cell.get("surprise")
     ]
     if not surprises:
         return []
-    number = {member.domain: member.number for member in g.members}
+    number = {member.domain: member.number for member in matrix.members}
     out = _title(f"{looks.UNPREDICTED.capitalize()}: {words.count(len(surprises), 'result')}", width, paint)
     for phase, cell in surprises[:MOST_SURPRISES]:
         pair = f"{number[cell['sender']]}{ARROW}{number[cell['receiver']]}"
-        exchange = f" {cell['exchange']}" if len(g.exchanges) > 1 else ""
+        exchange = f" {cell['exchange']}" if len(matrix.exchanges) > 1 else ""
         cause = f" ({cell['cause']})" if cell.get("cause") else ""
         expected = cell["expected"]
         ought = f"expected {expected['outcome']}" + (f" [{expected['because']}]" if expected["because"] else "")
@@ -139,7 +141,7 @@ def _unknown(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     return _title(f"A bug of the testbed: {words.count(len(ids), 'cause')} unknown", width, paint) + ids if ids else []
 
 
-def _key(g: Grid, width: int, paint: Paint) -> list[str]:
+def _key(matrix: Grid, width: int, paint: Paint) -> list[str]:
     """Which number is which server. Columns that are the same of all stand once, above."""
 
     def settings(values: tuple[str, ...]) -> str:
@@ -147,21 +149,21 @@ def _key(g: Grid, width: int, paint: Paint) -> list[str]:
         return ARROW.join(steps)
 
     columns: list[tuple[str, list[str]]] = [
-        ("No.", [str(m.number) for m in g.members]),
-        ("implementation", [m.label for m in g.members]),
-        ("policy", [settings(m.policies) for m in g.members]),
-        ("certificate", [settings(m.certificates) for m in g.members]),
-        ("domain", [m.domain for m in g.members]),
-        ("version", [m.version or "?" for m in g.members]),
+        ("No.", [str(m.number) for m in matrix.members]),
+        ("implementation", [m.label for m in matrix.members]),
+        ("policy", [settings(m.policies) for m in matrix.members]),
+        ("certificate", [settings(m.certificates) for m in matrix.members]),
+        ("domain", [m.domain for m in matrix.members]),
+        ("version", [m.version or "?" for m in matrix.members]),
     ]
-    out = _title(f"{words.count(len(g.members), 'server')}: rows send, columns receive", width, paint)
+    out = _title(f"{words.count(len(matrix.members), 'server')}: rows send, columns receive", width, paint)
     same = [(head, cells[0]) for head, cells in columns[2:4] if len(set(cells)) == 1]
-    out += [f"{head} of all servers: {value}" for head, value in same] if len(g.members) > 1 else []
-    columns = [column for column in columns if column[0] not in {head for head, _ in same} or len(g.members) < 2]
+    out += [f"{head} of all servers: {value}" for head, value in same] if len(matrix.members) > 1 else []
+    columns = [column for column in columns if column[0] not in {head for head, _ in same} or len(matrix.members) < 2]
     sizes = [max([len(head), *map(len, cells)]) for head, cells in columns]
     if sum(sizes) + 2 * (len(sizes) - 1) > width:
         # Versions belong to implementations: the one column that can stand elsewhere, and shorter.
-        versions = [f"{name} {' / '.join(known) or '?'}" for name, known in g.versions.items()]
+        versions = [f"{name} {' / '.join(known) or '?'}" for name, known in matrix.versions.items()]
         out += textwrap.wrap("versions: " + ", ".join(versions), width, subsequent_indent="    ")
         columns, sizes = columns[:-1], sizes[:-1]
     while sum(sizes) + 2 * (len(sizes) - 1) > width and max(sizes[1:]) > 6:
@@ -175,7 +177,7 @@ def _key(g: Grid, width: int, paint: Paint) -> list[str]:
 
 
 def _matrix(
-    g: Grid,
+    matrix: Grid,
     results: Mapping[tuple[str, str], Enum],
     table: Mapping[Any, Look],
     policy: tuple[int, int],
@@ -183,32 +185,32 @@ def _matrix(
     paint: Paint,
 ) -> list[str]:
     """The rows, in as many blocks of columns as the width asks for. ``policy`` is the phase to name it of, and since when."""
-    if not g.members:
+    if not matrix.members:
         return []
-    digits = max(len(str(m.number)) for m in g.members)
-    groups = {depth: {span.start for span in g.spans(depth, 0)} for depth in (1, 2)}
-    software = min(max(len(m.implementation) for m in g.members), 24)
-    policies = {span.start: span.label for span in g.spans(2, *policy)}
+    digits = max(len(str(m.number)) for m in matrix.members)
+    groups = {depth: {span.start for span in matrix.spans(depth, 0)} for depth in (1, 2)}
+    software = min(max(len(m.implementation) for m in matrix.members), 24)
+    policies = {span.start: span.label for span in matrix.spans(2, *policy)}
     room = min(max(map(len, policies.values())), 28)
     margin = software + 1 + digits + 1
     # Two characters a cell look square, the policies help: each is had if the whole still fits in one block.
     step, named = next(
-        (k for k in ((2, True), (1, True), (2, False)) if margin + k[1] * (room + 1) + _length(g, groups, k[0]) <= width),
+        (k for k in ((2, True), (1, True), (2, False)) if margin + k[1] * (room + 1) + _length(matrix, groups, k[0]) <= width),
         (1, False),
     )
     margin += named * (room + 1)
     out: list[str] = []
-    for start, stop in _blocks(g, groups, step, width - margin):
+    for start, stop in _blocks(matrix, groups, step, width - margin):
         out.append("")
         for line in range(digits):
-            numbers = [str(m.number).rjust(digits)[line] for m in g.members[start:stop]]
+            numbers = [str(m.number).rjust(digits)[line] for m in matrix.members[start:stop]]
             out.append(" " * margin + _joined(numbers, start, groups, step))
-        for row, member in enumerate(g.members):
+        for row, member in enumerate(matrix.members):
             if row and row in groups[1]:
                 out.append("")
             head = f"{words.shorten(member.implementation, software) if row in groups[1] else '':<{software}} "
             head += f"{words.shorten(policies.get(row, ''), room):<{room}} " if named else ""
-            cells = [_char(results, member, other, table, paint) for other in g.members[start:stop]]
+            cells = [_char(results, member, other, table, paint) for other in matrix.members[start:stop]]
             out.append(f"{head}{member.number:>{digits}} " + _joined(cells, start, groups, step))
     return out
 
@@ -233,13 +235,13 @@ def _joined(cells: list[str], start: int, groups: Mapping[int, set[int]], step: 
     return "".join((_gap(start + i, groups, step) if i else "") + cell for i, cell in enumerate(cells))
 
 
-def _length(g: Grid, groups: Mapping[int, set[int]], step: int) -> int:
-    return sum(1 + (len(_gap(i, groups, step)) if i else 0) for i in range(len(g.members)))
+def _length(matrix: Grid, groups: Mapping[int, set[int]], step: int) -> int:
+    return sum(1 + (len(_gap(i, groups, step)) if i else 0) for i in range(len(matrix.members)))
 
 
-def _blocks(g: Grid, groups: Mapping[int, set[int]], step: int, room: int) -> Iterator[tuple[int, int]]:
+def _blocks(matrix: Grid, groups: Mapping[int, set[int]], step: int, room: int) -> Iterator[tuple[int, int]]:
     """Ranges of columns that fit, broken between groups where that leaves a block at least half full."""
-    start, n = 0, len(g.members)
+    start, n = 0, len(matrix.members)
     while start < n:
         stop, used = start, 0
         while stop < n:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from testbed.report import looks, words
+from testbed.report.changes import Change
 from testbed.report.grid import State
 from testbed.report.looks import Look
-from testbed.report.summary import Change
 
 
 @dataclass(frozen=True)

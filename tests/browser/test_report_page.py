@@ -17,8 +17,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from testbed.report import looks
+from testbed.report.changes import Change, changes
 from testbed.report.grid import KINDS, Kind, grid
-from testbed.report.summary import Change, changes
 
 pytestmark = pytest.mark.browser
 

@@ -17,9 +17,9 @@ from fake_verdicts import verdicts
 
 from testbed.causes import CAUSES
 from testbed.report import html, looks, renderers
+from testbed.report.changes import CHANGES, Change, changes
 from testbed.report.grid import Kind, State, grid, state
 from testbed.report.opening import meaning, mends, opening, split_explanation
-from testbed.report.summary import CHANGES, Change, changes
 from testbed.report.tones import COLOURINGS, cause_tones
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from fake_verdicts import verdicts
 
 from testbed import report
 from testbed.report import heatmap, looks
+from testbed.report.changes import changes
 from testbed.report.grid import grid
-from testbed.report.summary import changes
 from testbed.report.text import plain, render_text
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -21,8 +21,8 @@ from testbed import report
 from testbed.cli import app
 from testbed.model import InputError
 from testbed.report import canvas, charts, flow, looks, plots
-from testbed.report.grid import KINDS, Kind, State, grid
-from testbed.report.summary import CHANGES, Change, changes
+from testbed.report.changes import CHANGES, Change, changes
+from testbed.report.grid import DELIVERED, KINDS, Kind, State, grid
 
 SVG = "{http://www.w3.org/2000/svg}"
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -185,7 +185,7 @@ def test_reachability_says_the_same_as_the_summary() -> None:
     g = grid(made)
     for phase in g.phases:
         found = Counter(s for _, s in g.states(phase))
-        good = sum(n for s, n in found.items() if KINDS[s] in charts.DELIVERED)
+        good = sum(n for s, n in found.items() if KINDS[s] in DELIVERED)
         assert f"{good:,} of {good + found[State.BOUNCED] + found[State.LOST]:,}" in shown
 
 

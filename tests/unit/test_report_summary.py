@@ -14,8 +14,10 @@ from testbed.causes import CAUSES
 from testbed.model import Outcome
 from testbed.record.verdicts import Fault
 from testbed.report import looks, words
+from testbed.report.changes import CHANGES, Change, classify
 from testbed.report.grid import KINDS, State, grid, state
-from testbed.report.summary import CHANGES, Change, classify, paragraph, summary
+from testbed.report.paragraph import paragraph
+from testbed.report.summary import summary
 
 
 def cell(
