@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from testbed.compare import files
 from testbed.contract import preflight
-from testbed.contract.claims import Status
+from testbed.contract.check import Checker
+from testbed.contract.claims import Report, Status
 from testbed.display import Display, Silent
 from testbed.engine import federation, host
 from testbed.engine.images import Images, tag_of
@@ -24,7 +26,7 @@ from testbed.engine.prepare import prepare
 from testbed.judge import verdict
 from testbed.measure.conductor import Manner, conduct
 from testbed.measure.pace import CONFIRM
-from testbed.model import EngineError, InputError, TestbedError
+from testbed.model import EngineError, Implementation, InputError, TestbedError
 from testbed.plan import candidates, catalog, recorded, scenario
 from testbed.plan.candidates import CandidateOption, Planned
 from testbed.plan.catalog import Catalog
@@ -65,6 +67,47 @@ def candidate_options(known: Catalog, **options: Iterable[str] | None) -> list[C
     return [candidates.read(option, text, known) for option, texts in options.items() for text in texts or ()]
 
 
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def software(
+    *,
+    image: Iterable[str] | None = None,
+    build: Iterable[str] | None = None,
+    config: Iterable[str] | None = None,
+    server: Iterable[Path | str] | None = None,
+) -> Catalog:
+    """The packaged software, and what a user brings, written as on the command line. Raises InputError."""
+    known = catalog.load(extra=[Path(folder) for folder in server or ()])
+    return candidates.add(known, candidate_options(known, image=image, build=build, config=config))
+
+
+def build(known: Catalog, wanted: Iterable[Implementation], *, jobs: int | None = None, display: Display | None = None) -> Images:
+    """Build the images of ``wanted``, or keep those that are there; ``jobs``: images built at once.
+
+    A packaged release that cannot be built is a reason in what is returned. Raises InputError or EngineError as `prepare` does.
+    """
+    display = display or Silent()
+    return prepare(host.ensure(display.say), known, wanted, display, jobs=jobs)
+
+
+def check(
+    known: Catalog, wanted: Set[Implementation], *, jobs: int | None = None, display: Display | None = None
+) -> list[Report]:
+    """Prove on the wire what each of ``wanted`` declares that it can do; of a user's configuration, see what it does.
+
+    ``jobs``: servers tried at once. Raises as `build` does, and EngineError if the testbed's own parts fail.
+    """
+    display = display or Silent()
+    engine = host.ensure(display.say)
+    federation.reap(engine)
+    configured = wanted & {c.implementation for c in known.candidates if c.files}
+    declared = wanted - configured
+    images = prepare(engine, known, declared | configured, display)
+    reports = Checker(known, engine, images, display, jobs=jobs).run(declared) if declared else []
+    return reports + [boot.report() for boot in preflight.Preflight(known, engine, images, display).examine(configured)]
+
+
 # --- measure ----------------------------------------------------------------------------------------------------------
 
 
@@ -92,21 +135,17 @@ def measure(
     images = prepare(engine, planned.catalog, {s.implementation for s in planned.plan.servers}, display, jobs=jobs)
     if examine:
         planned = _examined(engine, planned, images, display)
-    writer = store.Writer(Path(results), planned.plan.scenario)
     judged: list[Run] = []
     manner = Manner(isolated, confirm, full_capture)
-    conducted = conduct(
-        planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv,
-        after=lambda: judged.append(report(writer.path, display=display)),
-    )  # fmt: skip
-    try:
-        run_blocking(conducted)
-    except KeyboardInterrupt:
-        writer.close(None)
-        raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
-    except TestbedError:
-        writer.close(None)
-        raise
+    with store.Writer(Path(results), planned.plan.scenario) as writer:
+        conducted = conduct(
+            planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv,
+            after=lambda: judged.append(report(writer.path, display=display)),
+        )  # fmt: skip
+        try:
+            run_blocking(conducted)
+        except KeyboardInterrupt:
+            raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
     return replace(judged[0], path=writer.path)  # as the caller named it
 
 
@@ -204,9 +243,9 @@ class Run:
         """0 as expected · 1 surprises · 3 the testbed could not tell."""
         return verdict.exit_status(self.verdicts)
 
-    @property
+    @cached_property
     def record(self) -> Record:
-        """Manifest and observations, read from the folder if they were not before. Raises InputError."""
+        """Manifest and observations, read from the folder when first asked for. Raises InputError."""
         return self._record or store.load(self.path)
 
     def rows(self) -> list[dict[str, Any]]:

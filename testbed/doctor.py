@@ -81,7 +81,7 @@ def examine(catalog: Catalog) -> list[Finding]:
     present: dict[str, dict[str, Any]] = {}
     information: dict[str, Any] = {}
     if engine:
-        present, information = images.Builder(engine, catalog).present(), engine.info()
+        present, information = images.present(engine), engine.info()
     size, largest = biggest(catalog)
     findings.append(_base_systems(catalog, engine, present))
     findings.append(_images(catalog, present))

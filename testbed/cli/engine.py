@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -13,8 +11,7 @@ from rich.markup import escape
 
 from testbed.cli.options import Json, Quiet
 from testbed.doctor import State, examine
-from testbed.engine import federation, host, images
-from testbed.model import EngineError
+from testbed.engine.clean import clean as remove
 from testbed.plan import catalog
 
 
@@ -40,19 +37,4 @@ def clean(
     quiet: Quiet = False,
 ) -> None:
     """Remove containers and networks of dead runs, and stop the private engine; results stay."""
-    say: Callable[[str], None] = (lambda _: None) if quiet else typer.echo
-    engine = None
-    with contextlib.suppress(EngineError):
-        engine = host.find()
-    if engine:
-        containers, networks = federation.reap(engine)
-        say(f"removed {containers} containers and {networks} networks")
-        if alive := federation.running(engine):
-            say(f"{alive} containers belong to a run that is still going: left alone")
-            raise typer.Exit(0)
-        if everything and not engine.private:
-            images.Builder(engine, catalog.load()).remove_all()
-    if engine is None or engine.private:
-        host.stop(say)
-        if everything:
-            host.remove_data(say)
+    remove((lambda _: None) if quiet else typer.echo, everything=everything)

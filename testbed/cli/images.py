@@ -24,21 +24,19 @@ from testbed.cli.options import (
     Json,
     Quiet,
 )
-from testbed.contract.check import Checker
 from testbed.contract.claims import Report, Status
-from testbed.contract.preflight import Preflight
-from testbed.engine import federation, host
-from testbed.engine.images import MAX_AGE, Builder
-from testbed.engine.prepare import prepare
+from testbed.engine import host
+from testbed.engine.images import MAX_AGE
+from testbed.engine.images import present as present_on
 from testbed.model import Implementation, InputError
-from testbed.plan import candidates, catalog, scenario
+from testbed.plan import catalog, scenario
 
 
 def list_(as_json: Json = False) -> None:
     """Every implementation and release, and whether its image is there."""
     known = catalog.load()
     engine = host.find()
-    present = Builder(engine, known).present() if engine else {}
+    present = present_on(engine) if engine else {}
     rows: list[dict[str, Any]] = []
     for name, image in known.images.items():
         for release, spec in image.spec.releases.items():
@@ -78,14 +76,13 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Build images in parallel; if one cannot be built, name it and continue with the others."""
-    known = catalog.load(extra=server or ())
-    known = candidates.add(known, campaign.candidate_options(known, build=build))
+    known = campaign.software(build=build, server=server)
     wanted = {s.implementation for s in scenario.load(for_, known).servers} if for_ else set()
     brought = [folder.resolve().name for folder in server or ()]
     wanted |= select(known, names or brought or ([] if for_ or known.candidates else list(known.images)))
     wanted |= {c.implementation for c in known.candidates}
     with live(quiet) as display:
-        images = prepare(host.ensure(display.say), known, wanted, display, jobs=jobs)
+        images = campaign.build(known, wanted, jobs=jobs, display=display)
     raise typer.Exit(3 if images.unavailable else 0)
 
 
@@ -103,18 +100,12 @@ def check(
 
     For a configuration of your own: whether it has what the testbed needs, and what it does.
     """
-    known = catalog.load(extra=server or ())
-    known = candidates.add(known, campaign.candidate_options(known, image=image, build=build, config=config))
+    known = campaign.software(image=image, build=build, config=config, server=server)
     brought = [folder.resolve().name for folder in server or ()]
     wanted = select(known, names or brought or ([] if known.candidates else list(known.images)))
-    configured = {c.implementation for c in known.candidates if c.files}
-    wanted |= {c.implementation for c in known.candidates if not c.files}
+    wanted |= {c.implementation for c in known.candidates}
     with live(quiet) as display:
-        engine = host.ensure(display.say)
-        federation.reap(engine)
-        images = prepare(engine, known, wanted | configured, display)
-        reports = Checker(known, engine, images, display, jobs=jobs).run(wanted) if wanted else []
-        reports += [found.report() for found in Preflight(known, engine, images, display).examine(configured)]
+        reports = campaign.check(known, wanted, jobs=jobs, display=display)
     if as_json:
         typer.echo(json.dumps([r.to_json() for r in reports]))
     else:

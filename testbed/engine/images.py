@@ -111,23 +111,6 @@ class Builder:
                 raise EngineError(f"the testbed's own image `{part}` cannot be built: {images.unavailable[part]}")
         return images
 
-    def present(self) -> dict[str, dict[str, Any]]:
-        """Every image of the testbed on this engine: tag -> created (Unix seconds), size (bytes), id."""
-        present: dict[str, dict[str, Any]] = {}
-        for image in self.docker.images.list(filters={"label": LABEL}):
-            for tag in image.tags:
-                short = tag.removeprefix(f"{REPOSITORY}/")
-                present[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
-        return present
-
-    def remove_all(self) -> None:
-        """Remove every image of the testbed from this engine, builds of users too; one that cannot be removed stays."""
-        for tag in self.present():
-            with contextlib.suppress(*ENGINE_ERRORS):
-                self.docker.images.remove(f"{REPOSITORY}/{tag}", force=True)
-        with contextlib.suppress(*ENGINE_ERRORS):  # earlier builds of the user's own, which lost their tag to a later one
-            self.docker.images.prune({"dangling": True, "label": LABEL})
-
     # --- candidates ---
 
     def find(self, reference: str) -> str:
@@ -310,6 +293,25 @@ class Builder:
             why = _why(b"".join(output).decode(errors="replace").splitlines())
             raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")
         return str(self.docker.images.get(name).id)
+
+
+def present(engine: Engine) -> dict[str, dict[str, Any]]:
+    """Every image of the testbed on an engine: tag -> created (Unix seconds), size (bytes), id."""
+    images: dict[str, dict[str, Any]] = {}
+    for image in engine.client.images.list(filters={"label": LABEL}):
+        for tag in image.tags:
+            short = tag.removeprefix(f"{REPOSITORY}/")
+            images[short] = {"id": image.id, "size": image.attrs["Size"], "created": _created(image.attrs["Created"])}
+    return images
+
+
+def remove_all(engine: Engine) -> None:
+    """Remove every image of the testbed from an engine, builds of users too; one that cannot be removed stays."""
+    for tag in present(engine):
+        with contextlib.suppress(*ENGINE_ERRORS):
+            engine.client.images.remove(f"{REPOSITORY}/{tag}", force=True)
+    with contextlib.suppress(*ENGINE_ERRORS):  # earlier builds of the user's own, which lost their tag to a later one
+        engine.client.images.prune({"dangling": True, "label": LABEL})
 
 
 def registry_answers(engine: Engine, patience: float = 10.0) -> bool:

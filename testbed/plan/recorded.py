@@ -8,10 +8,10 @@ from pathlib import Path
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.policy import CANDIDATE_POLICY
-from testbed.record.manifest import Manifest, PlannedSettings
+from testbed.record.manifest import PlannedRun, PlannedSettings
 
 
-def plan_of(manifest: Manifest, pairs: Iterable[tuple[str, str]]) -> Plan:
+def plan_of(manifest: PlannedRun, pairs: Iterable[tuple[str, str]]) -> Plan:
     """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
 
     def policy(recorded: PlannedSettings, name: str) -> Policy:
@@ -45,7 +45,7 @@ def plan_of(manifest: Manifest, pairs: Iterable[tuple[str, str]]) -> Plan:
     )
 
 
-def restore(manifest: Manifest, catalog: Catalog) -> Catalog:
+def restore(manifest: PlannedRun, catalog: Catalog) -> Catalog:
     """The catalog with a recorded run's candidates. Raises InputError if a release that one is like is gone."""
     for entry in manifest.get("mine", []):
         name, release = entry["implementation"], entry["release"]
@@ -70,7 +70,7 @@ def restore(manifest: Manifest, catalog: Catalog) -> Catalog:
     return catalog
 
 
-def folders(manifest: Manifest) -> list[Path]:
+def folders(manifest: PlannedRun) -> list[Path]:
     """The implementation folders that a recorded run was given. Raises InputError for one that is gone."""
     brought = [Path(text) for text in manifest.get("folders", [])]
     for folder in brought:

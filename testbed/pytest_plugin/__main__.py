@@ -10,31 +10,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from testbed import campaign
 from testbed.display import Lines
-from testbed.model import Plan, TestbedError
+from testbed.model import TestbedError
+from testbed.plan.narrow import narrow
 from testbed.pytest_plugin.workers import FAREWELL, ORDER, OUTCOME, Measured, NotMeasured, Order, Outcome, read, write
-
-
-def narrow(plan: Plan, ids: Iterable[str]) -> Plan:
-    """The smallest plan that has all of the cells (``ids``): their phases, exchanges, servers, and pairs with both directions."""
-    wanted = set(ids)
-    cells = [c for c in plan.cells if c.id in wanted]
-    phases, exchanges = {c.phase for c in cells}, {c.exchange for c in cells}
-    pairs, domains = {frozenset((c.sender, c.receiver)) for c in cells}, {d for c in cells for d in (c.sender, c.receiver)}
-    return replace(
-        plan,
-        servers=tuple(replace(s, index=n) for n, s in enumerate(s for s in plan.servers if s.domain in domains)),
-        phases=tuple(
-            replace(p, settings={d: s for d, s in p.settings.items() if d in domains}) for p in plan.phases if p.name in phases
-        ),
-        exchanges=tuple(x for x in plan.exchanges if x in exchanges),
-        pairs=tuple(p for p in plan.pairs if frozenset(p) in pairs),
-    )
 
 
 def main(path: Path) -> None:

@@ -26,7 +26,7 @@ CLOSING = RUN_COMPLETE.word
 
 
 class Writer:
-    """The record of a run in the making."""
+    """The record of a run in the making. Use as a context: it is closed when the block is left, however it is left."""
 
     def __init__(self, results: Path, scenario: str) -> None:
         """Make the run's folder. Raises InputError if that is not possible."""
@@ -47,13 +47,19 @@ class Writer:
         self._file = (self.path / "observations.jsonl").open("a", encoding="utf-8")
         self.count = 0
 
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(None)
+
     def manifest(self, content: dict[str, Any]) -> None:
-        """Write ``manifest.json``; once, before the first container starts."""
+        """Write ``manifest.json``; once, before the first container starts. Raises FileExistsError."""
         target = self.path / "manifest.json"
         if target.exists():
             raise FileExistsError(target)
-        text = json.dumps({"schema": SCHEMA, "run": self.id, **content}, indent=1) + "\n"
-        write_whole(target, text.encode())
+        manifest = {"schema": SCHEMA, "run": self.id, **content}
+        write_whole(target, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def append(self, observation: Observation) -> None:
         """Add one observation."""
@@ -74,7 +80,9 @@ class Writer:
         return path
 
     def close(self, observation: Observation | None) -> None:
-        """End the record, with the closing observation if the run is complete; point ``latest`` at it."""
+        """End the record, with the closing observation if the run is complete; point ``latest`` at it. Done once."""
+        if self._file.closed:
+            return
         if observation:
             self.append(observation)
         self._file.close()

@@ -50,6 +50,7 @@ def test_a_run_has_the_verdicts_that_were_kept_and_can_be_judged_again(reference
     run = campaign.load(reference)
     assert run.path == reference
     assert run.id == run.verdicts["run"] == run.record.id
+    assert run.record is run.record, "read once"
     assert run.judge().verdicts == run.verdicts
     assert run.exit_status in (0, 1)
 

@@ -6,6 +6,7 @@ import itertools
 import re
 import ssl
 from dataclasses import replace
+from typing import get_type_hints
 
 import pytest
 
@@ -23,6 +24,7 @@ from testbed.plan.policy import (
     value_of,
 )
 from testbed.plan.profiles import PROFILES
+from testbed.record.manifest import Dimensions
 
 DEFECTS = sorted({p.defect for p in PROFILES.values()}, key=str)
 MECHANISMS = (("dialback",), ("external",), ("dialback", "external"))
@@ -70,6 +72,12 @@ def test_every_dimension_is_a_field_and_every_value_of_it_can_be_set() -> None:
             assert value_of(policy, dimension.name) == value
             assert dimension.name in policy.dimensions()
     assert set(PRESETS["encrypted"].dimensions()) == {d.name for d in DIMENSIONS}
+
+
+def test_a_record_has_a_key_for_every_dimension() -> None:
+    assert list(get_type_hints(Dimensions)) == list(PRESETS["encrypted"].dimensions()), (
+        "record/manifest.py repeats them as a form"
+    )
 
 
 def test_a_record_that_is_older_than_a_dimension_has_its_default() -> None:

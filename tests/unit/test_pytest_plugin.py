@@ -22,9 +22,9 @@ from testbed.compare import baseline, files  # noqa: F401 - loaded before pytest
 from testbed.model import EngineError
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
+from testbed.plan.narrow import narrow
 from testbed.pytest_plugin import CANDIDATES, hooks, options, reporting, workers  # noqa: F401
 from testbed.pytest_plugin import __main__ as process
-from testbed.pytest_plugin.__main__ import narrow
 from testbed.pytest_plugin.federations import Federation
 from testbed.pytest_plugin.workers import (
     ORDER,

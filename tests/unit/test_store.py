@@ -58,6 +58,29 @@ def test_an_observation_is_one_line_without_what_is_empty(tmp_path: Path) -> Non
     assert json.loads(lines[3]) == {"time": 4.0, "source": "engine", "kind": CLOSING, "data": {"observations": 3}}
 
 
+def test_a_record_is_closed_and_the_latest_whatever_ends_it(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "t")
+
+    def fail() -> None:
+        with writer:
+            writer.manifest(MANIFEST)
+            writer.append(SEEN[0])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (tmp_path / "latest").resolve() == writer.path.resolve()
+    assert load(writer.path).observations == (SEEN[0],), "nothing waits in a buffer"
+    with Writer(tmp_path, "other") as later:
+        later.manifest(MANIFEST)
+        later.close(LAST)
+        later.close(None)
+    assert load(later.path).complete
+    assert later.path != writer.path
+    with pytest.raises(ValueError, match="closed"):
+        later.append(SEEN[0])
+
+
 def test_without_the_closing_record_a_run_is_incomplete(tmp_path: Path) -> None:
     record = load(written(tmp_path, None))
     assert not record.complete
