@@ -23,7 +23,7 @@ from testbed.compare.cells import Subject, subject
 from testbed.model import InputError
 from testbed.record import store
 from testbed.report import diff as diff_report
-from testbed.report import diff_page, history_text
+from testbed.report import diff_page, diff_sheet, history_text
 
 
 class Shape(str, Enum):
@@ -81,7 +81,7 @@ def diff(
         typer.echo(text, nl=False)
     else:
         write_file(output, text.encode())
-        typer.echo(f"{diff_report.sheet(doc).verdict}\nwritten: {output}")
+        typer.echo(f"{diff_sheet.sheet(doc).verdict}\nwritten: {output}")
     raise typer.Exit(doc["status"])
 
 

@@ -1,4 +1,4 @@
-"""Bars and distributions: causes by implementation, time until the answer, and what got through in each phase.
+"""Bars: causes by implementation, and what got through in each phase.
 
 Rule: pure functions from the verdicts to the bytes of one picture. A share is always of the pairs that could be judged, and
 the numbers behind it stand beside the bar. Colours come with a mark or a letter, never alone.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
-from testbed.report.canvas import FAINT, INK, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on
+from testbed.report.canvas import FAINT, MARGIN, RULE, Canvas, Entry, Format, Key, Page, draw, extent, on
 from testbed.report.changes import causes
 from testbed.report.grid import KINDS, Address, Grid, Kind, State, grid, judged
 from testbed.report.looks import ORDER
@@ -24,19 +24,6 @@ LABEL_WIDTH = 36
 """Characters after which the middle of an implementation's name is left out."""
 SIDES = ("as sender", "as receiver")
 GRIDLINE = "#e4e4e4"
-
-
-def _phase(matrix: Grid, phase: str | None) -> str:
-    """The phase asked for, or the last. ValueError if the verdicts have no such phase, or none at all."""
-    if phase is None and matrix.phases:
-        return matrix.phases[-1]
-    if phase not in matrix.phases:
-        raise ValueError(f"no phase '{phase}'; there are: {', '.join(matrix.phases)}")
-    return phase
-
-
-def _of(matrix: Grid, exchange: str | None) -> str:
-    return f" ({exchange})" if exchange and len(matrix.exchanges) > 1 else ""
 
 
 def _implementations(matrix: Grid) -> list[str]:
@@ -105,7 +92,7 @@ def _scale(c: Canvas, x: float, width: float, top: float, bottom: float, most: f
 def render_causes(verdicts: Verdicts, phase: str | None, exchange: str | None, fmt: Format) -> bytes:
     """Stacked bars: why pairs failed in a phase (the last unless named), by implementation as sender and as receiver."""
     matrix = grid(verdicts)
-    name = _phase(matrix, phase)
+    name = matrix.phase_or_last(phase)
     return draw(lambda: _causes(matrix, verdicts, name, exchange), fmt)
 
 
@@ -142,7 +129,7 @@ def _causes(matrix: Grid, verdicts: Verdicts, phase: str, exchange: str | None) 
     most = max(0.05, math.ceil(most * 20) / 20)
     every = sum(row["count"] for row in rows)
     what = f"why {words.count(every, 'ordered pair')} did not get through" if every else "no ordered pair failed"
-    what = f"Phase “{phase}”: {what}{_of(matrix, exchange)}"
+    what = f"Phase “{phase}”: {what}{matrix.of(exchange)}"
     page = Page(matrix, verdicts, what, width)
     top = page.head + 0.45
     bottom = top + pitch * len(names)
@@ -163,120 +150,6 @@ def _causes(matrix: Grid, verdicts: Verdicts, phase: str, exchange: str | None) 
     c.text(MARGIN, bottom + 0.42, note, 7.5, color=FAINT)
     key.draw(c, MARGIN, bottom + 0.55)
     return c
-
-
-# --- time until the answer --------------------------------------------------------------------------------------------
-
-
-def render_times(verdicts: Verdicts, phase: str | None, exchange: str | None, fmt: Format) -> bytes:
-    """How long until the receipt or the bounce, per outcome, on a logarithmic axis; of one phase or of all."""
-    matrix = grid(verdicts)
-    phases = matrix.phases if phase is None else (_phase(matrix, phase),)
-    return draw(lambda: _times(matrix, verdicts, phases, exchange), fmt)
-
-
-LEAST = 0.001
-"""Seconds: the record has no finer time; what was faster is drawn here."""
-PER_DECADE = 12
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of all does not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def _seconds(t: float) -> str:
-    return f"{t * 1000:.0f} ms" if t < 0.0995 else f"{t:.2f} s" if t < 0.995 else f"{t:.1f} s" if t < 99.5 else f"{t:,.0f} s"
-
-
-def _times(matrix: Grid, verdicts: Verdicts, phases: Sequence[str], exchange: str | None) -> Canvas:
-    times_of: dict[State, list[float]] = {}
-    silent: Counter[State] = Counter()
-    for phase in phases:
-        for address, s in matrix.states(phase, exchange):
-            if KINDS[s] is Kind.UNKNOWN:
-                continue
-            seconds = matrix.cells[phase][address].get("seconds")
-            if seconds is None:
-                silent[s] += 1
-            else:
-                times_of.setdefault(s, []).append(max(LEAST, float(seconds)))
-    shown = [s for s in ORDER if s in times_of or silent[s]]
-    every = [t for times in times_of.values() for t in times]
-    low, high = math.floor(math.log10(min(every, default=0.1))), math.ceil(math.log10(max(every, default=10.0)) + 1e-9)
-    high = max(high, low + 1)
-    names = [looks.STATES[s].name for s in shown]
-    left = max((extent(n, SIZE) for n in names), default=0.0) + 0.30
-    plot, pitch = 5.4, 0.74
-    heads = ("answers", "median", "95% within")
-    cells = [
-        (f"{len(t):,}", _seconds(_quantile(t, 0.5)), _seconds(_quantile(t, 0.95))) if (t := sorted(times_of.get(s, []))) else None
-        for s in shown
-    ]
-    wide = [max([extent(h, 7.5), *(extent(row[i], SIZE) for row in cells if row)]) + 0.22 for i, h in enumerate(heads)]
-    x = MARGIN + left + 0.08
-    width = x + plot + sum(wide) + MARGIN
-    where = f"phase “{phases[0]}”" if len(phases) == 1 else "all phases"
-    page = Page(matrix, verdicts, f"Time from the writing to the receipt or the bounce, {where}{_of(matrix, exchange)}", width)
-    top = page.head + 0.34
-    bottom = top + pitch * max(1, len(shown))
-    c = page.canvas(bottom + 0.62)
-
-    def at(t: float) -> float:
-        return x + plot * (math.log10(t) - low) / (high - low)
-
-    decades = range(low, high + 1)
-    c.lines([((at(10**d), top), (at(10**d), bottom)) for d in decades], "#cfcfcf", 0.8, under=True)
-    between = [at(m * 10.0**d) for d in decades[:-1] for m in range(2, 10)]
-    c.lines([((t, top), (t, bottom)) for t in between], "#f0f0f0", 0.6, under=True)
-    for d in decades:
-        floor = "≤ " if 10**d == LEAST else ""
-        c.text(at(10**d), bottom + 0.16, f"{floor}{10**d:g} s", 7.5, ha="center", color=FAINT)
-    c.text(x, bottom + 0.38, "Height: share of that outcome's answers; line: median. The axis is logarithmic.", 7.5, color=FAINT)
-    ends = [x + plot + sum(wide[: i + 1]) for i in range(len(heads))]
-    for head, end in zip(heads, ends, strict=True):
-        c.text(end, top - 0.08, head, 7.5, ha="right", color=FAINT)
-    for row, s in enumerate(shown):
-        base = top + pitch * (row + 1) - 0.10
-        look = looks.STATES[s]
-        c.squares([(MARGIN + 0.10, base - 0.18)], 0.19, look.fill, RULE if look.fill == "#ffffff" else None)
-        c.marks([(MARGIN + 0.10, base - 0.18)], 0.19, look)
-        c.text(MARGIN + 0.28, base - 0.18, names[row], SIZE, va="center_baseline")
-        c.lines([((x, base), (x + plot, base))], RULE, 0.8)
-        times = sorted(times_of.get(s, []))
-        _histogram(c, times, at, low, high, base, pitch - 0.26, look)
-        if times:
-            middle = at(_quantile(times, 0.5))
-            c.lines([((middle, base - pitch + 0.20), (middle, base + 0.04))], INK, 1.4)
-            for text, end in zip(cells[row] or (), ends, strict=True):
-                c.text(end, base - 0.18, text, SIZE, ha="right", va="center_baseline")
-        if silent[s]:
-            text = f"{silent[s]:,} without any answer: no time to draw"
-            c.text(x + 0.08, base - 0.18, text, SIZE, va="center_baseline", color=FAINT)
-    return c
-
-
-def _histogram(
-    c: Canvas,
-    times: Sequence[float],
-    at: Callable[[float], float],
-    low: int,
-    high: int,
-    base: float,
-    height: float,
-    look: looks.Look,
-) -> None:
-    """Bars of equal width on the logarithmic axis, the highest as high as there is room."""
-    bins = Counter(min(int((math.log10(t) - low) * PER_DECADE), (high - low) * PER_DECADE - 1) for t in times)
-    if not bins:
-        return
-    unit = height / max(bins.values())
-    step = at(10 ** (low + 1 / PER_DECADE)) - at(10**low)
-    edge = RULE if look.fill == "#ffffff" else INK
-    for place, n in bins.items():
-        # One answer among thousands still shows.
-        tall = max(n * unit, 0.02)
-        c.box(at(10.0**low) + place * step, base - tall, step, tall, look.fill, edge)
 
 
 # --- what got through -------------------------------------------------------------------------------------------------
@@ -322,7 +195,7 @@ def _reachability(matrix: Grid, verdicts: Verdicts, exchange: str | None) -> Can
     width = xs[1] + panel + tail + MARGIN
     thin, thick = 0.20, 0.34
     group = thin * len(few) + 0.14
-    page = Page(matrix, verdicts, f"Which share of the ordered pairs got through, and over what{_of(matrix, exchange)}", width)
+    page = Page(matrix, verdicts, f"Which share of the ordered pairs got through, and over what{matrix.of(exchange)}", width)
     drawn = [s for s in ORDER if KINDS[s] is not Kind.UNKNOWN and any(counts[s] for counts in every.values())]
     key = Key([Entry(looks.STATES[s], looks.STATES[s].label) for s in drawn], width - 2 * MARGIN)
     first = page.head + 0.48

@@ -5,7 +5,8 @@ Rule: the same sheet as the text, laid out; everything from a run or a file is e
 
 from __future__ import annotations
 
-from testbed.report.diff import FILLS, MARKS, TONES, Document, sheet
+from testbed.report.diff import FILLS
+from testbed.report.diff_sheet import MARKS, TONES, Document, sheet
 from testbed.report.prose import say
 
 OPEN_ROWS = 40

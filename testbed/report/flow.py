@@ -61,7 +61,7 @@ def _compose(matrix: Grid, verdicts: Verdicts, exchange: str | None) -> Canvas:
     # Labels of the columns between lie on the bands: where those are short, only the number, with the mark of the state.
     wide = max((extent(_label(s, n), LABEL) for count in counts for s, n in count.items()), default=0.0)
     tight = len(columns) > 2 and step < wide + 0.95
-    of = f" ({exchange})" if exchange and len(matrix.exchanges) > 1 else ""
+    of = matrix.of(exchange)
     width = max(xs[-1] + BAR + right, 7.0)
     page = Page(matrix, verdicts, f"What became of {words.count(total, 'ordered pair')} from phase to phase{of}", width)
     top = page.head + 0.62

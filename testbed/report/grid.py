@@ -158,6 +158,18 @@ class Grid:
         """The cell, or None if the record has none."""
         return self.cells.get(phase, {}).get(address)
 
+    def phase_or_last(self, phase: str | None) -> str:
+        """The phase asked for, or the last. ValueError if the verdicts have no such phase, or none at all."""
+        if phase is None and self.phases:
+            return self.phases[-1]
+        if phase not in self.phases:
+            raise ValueError(f"no phase '{phase}'; there are: {', '.join(self.phases)}")
+        return phase
+
+    def of(self, exchange: str | None) -> str:
+        """What a title adds for one exchange: `` (message)`` in a run that has several, else nothing."""
+        return f" ({exchange})" if exchange and len(self.exchanges) > 1 else ""
+
     def states(self, phase: str, exchange: str | None = None) -> Iterator[tuple[Address, State]]:
         """The state at every address, of one exchange or of all."""
         for address in self.addresses:

@@ -35,16 +35,14 @@ LABEL_WIDTH = 32
 def render_phase(verdicts: Verdicts, phase: str, exchange: str, fmt: Format) -> bytes:
     """The matrix of one phase. ValueError if the verdicts have no such phase."""
     matrix = grid(verdicts)
-    if phase not in matrix.phases:
-        raise ValueError(f"no phase '{phase}'; there are: {', '.join(matrix.phases)}")
-    place = matrix.phases.index(phase)
+    place = matrix.phases.index(matrix.phase_or_last(phase))
     states = {address[:2]: s for address, s in matrix.states(phase, exchange)}
     surprises = {a[:2] for a, cell in matrix.cells[phase].items() if a[2] == exchange and cell.get("surprise")}
     delivered, known = judged(Counter(states.values()))
     sheet = Sheet(
         grid=matrix,
         verdicts=verdicts,
-        subtitle=f"Phase “{phase}”: which server can write to which" + _of(matrix, exchange),
+        subtitle=f"Phase “{phase}”: which server can write to which" + matrix.of(exchange),
         headline=(f"{delivered:,} of {known:,}", f"{words.plural(known, 'ordered pair')} got through"),
         results=states,
         looks=looks.STATES,
@@ -70,7 +68,7 @@ def render_cutover(
     sheet = Sheet(
         grid=matrix,
         verdicts=verdicts,
-        subtitle=f"From “{first}” to “{last}”: what became of every pair" + _of(matrix, exchange),
+        subtitle=f"From “{first}” to “{last}”: what became of every pair" + matrix.of(exchange),
         headline=(f"{len(broken):,}", f"{noun} that had worked stopped working" if broken else f"{noun} broke"),
         results={address[:2]: change for address, change in by_address.items()},
         looks=looks.CHANGES,
@@ -90,10 +88,6 @@ def render_matrix(verdicts: Verdicts, phase: str | None, exchange: str, fmt: For
 def render_change(verdicts: Verdicts, phase: str | None, exchange: str, fmt: Format) -> bytes:
     """As ``render_cutover``, from the first phase to the one named."""
     return render_cutover(verdicts, exchange, fmt, after=phase)
-
-
-def _of(matrix: Grid, exchange: str) -> str:
-    return f" ({exchange})" if len(matrix.exchanges) > 1 else ""
 
 
 # --- layout -----------------------------------------------------------------------------------------------------------

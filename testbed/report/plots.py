@@ -48,7 +48,7 @@ PLOTS: dict[str, Plot] = {
         "why pairs failed, by implementation as sender and as receiver", ("charts", "render_causes"), "the phase; else the last"
     ),
     "times": Plot(
-        "seconds until receipt or bounce, per outcome, logarithmic", ("charts", "render_times"), "the phase; else all together"
+        "seconds until receipt or bounce, per outcome, logarithmic", ("times", "render_times"), "the phase; else all together"
     ),
     "reachability": Plot(
         "share of pairs that got through, over what, per phase and implementation", ("charts", "render_reachability"), None

@@ -51,7 +51,7 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
     paint: Paint = _coloured if colour else _bare
     out = _head(verdicts, width, paint) + _surprises(matrix, width, paint) + _key(matrix, width, paint)
     for exchange in matrix.exchanges:
-        of = f" ({exchange})" if len(matrix.exchanges) > 1 else ""
+        of = matrix.of(exchange)
         for phase in matrix.phases:
             states = {a[:2]: s for a, s in matrix.states(phase, exchange)}
             counts = Counter(states.values())

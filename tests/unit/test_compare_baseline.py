@@ -24,7 +24,7 @@ from testbed.judge.verdict import exit_status, judge_run
 from testbed.model import InputError
 from testbed.record import store
 from testbed.report import diff as drawn
-from testbed.report import diff_page
+from testbed.report import diff_page, diff_sheet
 
 TODAY = dt.date(2026, 1, 15)
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -171,7 +171,7 @@ def test_what_a_run_says_about_its_known_failures(tmp_path: Path, newer: Subject
     assert status(baseline.check(base, newer, TODAY, strict=False)) == (0 if what == "passing" else ends)
     doc = baseline.document(gate, could_not_tell=ends == 3)
     assert doc["status"] == ends
-    assert drawn.sheet(doc).tone == {0: "better", 1: "worse", 3: "unknown"}[ends]
+    assert diff_sheet.sheet(doc).tone == {0: "better", 1: "worse", 3: "unknown"}[ends]
 
 
 def test_an_unstable_pair_is_a_finding_that_can_be_known(tmp_path: Path) -> None:

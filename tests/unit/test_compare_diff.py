@@ -29,7 +29,7 @@ from testbed.compare.cells import Subject, subject
 from testbed.compare.diff import MIRROR, OPPOSITE, Direction, Kind, classify, compare, document, exit_status
 from testbed.model import InputError
 from testbed.report import diff as drawn
-from testbed.report import diff_page
+from testbed.report import diff_page, diff_sheet
 
 W, B, O, U = Direction.WORSE, Direction.BETTER, Direction.OTHER, Direction.UNKNOWN  # noqa: E741
 
@@ -78,7 +78,7 @@ def test_a_change_has_its_kind_and_direction(a: Any, b: Any, kind: Kind, directi
     found = classify(a, b)
     assert found is not None
     assert found[:2] == (kind, direction)
-    assert (kind.value, direction.value) in drawn.TITLES
+    assert (kind.value, direction.value) in diff_sheet.TITLES
 
 
 def test_what_neither_side_has_an_image_for_is_no_change() -> None:
@@ -135,14 +135,14 @@ def test_the_mirror_of_a_change_is_the_change_seen_from_the_other_side() -> None
             continue  # one fact is better and another worse: a loss either way
         if there[0] not in one_sided and not still_a_surprise:
             assert back[1] is OPPOSITE.get(there[1], there[1]), (a, b)
-        assert (there[0].value, there[1].value) in drawn.TITLES
+        assert (there[0].value, there[1].value) in diff_sheet.TITLES
 
 
 def test_every_title_can_occur() -> None:
     found = {c[:2] for a, b in itertools.product(EVERY_CELL, repeat=2) if (c := classify(a, b))}
     found |= {(Kind.NEWLY_SURPRISING, W), (Kind.NO_LONGER_SURPRISING, B)}  # only where the table of expectations changed
     found |= {(Kind.CHANGED_CAUSE, O), (Kind.CHANGED_CHANNEL, O)}
-    assert {(k.value, d.value) for k, d in found} >= set(drawn.TITLES) - {("new", "unknown")}
+    assert {(k.value, d.value) for k, d in found} >= set(diff_sheet.TITLES) - {("new", "unknown")}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -189,7 +189,7 @@ def test_runs_without_a_common_cell_are_wrong_input() -> None:
 def test_in_what_else_the_sides_differ_is_said() -> None:
     a, b = two_sides()
     b.verdicts["phases"][0]["settings"]["a.example"]["certificate"] = "expired"
-    said = drawn.sheet(document(a, b)).differences
+    said = diff_sheet.sheet(document(a, b)).differences
     assert said == (
         "timers: short → stock",
         "seed: 1 → 2",

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from testbed import report
 from testbed.cli import app
 from testbed.model import InputError
-from testbed.report import canvas, charts, flow, looks, plots
+from testbed.report import canvas, flow, looks, plots, times
 from testbed.report.changes import CHANGES, Change, changes
 from testbed.report.grid import DELIVERED, KINDS, Kind, State, grid
 
@@ -168,13 +168,13 @@ def test_times_are_of_answers_alone() -> None:
     [(0.001, "1 ms"), (0.0994, "99 ms"), (0.1, "0.10 s"), (0.996, "1.0 s"), (10.04, "10.0 s"), (200.2, "200 s")],
 )
 def test_seconds(seconds: float, text: str) -> None:
-    assert charts._seconds(seconds) == text
+    assert times._seconds(seconds) == text
 
 
 def test_a_quantile_is_a_time_that_was_measured() -> None:
-    assert charts._quantile([1.0], 0.95) == 1.0
-    assert charts._quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
-    assert charts._quantile([float(n) for n in range(1, 101)], 0.95) == 95.0
+    assert times._quantile([1.0], 0.95) == 1.0
+    assert times._quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
+    assert times._quantile([float(n) for n in range(1, 101)], 0.95) == 95.0
 
 
 def test_reachability_says_the_same_as_the_summary() -> None:
