@@ -187,9 +187,9 @@ def agents_page() -> str:
     """docs/agents.md."""
     lines = _head("Agents")
     lines += [
-        "with `message` (its name here), `time` (Unix seconds) and its own fields. A command that is answered has an `id`,",
-        "which the reply echoes; any command may be answered by `failed` (`reason`). `ready` is an agent's first word.",
-        "the reply echoes; any command may be answered by `failed` (`reason`) instead. `ready` is an agent's first word.",
+        "An agent reads commands on standard input, and writes replies and events on standard output: a JSON object a line, with",
+        "`message` (its name here), `time` (Unix seconds) and its own fields. A command that is answered has an `id`, which the",
+        "reply echoes; any command may be answered by `failed` (`reason`) instead. `ready` is an agent's first word.",
     ]
     for title, protocol in AGENTS.items():
         lines += ["", f"## {title}", ""]
