@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from testbed.contract.protocol import CLEAR_PEER, Probe, Stream
 from testbed.contract.trials import BOTH, Trial
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy
-from testbed.plan.profiles import PROFILES
+from testbed.plan.certificates import PROFILES
 
 EPHEMERAL, STATIC = "ECDHE+AES:DHE+AES", "kRSA+AES"
 """OpenSSL's names for suites with and without forward secrecy (TLS 1.2 and below)."""

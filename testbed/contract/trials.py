@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from testbed.contract.claims import Claim, Status
 from testbed.model import Encryption, ForwardSecrecy, Implementation, Policy, Server, Settings
 from testbed.plan.catalog import Catalog, Image
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import DIMENSIONS, PRESETS, make_policy
-from testbed.plan.profiles import PROFILES
 
 BOTH = ("external", "dialback")
 """Both proofs of a domain, best first."""

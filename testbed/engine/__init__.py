@@ -1,1 +1,1 @@
-"""The only importer of the Docker SDK: find or start an engine, build images, raise and raze a federation, logs, reaper."""
+"""The only importer of the Docker SDK: find or start an engine, build images, make and remove a federation, logs, reaper."""

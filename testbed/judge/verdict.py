@@ -5,9 +5,7 @@ What a cell means, and which of its attempts decides, stands in `weigh`; the cau
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.judge.case import case_of
@@ -62,7 +60,7 @@ def judge_run(record: Record) -> Verdicts:
     }
 
 
-def exit_status(verdicts: Mapping[str, Any]) -> int:
+def exit_status(verdicts: Verdicts) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
     It could not tell where the control pair did not get through, a cell is inconclusive, or delivered over a channel that the

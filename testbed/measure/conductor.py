@@ -14,7 +14,7 @@ import functools
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from testbed.display import Display
@@ -99,7 +99,15 @@ async def conduct(
     issued = await asyncio.to_thread(lambda: pki.make_pki(now).issue_all(wanted))
     display.advance("certificates", len(wanted))
     content = manifest.build(plan, catalog, images, issued, engine=engine.version)
-    writer.manifest({**content, "argv": list(argv), **asdict(manner)})
+    writer.manifest(
+        {
+            **content,
+            "argv": list(argv),
+            "isolated": manner.isolated,
+            "confirm": manner.confirm,
+            "full_capture": manner.full_capture,
+        }
+    )
     timing["certificates"] = time.monotonic() - began
     journal = Journal(writer)
     try:

@@ -17,7 +17,7 @@ from testbed.engine.images import Images
 from testbed.measure.pki import Issued
 from testbed.model import Plan, Server, Settings
 from testbed.plan.catalog import Candidate, Catalog
-from testbed.plan.profiles import PROFILES
+from testbed.plan.certificates import PROFILES
 from testbed.record.manifest import Dimensions, GivenRelease, PlannedRun, PlannedServer, PlannedSettings
 
 Certificates = Mapping[tuple[str, str], Issued]

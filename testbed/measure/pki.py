@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from testbed.plan.profiles import PROFILES, Profile
+from testbed.plan.certificates import PROFILES, Profile
 
 KEY_BITS = 2048
 # RSA, not ECDSA: a server without forward secrecy (kRSA) needs an RSA key, and in 2014 every key was one.

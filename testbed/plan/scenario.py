@@ -14,8 +14,8 @@ from typing import Any
 from testbed import exchanges as exchange_kinds
 from testbed.model import CONTROL_DOMAINS, Implementation, InputError, Phase, Plan, Policy, Server, Settings
 from testbed.plan.catalog import Catalog
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
-from testbed.plan.profiles import PROFILES
 from testbed.plan.scenario_file import PhaseEntry, PolicySpec, ScenarioFile, Set, Where
 from testbed.yamlfile import Document, did_you_mean
 

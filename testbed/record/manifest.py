@@ -14,7 +14,10 @@ Role = Literal["sender", "receiver"]
 
 
 class Dimensions(TypedDict):
-    """A policy. Null: as the software does by itself, or of a user's own configuration not known."""
+    """A policy, as `Policy.dimensions()` writes it.
+
+    Null: as the software does by itself, or of a user's own configuration not known.
+    """
 
     encryption: str | None
     authentication: list[str] | None
@@ -109,12 +112,17 @@ class PlannedRun(TypedDict):
     """Sender -> receivers: with phases and exchanges, every planned cell."""
 
 
-class Manifest(PlannedRun):
-    """``manifest.json``."""
+class OrderedRun(PlannedRun):
+    """A planned run, and how it was ordered: all but what the run's folder adds."""
 
-    schema: int
-    run: str
     argv: NotRequired[list[str]]
     isolated: bool
     confirm: NotRequired[int | str | None]
     full_capture: NotRequired[bool]
+
+
+class Manifest(OrderedRun):
+    """``manifest.json``."""
+
+    schema: int
+    run: str

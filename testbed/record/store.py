@@ -12,12 +12,11 @@ import gc
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from testbed.model import SCHEMA, Cell, InputError
 from testbed.record.documents import checked, judged_forms, manifest_form
 from testbed.record.files import link_whole, write_whole
-from testbed.record.manifest import Manifest
+from testbed.record.manifest import Manifest, OrderedRun
 from testbed.record.observations import RUN_COMPLETE, Observation, Source
 
 DEFAULT_RESULTS = Path("results")
@@ -53,12 +52,12 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self.close(None)
 
-    def manifest(self, content: dict[str, Any]) -> None:
+    def manifest(self, content: OrderedRun) -> None:
         """Write ``manifest.json``; once, before the first container starts. Raises FileExistsError."""
         target = self.path / "manifest.json"
         if target.exists():
             raise FileExistsError(target)
-        manifest = {"schema": SCHEMA, "run": self.id, **content}
+        manifest: Manifest = {"schema": SCHEMA, "run": self.id, **content}
         write_whole(target, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def append(self, observation: Observation) -> None:

@@ -16,9 +16,9 @@ from testbed.compare.baseline import BaselineFile
 from testbed.exchanges import KINDS
 from testbed.model import TLS_VERSIONS
 from testbed.plan.catalog import Catalog
+from testbed.plan.certificates import PROFILES
 from testbed.plan.image_files import GROUPS, ImageFile, LogsFile
 from testbed.plan.policy import DIMENSIONS, PRESETS
-from testbed.plan.profiles import PROFILES
 from testbed.plan.scenario_file import ScenarioFile
 from testbed.record.documents import manifest_form, observation_form, verdicts_form
 

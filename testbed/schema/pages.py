@@ -14,8 +14,8 @@ from testbed.judge.rules import RULES as CAUSE_RULES
 from testbed.measure.driver import protocol as driver
 from testbed.measure.wiretap import protocol as wiretap
 from testbed.plan.catalog import Catalog, Image
+from testbed.plan.certificates import PROFILES, ROLES
 from testbed.plan.policy import DIMENSIONS, PRESET_MEANING, PRESETS, value_of
-from testbed.plan.profiles import PROFILES, ROLES
 from testbed.record import observations
 from testbed.record.documents import verdicts_form
 from testbed.record.observations import Field, Kind, Scope

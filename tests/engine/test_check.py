@@ -14,8 +14,8 @@ from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.model import Implementation, Policy
 from testbed.plan.catalog import Catalog, Image
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import PRESETS
-from testbed.plan.profiles import PROFILES
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("check")]
 

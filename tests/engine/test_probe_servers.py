@@ -25,8 +25,8 @@ from testbed.expectations import Side, expect
 from testbed.measure import zone
 from testbed.model import Implementation, Outcome, Policy, Server, Settings
 from testbed.plan.catalog import Catalog
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import PRESETS, make_policy
-from testbed.plan.profiles import PROFILES
 from testbed.probe import call
 from testbed.probe.ladder import Answer
 from testbed.probe.seen import Offer, TargetSeen

@@ -24,7 +24,7 @@ from testbed.measure.driver import protocol as clients
 from testbed.measure.wiretap import protocol as taps
 from testbed.measure.wiretap import wiretap
 from testbed.model import EngineError
-from testbed.plan.profiles import PROFILES
+from testbed.plan.certificates import PROFILES
 
 
 def kinds(protocol: ModuleType) -> list[type]:

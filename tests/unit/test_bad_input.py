@@ -17,8 +17,8 @@ from testbed.model import InputError
 from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import PRESETS
-from testbed.plan.profiles import PROFILES
 
 HEAD = "name: t\ntitle: t\n"
 SERVERS = """servers:

@@ -12,8 +12,8 @@ from testbed.measure import serverlog
 from testbed.model import TLS_VERSIONS, Implementation, InputError, Policy, Server, Settings
 from testbed.plan import catalog as catalogs
 from testbed.plan.catalog import Catalog, Image
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import DIMENSIONS, PRESETS, contradiction, make_policy, value_of
-from testbed.plan.profiles import PROFILES
 from testbed.plan.templates import openssl_range
 
 CATALOG = catalogs.load()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from testbed.expectations import RULES, Side, expect
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy, Outcome, Policy
-from testbed.plan.profiles import PROFILES
+from testbed.plan.certificates import PROFILES
 
 DEFECTS = (None, *sorted({p.defect for p in PROFILES.values() if p.defect}))
 MECHANISMS = (("dialback",), ("external",), ("dialback", "external"))

@@ -19,7 +19,7 @@ from cryptography.x509.verification import (
 )
 
 from testbed.measure.pki import XMPP_ADDR, Issued, Pki, make_key, make_pki
-from testbed.plan.profiles import PROFILES
+from testbed.plan.certificates import PROFILES
 
 NOW = dt.datetime(2014, 5, 19, 12, tzinfo=dt.UTC)
 DOMAIN = "a.example"

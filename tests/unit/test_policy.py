@@ -13,6 +13,7 @@ import pytest
 from testbed.causes import CAUSES
 from testbed.expectations import RULES, Side, expect
 from testbed.model import Authentication, Encryption, ForwardSecrecy, Outcome, Policy
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import (
     DIMENSIONS,
     PRESET_MEANING,
@@ -23,7 +24,6 @@ from testbed.plan.policy import (
     make_policy,
     value_of,
 )
-from testbed.plan.profiles import PROFILES
 from testbed.record.manifest import Dimensions
 
 DEFECTS = sorted({p.defect for p in PROFILES.values()}, key=str)
