@@ -14,8 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, ContainerError
 
+from testbed import doctor
 from testbed.engine import federation, host
 from testbed.engine.federation import BERTHS, FIRST_SERVER, Addresses, pack
 from testbed.model import EngineError
@@ -204,3 +205,38 @@ def test_a_network_that_the_engine_does_not_let_go_of_holds_no_later_run_up() ->
     client = SimpleNamespace(containers=listing([]), networks=listing([Stuck()]))
     assert federation.remove(host.Engine(client, "unix:///nowhere", False), {federation.RUN_LABEL: "x"}) == (0, 0)
     assert asked == ["stuck"], "once, since nothing was removed whose endpoint might still go"
+
+
+def test_what_the_living_own_is_left_alone_and_what_is_left_is_said_by_run() -> None:
+    def labels(run: str, owner: str) -> dict[str, str]:
+        return {federation.RUN_LABEL: run, federation.OWNER_LABEL: owner}
+
+    here, nobody = federation.owner(), f"{socket.gethostname()}/1/0"
+    asked: list[object] = []
+
+    def containers(**filters: object) -> list[object]:
+        asked.append(filters["filters"])
+        return [SimpleNamespace(labels=labels("going", here)), SimpleNamespace(labels=labels("dead", nobody))]
+
+    network = SimpleNamespace(attrs={"Labels": labels("dead", nobody)})
+    listing = SimpleNamespace(list=containers)
+    engine = host.Engine(SimpleNamespace(containers=listing, networks=SimpleNamespace(list=lambda **_: [network])), "", False)
+    assert federation.left(engine) == [
+        federation.Left("going", here, False),
+        federation.Left("dead", nobody, False),
+        federation.Left("dead", nobody, True),
+    ]
+    assert federation.running(engine) == 2
+    finding = doctor._leftovers(engine)
+    assert finding.said == "1 containers and 1 networks of dead runs; the next run removes them; running now: going"
+    assert asked == [{"label": federation.RUN_LABEL}] * 3
+
+
+def test_what_a_container_on_the_host_wrote_last_is_the_error() -> None:
+    def run(*_: object, **how: object) -> bytes:
+        assert how["network_mode"] == "host"
+        raise ContainerError(None, 1, "c", "i", b"first\nlast words\n")
+
+    engine = host.Engine(SimpleNamespace(containers=SimpleNamespace(run=run)), "", False)
+    with pytest.raises(EngineError, match="first last words"):
+        federation.run_on_host(engine, "image", "script", "doctor")
