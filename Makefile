@@ -5,10 +5,10 @@ VENV := .venv
 TESTBED := $(VENV)/bin/testbed
 STAMP := $(VENV)/.installed
 JOBS ?= auto
-# One server image may need a suite that left the mirror; never the engine's own choice of colours.
+# what pip says of its own version is no news here
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup mesh browser test test-unit lint schema lock bench clean distclean
+.PHONY: help setup mesh browser test test-unit lint schema lock clean distclean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

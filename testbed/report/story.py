@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed.model import InputError
+from testbed.model import InputError, Outcome
 from testbed.record import observations as kinds
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Verdicts
+from testbed.report.cell import describe
 from testbed.report.grid import ROLES
 from testbed.report.prose import say
 
@@ -22,16 +23,22 @@ Line = tuple[float, str, str]
 """Unix seconds, who saw it, what it was."""
 DETAIL_WIDTH = 180
 MOST_LOG_LINES = 40
+MOST_PAIRS = 12
+"""Of a run that measured a part of them, how many are named where another was asked for."""
 
 
 def story(record: Record, verdicts: Verdicts, sender: str, receiver: str) -> str:
-    """The whole story of ``sender`` -> ``receiver``. Raises InputError for a domain that the run has not."""
+    """The whole story of ``sender`` -> ``receiver``. Raises InputError for a pair that the run has not measured."""
     domains = [s["domain"] for s in verdicts["servers"]]
     for domain in (sender, receiver):
         if domain not in domains:
             raise InputError(f"no server `{domain}` in this run", file=str(record.path), value=domain, allowed=tuple(domains))
     if sender == receiver:
         raise InputError("a server does not federate with itself", value=sender, hint="name two servers")
+    cells = [c for c in verdicts["cells"] if (c["sender"], c["receiver"]) == (sender, receiver)]
+    if not cells:
+        measured = tuple(dict.fromkeys(f"{c['sender']} {c['receiver']}" for c in verdicts["cells"]))[:MOST_PAIRS]
+        raise InputError("this pair was not measured in this run", value=f"{sender} {receiver}", allowed=measured)
     return say(
         "story.txt.j2",
         sender=sender,
@@ -39,7 +46,7 @@ def story(record: Record, verdicts: Verdicts, sender: str, receiver: str) -> str
         run=record.id,
         title=verdicts.get("title", ""),
         dns=list(_dns(record, receiver)),
-        cells=[_cell(record, verdicts, c) for c in verdicts["cells"] if (c["sender"], c["receiver"]) == (sender, receiver)],
+        cells=[_cell(record, verdicts, cell) for cell in cells],
     )
 
 
@@ -61,7 +68,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "cause_from": "",
         "interference": None,
         **cell,
-        "channel": {k: v for k, v in cell["channel"].items() if v is not None},
+        "verdict": _verdict(cell),
         "servers": [(role, {**servers[cell[role]], **settings[cell[role]]}) for role in ROLES],
         "epochs": [
             {"name": name, "lines": [(moment - lines[0][0], who, what[:DETAIL_WIDTH]) for moment, who, what in lines]}
@@ -69,6 +76,13 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
             if lines
         ],
     }
+
+
+def _verdict(cell: CellEntry) -> str:
+    """``delivered over TLSv1.3, external, TLS_AES_256_GCM_SHA384``; ``bounced``, whose cause has a line of its own."""
+    if cell["outcome"] != Outcome.DELIVERED.value:
+        return str(cell["outcome"])
+    return ", ".join(filter(None, (describe(cell), cell["channel"].get("cipher"))))
 
 
 def _epochs(record: Record, cell: CellEntry) -> list[str]:

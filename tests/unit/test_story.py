@@ -64,3 +64,15 @@ def test_a_recorded_run_can_be_planned_again(record: store.Record) -> None:
         for domain, settings in phase.settings.items():
             assert settings.policy.dimensions() == recorded["settings"][domain]["dimensions"]
             assert settings.policy.name == recorded["settings"][domain]["policy"]
+
+
+def test_a_verdict_is_told_in_words_and_a_pair_that_was_not_measured_is_said(record: store.Record) -> None:
+    verdicts = judge_run(record)
+    text = story(record, verdicts, CLEAR, REQUIRED)
+    assert "{" not in text
+    delivered = next(c for c in verdicts["cells"] if c["channel"]["encryption"] == "tls")
+    told = story(record, verdicts, delivered["sender"], delivered["receiver"])
+    assert f"  verdict  delivered over {delivered['channel']['tls_version']}, " in told
+    others = [c for c in verdicts["cells"] if (c["sender"], c["receiver"]) != (CLEAR, REQUIRED)]
+    with pytest.raises(InputError, match="not measured in this run"):
+        story(record, {**verdicts, "cells": others}, CLEAR, REQUIRED)
