@@ -57,14 +57,20 @@ def plan(
     ``seed`` is the order in which pairs are measured; the others are the options of `testbed run` of the same name, with which
     a user brings servers of their own. Raises InputError.
     """
-    known = catalog.load(extra=[Path(folder) for folder in server or ()])
+    if not isinstance(seed, int):
+        raise InputError(f"a seed is an integer, not {seed!r}", value=seed)
+    known = catalog.load(extra=[Path(folder) for folder in ([server] if isinstance(server, str | Path) else server or ())])
     options = candidate_options(known, image=image, build=build, config=config)
     return candidates.place(scenario.load(Path(file), known, seed=seed), known, options, instead=instead)
 
 
 def candidate_options(known: Catalog, **options: Iterable[str] | None) -> list[CandidateOption]:
-    """What a user brings, as it is written on the command line: ``image=["NAME=IMAGE"]``. Raises InputError."""
-    return [candidates.read(option, text, known) for option, texts in options.items() for text in texts or ()]
+    """What a user brings, as it is written on the command line: ``image=["NAME=IMAGE"]``, or one text. Raises InputError."""
+    return [
+        candidates.read(option, text, known)
+        for option, texts in options.items()
+        for text in ([texts] if isinstance(texts, str) else texts or ())
+    ]
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

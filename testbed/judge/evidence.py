@@ -85,8 +85,8 @@ class Evidence:
     def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:
         cell, token = o.cell or "", o.data.get("token", "")
         if o.kind == kinds.ATTEMPT.word:
-            cold = self._cold_by_order(o)
-            attempt = Attempt(o.epoch or "", number, o.time, token=token, cold=bool(o.data.get("cold", cold)), lines=[number])
+            cold = bool(o.data.get("cold", self._cold_by_order(o)))
+            attempt = Attempt(o.epoch or "", number, o.time, token=token, cold=cold, lines=[number])
             self.attempts[cell].append(attempt)
             by_token[token] = attempt
             return
@@ -113,7 +113,10 @@ class Evidence:
 
     def _cold_by_order(self, o: Observation) -> bool:
         """Whether an attempt was cold, from the order of attempts: for records in which the attempt does not say it itself."""
-        sender, receiver = (o.cell or "").split("/")[-3:-1]
+        ends = (o.cell or "").split("/")[-3:-1]
+        if len(ends) != 2:
+            return False  # no cell of any plan
+        sender, receiver = ends
         first = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
         return first == sender and all(earlier.epoch != o.epoch for earlier in self.attempts[o.cell or ""])
 

@@ -48,16 +48,16 @@ def observation_form() -> TypeAdapter[Any]:
 @functools.cache
 def judged_forms() -> dict[str, TypeAdapter[Any]]:
     """Of each kind that verdicts depend on, the form of its line."""
-    return {kind.word: TypeAdapter(_form(kind)) for kind in JUDGED}
+    return {kind.word: TypeAdapter(_form(kind, closed=False)) for kind in JUDGED}
 
 
-def _form(kind: Kind) -> Any:
-    """A row as a TypedDict."""
+def _form(kind: Kind, *, closed: bool = True) -> Any:
+    """A row as a TypedDict; not ``closed``: a word that a newer testbed adds to a list is passed over, as an unknown key is."""
     typed: Any = TypedDict  # mypy knows only the form that is written out
     name = kind.word.title().replace("-", "")
     data: dict[str, Any] = {}
     for field in kind.fields:
-        form: Any = Literal[field.values] if field.values else field.type
+        form: Any = Literal[field.values] if field.values and closed else field.type
         described: Any = Annotated[form | None if field.null else form, Field(description=_described(field))]
         data[field.name] = NotRequired[described] if field.optional else described
     keys: dict[str, Any] = {
@@ -92,7 +92,7 @@ def checked(form: TypeAdapter[T], document: Any, *, file: str, hint: str, line: 
 def _explained(error: ValidationError, file: str, line: int | None, hint: str) -> InputError:
     # a union reports every branch: the error that lies deepest is about the branch that was meant
     first = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
-    where, value = _key(first["loc"]), first.get("input")
+    where, value = _key(step for step in first["loc"] if step not in BRANCHES), first.get("input")
     match first["type"]:
         case "missing":
             return InputError(f"the key `{where}` is missing", file=file, line=line, hint=hint)
@@ -101,9 +101,18 @@ def _explained(error: ValidationError, file: str, line: int | None, hint: str) -
             what = f"`{where}` cannot be {_shown(value)}"
             return InputError(what, file=file, line=line, value=value, allowed=allowed, hint=hint)
         case _:
-            what = first["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-            what = f"`{where}` cannot be {_shown(value)}: it has to be a {what}" if where else f"it has to be a {what}"
+            what = WANTED.get(first["type"]) or first["msg"].removeprefix("Input should be ")
+            what = f"`{where}` cannot be {_shown(value)}: it has to be {what}" if where else f"it has to be {what}"
             return InputError(what, file=file, line=line, value=value, hint=hint)
+
+
+BRANCHES = ("int", "str", "float", "bool", "none", "list", "dict", "constrained-str")
+"""Steps of pydantic's paths that name a branch of a union, not a key."""
+WANTED = {
+    "int_type": "an integer", "float_type": "a number", "bool_type": "true or false", "string_type": "a string",
+    "list_type": "a list", "dict_type": "a mapping", "none_required": "null",
+}  # fmt: skip
+"""What pydantic misses -> what JSON calls it."""
 
 
 def _key(path: Iterable[int | str]) -> str:

@@ -387,7 +387,7 @@ RUN = (
     RUN_COMPLETE,
 )
 
-JUDGED = (*CELLS, *WIRE, *LOGS, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED)
+JUDGED = (*CELLS, *WIRE, *LOGS, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING)
 """Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""
 
 KINDS: dict[str, Kind] = {kind.word: kind for kind in (*CELLS, *WIRE, *LOGS, *RUN)}

@@ -123,7 +123,7 @@ def load(path: Path) -> Record:
     """Read a run back. Raises InputError if its schema is another one or a line is damaged (a cut last line is passed over)."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"a damaged manifest: {error}", file=str(path / "manifest.json")) from None
     if not isinstance(manifest, dict):
         raise InputError("a damaged manifest: not a mapping", file=str(path / "manifest.json"), line=1)
@@ -164,6 +164,8 @@ def _read(path: Path) -> Iterator[Observation]:
             continue
         try:
             record = json.loads(line)
+        except RecursionError:
+            raise InputError("a damaged line: nested too deeply", file=str(path), line=number) from None
         except ValueError:
             if number == len(lines):  # the process was killed in the middle of a line: the run is incomplete anyway
                 return

@@ -277,3 +277,29 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(
         write_whole(tmp_path / "there", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there" / "inside").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "observations.jsonl"])
+def test_nesting_beyond_what_can_be_read_is_said(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path)
+    text = (path / name).read_text()
+    (path / name).write_text("[" * 100_000 + ("\n" + text if name.endswith("jsonl") else ""))
+    with pytest.raises(InputError, match="damaged"):
+        load(path)
+
+
+def test_a_word_that_a_newer_testbed_adds_is_no_reason_to_refuse_a_record(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    line = {"time": 3.0, "source": "log", "kind": "s2s-authenticated", "phase": "before", "epoch": "mesh"}
+    line["data"] = {"server": "a.example", "peer": "b.example", "mechanism": "dane", "direction": "out", "line": 1}
+    with (path / "observations.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    assert load(path).observations[-1].data["mechanism"] == "dane"
+
+
+def test_what_is_wrong_is_said_in_words_of_json(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"confirm": [5]}))
+    with pytest.raises(InputError, match=r"`confirm` cannot be \[5\]: it has to be (an integer|null)"):
+        load(path)
