@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from testbed.compare import files
 from testbed.contract import preflight
@@ -37,6 +37,8 @@ from testbed.record.verdicts import Verdicts
 from testbed.report import render_all, table
 from testbed.yamlfile import did_you_mean
 
+T = TypeVar("T")
+
 __all__ = ["Display", "Manner", "Planned", "Run", "TestbedError", "judge", "load", "measure", "plan", "remeasure", "report"]
 
 # --- plan -------------------------------------------------------------------------------------------------------------
@@ -59,18 +61,24 @@ def plan(
     """
     if not isinstance(seed, int):
         raise InputError(f"a seed is an integer, not {seed!r}", value=seed)
-    known = catalog.load(extra=[Path(folder) for folder in ([server] if isinstance(server, str | Path) else server or ())])
+    known = _catalog(server)
     options = candidate_options(known, image=image, build=build, config=config)
     return candidates.place(scenario.load(Path(file), known, seed=seed), known, options, instead=instead)
 
 
 def candidate_options(known: Catalog, **options: Iterable[str] | None) -> list[CandidateOption]:
     """What a user brings, as it is written on the command line: ``image=["NAME=IMAGE"]``, or one text. Raises InputError."""
-    return [
-        candidates.read(option, text, known)
-        for option, texts in options.items()
-        for text in ([texts] if isinstance(texts, str) else texts or ())
-    ]
+    return [candidates.read(option, text, known) for option, texts in options.items() for text in _several(texts)]
+
+
+def _catalog(server: Iterable[Path | str] | None) -> Catalog:
+    """The packaged software, and the folders that a user brings. Raises InputError."""
+    return catalog.load(extra=[Path(folder) for folder in _several(server)])
+
+
+def _several(given: Iterable[T] | None) -> Iterable[T]:
+    """What was given, none or several; one text or path is one, not its letters."""
+    return [given] if isinstance(given, str | Path) else given or ()  # type: ignore[list-item]  # a text is an iterable of texts
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -84,7 +92,7 @@ def software(
     server: Iterable[Path | str] | None = None,
 ) -> Catalog:
     """The packaged software, and what a user brings, written as on the command line. Raises InputError."""
-    known = catalog.load(extra=[Path(folder) for folder in server or ()])
+    known = _catalog(server)
     return candidates.add(known, candidate_options(known, image=image, build=build, config=config))
 
 

@@ -11,10 +11,12 @@ import itertools
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from docker.models.containers import Container
 
+from testbed.engine import messages
 from testbed.engine.messages import Envelope, Failed, Ready, decode, encode, name_of, vocabulary
 from testbed.model import EngineError
 
@@ -25,6 +27,12 @@ HEADER = struct.Struct(">BxxxL")
 STDERR = 2
 
 Handler = Callable[[Envelope], None]
+
+
+def agent_files(folder: Path) -> dict[str, bytes]:
+    """What an agent's container needs: the agent and its protocol, from ``folder``, and how messages are written."""
+    paths = (folder / "agent.py", folder / "protocol.py", Path(messages.__file__))
+    return {path.name: path.read_bytes() for path in paths}
 
 
 class AgentError(EngineError):

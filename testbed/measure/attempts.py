@@ -148,9 +148,8 @@ class Attempts:
         note(observations.ATTEMPT, epoch=epoch, cell=cell, token=token, cold=cold)
         if await self._send(epoch, cell, token):
             await asyncio.wait({letter.answer}, timeout=patience)
-        else:
-            if not letter.answer.done():
-                letter.answer.set_result("unsendable")
+        elif not letter.answer.done():
+            letter.answer.set_result("unsendable")
         if not letter.answer.done():
             sender, receiver = await self._alive(epoch, cell)
             note(

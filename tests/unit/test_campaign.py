@@ -163,5 +163,8 @@ def test_lines_say_when_a_stage_is_done_and_quiet_leaves_the_warnings() -> None:
 def test_one_text_does_where_several_may_be_given_and_a_seed_is_a_number(root: Path) -> None:
     smoke = root / "scenarios" / "smoke.yaml"
     assert len(campaign.plan(smoke, image="prosody=a:1").plan.servers) == 4
+    for call in (lambda: campaign.plan(smoke, server="/no/such/folder"), lambda: campaign.software(server="/no/such/folder")):
+        with pytest.raises(InputError, match="/no/such/folder"):
+            call()
     with pytest.raises(InputError, match="a seed is an integer"):
         campaign.plan(smoke, seed="1")  # type: ignore[arg-type]

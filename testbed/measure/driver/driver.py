@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from testbed import exchanges
-from testbed.engine import messages
-from testbed.engine.channel import AgentError, Channel
+from testbed.engine.channel import AgentError, Channel, agent_files
 from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
 from testbed.measure.driver import protocol
@@ -19,10 +18,9 @@ C2S_PORT = 5222
 
 def files() -> dict[str, bytes]:
     """What the driver's container needs: the agent, what it says, and the exchanges."""
-    here = Path(__file__).parent
-    tree = {name: (here / name).read_bytes() for name in ("agent.py", "protocol.py")}
-    tree["messages.py"] = Path(messages.__file__).read_bytes()
-    return tree | {f"exchanges/{path.name}": path.read_bytes() for path in exchanges.FOLDER.glob("*.py")}
+    return agent_files(Path(__file__).parent) | {
+        f"exchanges/{path.name}": path.read_bytes() for path in exchanges.FOLDER.glob("*.py")
+    }
 
 
 class Driver:

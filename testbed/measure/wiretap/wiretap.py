@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from testbed.engine import messages
-from testbed.engine.channel import Channel
+from testbed.engine.channel import Channel, agent_files
 from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
 from testbed.measure.pace import ANSWER, ATTEMPTS, DISSECTION, FIRST_WORD
@@ -21,9 +20,7 @@ Gate = list[list[str]]
 
 def files() -> dict[str, bytes]:
     """What the wiretap's container needs: the agent, and what it says."""
-    here = Path(__file__).parent
-    tree = {name: (here / name).read_bytes() for name in ("agent.py", "protocol.py")}
-    return tree | {"messages.py": Path(messages.__file__).read_bytes()}
+    return agent_files(Path(__file__).parent)
 
 
 class Wiretap:
