@@ -121,6 +121,7 @@ class Channel:
             with self._lock:
                 self._socket.sendall(line.encode())
         except OSError as error:
+            self._end()
             raise EngineError(f"{self.container.name} is gone ({error}): {self.last_words()}") from None
 
     def _read(self) -> None:

@@ -47,19 +47,19 @@ class Parts:
     async def watched(self) -> AsyncIterator[None]:
         """While this lasts pressure is measured, and an agent that ends raises EngineError: an engine may be killed."""
         channels = (self.wiretap.channel, self.driver.channel)
-        async with task_group() as watchers:
-            tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
-            tasks.append(watchers.create_task(self._watch_pressure()))
-            try:
+        try:
+            async with task_group() as watchers:
+                tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
+                tasks.append(watchers.create_task(self._watch_pressure()))
                 yield
-            except EngineError:
-                # that somebody's question was left open is the consequence of the end, not the news
-                for channel in channels:
-                    if channel.closed.is_set():
-                        await _until_gone(channel)
-                raise
-            for task in tasks:
-                task.cancel()
+                for task in tasks:
+                    task.cancel()
+        except EngineError:
+            # whose question was left open is the consequence of the end, not the news: not even if it was the watcher's own
+            for channel in channels:
+                if channel.closed.is_set():
+                    await _until_gone(channel)
+            raise
 
     async def _watch_pressure(self) -> None:
         """Measure how strained the machine is, also while no gate is opened."""

@@ -191,7 +191,8 @@ def test_a_bug_does_not_hide_behind_its_consequences_and_an_interruption_comes_f
         asyncio.run(interrupt())
 
 
-def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asker", ["the run", "the watcher"])
+def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monkeypatch: pytest.MonkeyPatch, asker: str) -> None:
     monkeypatch.setattr("testbed.engine.federation.state_of", lambda _: "ended with status 137", raising=False)
 
     class Quiet:
@@ -204,15 +205,20 @@ def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monk
         def last_words(self) -> str:
             return "(no error output)"
 
-        async def answer(self) -> None: ...
+        async def answer(self) -> None:
+            if asker == "the watcher":
+                self.closed.set()
+                raise EngineError("awaited from s2s-driver: a sign of life; it ended")
 
     async def run() -> None:
         driver, tap = Quiet(), Quiet()
         async with Workers(1) as workers:
             parts = Parts(None, workers, None, tap, driver, asyncio.Semaphore(1))  # type: ignore[arg-type]
             async with parts.watched():
-                driver.closed.set()
-                raise EngineError("awaited from s2s-driver: a login; it ended")
+                if asker == "the run":
+                    driver.closed.set()
+                    raise EngineError("awaited from s2s-driver: a login; it ended")
+                await asyncio.sleep(5)
 
     with pytest.raises(EngineError, match=r"s2s-driver ended with status 137 in the middle of the run"):
         asyncio.run(run())
