@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -112,8 +113,11 @@ class Channel:
         return lines[-1][-400:] if lines else "(no error output)"
 
     def close(self) -> None:
-        """End the agent's standard input, upon which it ends itself."""
+        """End the agent's standard input, upon which it ends itself (the wiretap holds the gate until the servers are gone)."""
         with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # closing alone ends nothing: the thread that reads still has it
+        with contextlib.suppress(OSError):
+            self._stream.close()
             self._socket.close()
 
     def _write(self, line: str) -> None:

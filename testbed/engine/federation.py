@@ -353,8 +353,11 @@ def remove(engine: Engine, labels: dict[str, str]) -> tuple[int, int]:
     gone = networks = 0
     with contextlib.suppress(*ENGINE_ERRORS):
         containers = engine.client.containers.list(all=True, filters=filters, ignore_removed=True, sparse=True)
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda c: drop([c]), containers))
+        # what is on the host's network goes last: the gate goes with its container, and must not before the servers do
+        for last in (False, True):
+            share = [c for c in containers if (c.attrs["HostConfig"].get("NetworkMode") == "host") is last]
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda c: drop([c]), share))
         gone = len(containers)
         for network in engine.client.networks.list(filters=filters):
             # An endpoint goes a moment after its container. COMPAT Docker 20.10: now and then one stays in the engine's books for

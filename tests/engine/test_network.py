@@ -139,6 +139,37 @@ def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, bu
     assert reaches(5269), "the gate goes with the process that made it"
 
 
+def test_the_gate_stays_shut_when_who_told_it_is_gone_and_servers_are_not(small: Small, built: Images) -> None:
+    """As when the orchestrator is killed: its end of the connection is closed, and nobody has removed the servers yet."""
+    first, second = small.subjects["opportunistic"], small.subjects["encrypted"]
+    macs = [federation.facts(s.container, small.mesh.name)["mac"] for s in (first, second)]
+
+    def reaches() -> bool:
+        return first.inside.run(f"timeout 2 bash -c '</dev/tcp/{second.address}/5269'").rc == 0
+
+    async def abandon() -> federation.Container:
+        container = small.mesh.create_agent("wiretap", built.ids["wiretap"], wiretap.files(), inside=False)
+        tap = Wiretap(container)
+        federation.start(container)
+        await tap.ready()
+        await tap.prepare(f"s2s_{small.mesh.short}", small.mesh.bridge, 4, small.mesh.addresses.subnets)
+        await tap.open([macs, macs[::-1]])
+        assert reaches()
+        tap.channel.close()
+        return container
+
+    container = asyncio.run(abandon())
+    try:
+        deadline = time.monotonic() + 30
+        while reaches() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not reaches(), "the gate is gone, or the pair that was measured is still let through"
+        assert federation.facts(container, "")["running"]
+    finally:
+        federation.drop([container])
+    assert reaches(), "the gate goes with its container"
+
+
 def test_the_reaper_takes_what_the_dead_left_and_nothing_else(small: Small, engine: Engine, built: Images) -> None:
     run = f"test-dead-{time.time():.0f}"
     code = f"""

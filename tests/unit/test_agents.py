@@ -152,6 +152,26 @@ def test_an_event_reaches_who_listens_and_an_end_ends_who_waits() -> None:
     assert asyncio.run(talk()) == [clients.Disconnected("a", "gone")]
 
 
+def test_a_channel_that_is_closed_ends_the_agent_s_standard_input_at_once() -> None:
+    """Not when the process ends: the thread that reads holds the connection."""
+
+    class Attached(Container):
+        """The stream as docker gives it: a file of the socket, which keeps that open."""
+
+        def attach_socket(self, **_: object) -> Any:
+            return self.theirs.makefile("rwb", buffering=0)
+
+    async def talk() -> str:
+        container = Attached()
+        channel = channel_of(container)
+        container.says(messages.encode(messages.Ready()))
+        await channel.ready(5)
+        await asyncio.to_thread(channel.close)
+        return await asyncio.to_thread(container.lines.readline)
+
+    assert asyncio.run(talk()) == ""
+
+
 def test_silence_is_an_error_that_says_what_was_awaited() -> None:
     async def talk() -> None:
         channel = channel_of(Container())

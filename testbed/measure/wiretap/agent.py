@@ -1,16 +1,19 @@
 """Runs in the wiretap's container, in the network namespace of the engine's host: neighbour table, gate, capture, tshark.
 
 It imports nothing of the testbed but what is copied beside it (the protocol), and judges nothing. The gate is an nftables table
-of the bridge family that belongs to this process (`flags owner`): it vanishes with it, however it ends.
+of the bridge family that belongs to this process (`flags owner`): it vanishes with it, however it ends. So it does not end of
+itself while servers are on the bridge: whoever commanded it may have been killed, and they go on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import messages
@@ -19,6 +22,8 @@ import protocol
 
 CAPTURES = Path("/captures")
 LINES_AT_ONCE = 500
+HOLD = 0.5
+"""Seconds between two looks at whether servers are still there when nobody commands any more."""
 FIELDS = (
     "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
     "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version",
@@ -72,6 +77,7 @@ class Gate:
 
     def __init__(self, name: str, interface: str, subnets: list[str], port: int, attempts: int) -> None:
         self.nft = nftables.Nftables()
+        self.ports = Path(f"/sys/class/net/{interface}/brif")
         self.table = f"bridge {name}"
         # COMPAT nftables 1.0.6: `tcp sport != X tcp dport != X` is merged into one comparison that means something else; each
         # rule here names one port only.
@@ -113,6 +119,14 @@ class Gate:
     def change(self, verb: str, pairs: list[list[str]]) -> None:
         elements = ", ".join(f"{a} . {b}" for a, b in pairs)
         self.run(f"{verb} element {self.table} pairs {{ {elements} }}")
+
+    def hold(self) -> None:
+        """Let nobody through any more; returns when nothing is plugged into the bridge, or the bridge is gone."""
+        with contextlib.suppress(RuntimeError):
+            self.run(f"flush set {self.table} pairs")
+        with contextlib.suppress(FileNotFoundError):
+            while any(self.ports.iterdir()):
+                time.sleep(HOLD)
 
     def storms(self, among: list[str]) -> list[tuple[str, str, int]]:
         """Pairs among these addresses whose connection attempts were cut, with how many; they are forgotten then."""
@@ -165,6 +179,13 @@ class Agent:
             reply = messages.Failed(repr(error))
         if reply:
             emit(reply, envelope.id)
+
+    def end(self) -> None:
+        """Nobody commands any more."""
+        for process in self.captures.values():
+            process.send_signal(signal.SIGINT)
+        if self._gate:
+            self._gate.hold()
 
     def prepare(self, command: protocol.Prepare) -> object:
         if refused := neighbours(command.servers):
@@ -235,7 +256,7 @@ SLOW = (protocol.StopCapture, protocol.Dissect)
 
 
 def main() -> None:
-    """Read commands until standard input ends."""
+    """Read commands until standard input ends; then hold the gate shut until the servers are gone, or this container is."""
     agent = Agent()
     emit(messages.Ready())
     known = messages.vocabulary(protocol.COMMANDS)
@@ -244,8 +265,7 @@ def main() -> None:
             agent.do(messages.decode(line, known))
         except ValueError as error:
             emit(messages.Failed(f"{error}: {line.strip()}"))
-    for name in list(agent.captures):
-        agent.stop_capture(protocol.StopCapture(name))
+    agent.end()
 
 
 if __name__ == "__main__":
