@@ -43,11 +43,16 @@ class Berth:
         archive = federation.pack(files)
         self._tell(f"start {self.token} {dns} {len(archive)}\n".encode() + archive)
 
-    def stop(self) -> bytes:
+    def stop(self) -> federation.Log:
         """End the server, and give back what it logged. Raises EngineError if it does not end."""
         self._tell(f"stop {self.token}\n".encode(), until=SAYS + f"stop {self.token}".encode())
-        logged = federation.logs(self.container, self.began - 1)  # the engine's clock is read later than ours
-        return logged.partition(SAYS + f"start {self.token}\n".encode())[2]
+        return self.log()
+
+    def log(self) -> federation.Log:
+        """What the server logged since it was started."""
+        logged = federation.read_log(self.container, self.began - 1)  # the engine's clock is read later than ours
+        _, start, raw = logged.raw.partition(SAYS + f"start {self.token}\n".encode())
+        return federation.Log(raw, logged.unread or (None if start else "its beginning is not in what the engine kept"))
 
     def _tell(self, command: bytes, *, until: bytes | None = None) -> None:
         """Write to the container's standard input; with ``until``, wait until it has said that. Raises EngineError."""

@@ -268,12 +268,26 @@ def halt(containers: list[Container]) -> None:
             container.wait(timeout=20)
 
 
-def logs(container: Container, since: float = 0.0) -> bytes:
-    """What the container wrote since a time (Unix seconds), each line behind its own (RFC 3339); empty if it cannot be had."""
+@dataclass(frozen=True)
+class Log:
+    """What a container wrote, each line behind its time (RFC 3339), or why that cannot be read."""
+
+    raw: bytes
+    unread: str | None = None
+    """Why it could not be read as a whole."""
+
+
+def read_log(container: Container, since: float = 0.0) -> Log:
+    """What the container wrote since a time (Unix seconds); never raises: an empty log and one that is lost are told apart."""
     try:
-        return bytes(container.logs(timestamps=True, since=since) if since else container.logs(timestamps=True))
-    except ENGINE_ERRORS:
-        return b""
+        return Log(bytes(container.logs(timestamps=True, since=since) if since else container.logs(timestamps=True)))
+    except ENGINE_ERRORS as error:
+        return Log(b"", _message(error))
+
+
+def logs(container: Container) -> bytes:
+    """What the container wrote; empty if it cannot be read."""
+    return read_log(container).raw
 
 
 def execute(container: Container, command: list[str], user: str = "") -> str:

@@ -6,7 +6,7 @@ Rule: what belongs to the cell before or after, or to the stream of the other di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,8 @@ class Case:
     """When the stanza was written. What of the other direction ended before belongs to an earlier cell."""
     ended: float = float("inf")
     """When the sender was told. What of the other direction began after it belongs to the next cell."""
-    dissected: bool = True
-    """Whether the capture was read: only then does it say something that a stream is not there."""
+    gaps: Mapping[str, str] = field(default_factory=dict)
+    """`wire`, `sender` (the log of its server), `receiver` -> why that was not taken in: then nothing follows from its silence."""
 
     def settings(self, side: str) -> Dimensions:
         """What a side was set to, as it acts in effect."""
@@ -134,8 +134,19 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
         verifies=tuple(tuple(s.get("verifies", CHAIN_AND_NAME)) for s in (sender, receiver)),
         began=attempt.started,
         ended=attempt.end,
-        dissected=evidence.complete or (cell.phase, epoch) in evidence.dissected,
+        gaps=gaps_of(evidence, cell, attempt),
     )
+
+
+def gaps_of(evidence: Evidence, cell: Cell, attempt: Attempt) -> dict[str, str]:
+    """What was not taken in of the evidence of an attempt, and why: see `Case.gaps`."""
+    answered = attempt.received or attempt.bounced
+    found = {
+        "wire": evidence.intake.wire_gap(cell.phase, answered + AFTERMATH if answered else attempt.started),
+        "sender": evidence.intake.log_gap(cell.phase, attempt.epoch, cell.sender),
+        "receiver": evidence.intake.log_gap(cell.phase, attempt.epoch, cell.receiver),
+    }
+    return {name: gap for name, gap in found.items() if gap}
 
 
 def named_in(observations: Iterable[Observation]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from testbed.judge.case import gaps_of
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.model import Cell
 from testbed.record.observations import S2S_AUTHENTICATED, Observation
@@ -17,14 +18,20 @@ SLACK = 0.05
 
 
 def channel_of(evidence: Evidence, cell: Cell, attempt: Attempt) -> Channel:
-    """The stream in which the stanza's body was seen, or else the one that carried data when it was delivered."""
+    """The stream in which the stanza's body was seen, or else the one that carried data when it was delivered.
+
+    Where the wire was not taken in as a whole, only the former is there to see.
+    """
+    gaps = gaps_of(evidence, cell, attempt)
     streams = [o for _, o in evidence.streams(cell, attempt.epoch)]
     mechanism = mechanism_logged(evidence, cell, attempt)
     clear = [s for s in streams if attempt.token in s.data.get("tokens", [])]
     if clear:
         if any("in:result:valid" in s.data.get("dialback", []) for s in clear):
             mechanism = "dialback"
-        return Channel("cleartext", None, None, None, mechanism or "none", True)
+        return Channel("cleartext", None, None, None, mechanism or (None if gaps else "none"), True)
+    if "wire" in gaps:
+        return Channel(authentication=mechanism)
     stream = carrier(streams, attempt)
     if stream is None:
         dissected = (cell.phase, attempt.epoch) in evidence.dissected

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from testbed.judge.intake import Intake
 from testbed.model import Cell
 from testbed.record import observations as kinds
 from testbed.record.observations import Observation, Source
@@ -43,7 +44,7 @@ class Evidence:
     """The index of a record."""
 
     def __init__(self, record: Record) -> None:
-        self.complete = record.complete
+        self.intake = Intake(record)
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         self.wire: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
         """(phase, epoch, initiator, receiver) -> TCP streams."""
@@ -54,6 +55,7 @@ class Evidence:
         self.storms: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self.versions: dict[tuple[str, str], str | None] = {}
         self.dissected: set[tuple[str, str]] = set()
+        """(phase, epoch) of which streams were seen."""
         self.controls: list[Numbered] = []
         self.unconfirmed: set[tuple[str, frozenset[str]]] = set()
         """(phase, pair) that would have been measured alone, beyond the bound."""

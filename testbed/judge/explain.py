@@ -44,7 +44,7 @@ class Explanation:
     @property
     def text(self) -> str:
         """One sentence that a person can act on."""
-        return f"{self.reason}; {fix([r.to_json() for r in self.remedies], self.fault)}"
+        return f"{self.reason}; {fix([r.to_json() for r in self.remedies], self.fault)}" if self.remedies else self.reason
 
 
 def fix(remedies: Sequence[Mapping[str, Any]], fault: str | None) -> str:
@@ -78,6 +78,11 @@ def explain(
         parts.append(CONFLICT if row.group in CONFLICTS else "the record does not show whose fault it is")
     remedies = tuple(_remedies(row.word, blamed, sides, known, own=fault in AT_FAULT)) or (Remedy(row.remedy),)
     return Explanation("; ".join(parts), fault, remedies)
+
+
+def unexplained(outcome: Outcome, gap: str) -> Explanation:
+    """Of a failed cell whose cause cannot be said, because evidence was not taken in: ``gap`` says which."""
+    return Explanation(f"why it failed cannot be said ({SENT_BACK[outcome]}): {gap}", None, ())
 
 
 def _remedies(cause: str, roles: Iterable[Role], sides: Mapping[Role, Party], known: Known, *, own: bool) -> Iterable[Remedy]:

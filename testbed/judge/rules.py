@@ -223,8 +223,7 @@ def _closed(case: Case) -> str | None:
 
 
 def _no_look_up(case: Case) -> str | None:
-    absent = case.dissected and not case.streams
-    return "dns" if absent and case.error.get("condition") == "remote-server-not-found" else None
+    return "dns" if not case.streams and case.error.get("condition") == "remote-server-not-found" else None
 
 
 RULES: tuple[CauseRule, ...] = (
@@ -255,9 +254,29 @@ RULES: tuple[CauseRule, ...] = (
 )
 
 
-def cause_of(case: Case) -> tuple[str, str]:
-    """The cause of a failed cell, and the sources that named it, the most trusted first."""
+NEEDS = {
+    "wire": ("wire",),
+    "wire, settings": ("wire",),
+    "wire, certificates": ("wire",),
+    "wire, sender's log": ("wire", "sender"),
+    "wire, receiver's log": ("wire", "receiver"),
+    "sender's log": ("sender",),
+    "receiver's log": ("receiver",),
+    "both logs": ("sender", "receiver"),
+    "logs": ("sender", "receiver"),
+    "sender": ("wire",),
+}
+"""Sources of a rule -> what has to be taken in for it to find something, or to be passed over (`Case.gaps`)."""
+
+
+def cause_of(case: Case) -> tuple[str | None, str]:
+    """The cause of a failed cell, and the sources that named it, the most trusted first.
+
+    None, and what is missing, where a rule comes to its turn whose evidence was not taken in: it might have named another cause.
+    """
     for rule in RULES:
+        if gaps := [case.gaps[need] for need in NEEDS[rule.source] if need in case.gaps]:
+            return None, gaps[0]
         if word := rule.find(case):
             return word, rule.source
     return UNKNOWN, "nothing"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from testbed.causes import Inconclusive, inconclusive_as
-from testbed.judge.case import case_of
+from testbed.judge.case import case_of, gaps_of
 from testbed.judge.channel import channel_of
 from testbed.judge.evidence import Attempt, Evidence
-from testbed.judge.explain import explain
+from testbed.judge.explain import explain, unexplained
 from testbed.judge.faults import fault_of
 from testbed.judge.federation import Federation, agrees, expectation_of
 from testbed.judge.interference import interference_of
@@ -155,7 +155,7 @@ def _conclusive(
         channel=channel,
         cause=None,
         fault=None,
-        explanation=delivered_over(channel),
+        explanation=delivered_over(channel, None if channel.encryption else gaps_of(evidence, cell, deciding).get("wire")),
         expected=expected,
         surprise=surprise,
         seconds=round(answered - (deciding.sent or deciding.started), 3) if answered else None,
@@ -172,6 +172,9 @@ def _with_cause(verdict: Verdict, evidence: Evidence, federation: Federation, de
     """A failure, with its cause, whose fault it is, and what would fix it."""
     case = case_of(evidence, federation, verdict.cell, deciding)
     cause, sources = cause_of(case)
+    if cause is None:
+        explanation = unexplained(verdict.outcome, sources)
+        return replace(verdict, explanation=explanation.text, reason=explanation.reason, confirmed=None)
     fault = fault_of(cause, case)
     (sender, _), (receiver, _) = federation.ends(verdict.cell)
     explanation = explain(verdict.outcome, cause, fault, sender, receiver, federation.remedies)
@@ -193,15 +196,15 @@ def outcome_of(attempt: Attempt) -> Outcome:
     return Outcome.BOUNCED if attempt.bounced else Outcome.LOST
 
 
-def delivered_over(channel: Channel) -> str:
-    """The explanation of a delivery: over what, and how the sender's domain was proven."""
+def delivered_over(channel: Channel, gap: str | None = None) -> str:
+    """The explanation of a delivery: over what, how the sender's domain was proven, and why (``gap``) the wire is not known."""
     over = {"tls": f"over {channel.tls_version or 'TLS'}", "cleartext": "in cleartext"}.get(
         channel.encryption or "", "over an unobserved channel"
     )
     proven = {"external": ", authenticated by certificate", "dialback": ", authenticated by dialback"}.get(
         channel.authentication or "", ""
     )
-    return f"delivered {over}{proven}"
+    return f"delivered {over}{proven}" + (f": {gap}" if gap else "")
 
 
 def references(evidence: Evidence, cell: Cell, attempt: Attempt) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""What is left of a phase when it is measured: wire and logs become observations, capture and logs become evidence."""
+"""What is left of a phase when it is measured: wire and logs become observations, capture and logs become evidence.
+
+Rule: behind the observations of a capture or a log stands one that says that it was taken in, and whether as a whole: without it
+nothing follows from what is absent.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from testbed.display import Display
 from testbed.engine import federation
-from testbed.engine.federation import Container
+from testbed.engine.federation import Container, Log
 from testbed.measure import serverlog
 from testbed.measure.epoch import Epoch
 from testbed.measure.pace import CAPTURE_KB
@@ -34,6 +38,8 @@ class Collector:
     ) -> None:
         """``servers`` by domain, the control pair's among them; ``domains``: those of the plan."""
         self.parts, self.catalog, self.servers, self.domains, self.display = parts, catalog, servers, set(domains), display
+        self._bounded: set[str] = set()
+        """Phases whose capture reached its bound."""
 
     @contextlib.asynccontextmanager
     async def capture(self, phase: str, cells: int, *, full: bool) -> AsyncIterator[None]:
@@ -44,6 +50,7 @@ class Collector:
         captured = await self.parts.wiretap.stop_capture(phase)
         self.parts.journal.note(observations.WIRETAP_CAPTURED, **vars(captured))
         if captured.full:
+            self._bounded.add(phase)
             self.display.say(f"{phase}: the capture reached its bound and ended early; measure again with --full-capture")
 
     async def collect(self, phase: str, epochs: Sequence[Epoch]) -> float:
@@ -59,18 +66,25 @@ class Collector:
         self.display.advance(stage)
         return time.monotonic() - began
 
-    async def keep_log(self, epoch: Epoch, domain: str, raw: bytes) -> None:
-        """A server's log as evidence and as observations."""
-        self.parts.journal.extend(await self.parts.workers.do(lambda: self._parse_log(epoch, domain, raw)))
+    async def keep_log(self, epoch: Epoch, domain: str, log: Log) -> None:
+        """A server's log as evidence and as observations, and that it was taken in."""
+        journal = self.parts.journal
+        journal.extend(await self.parts.workers.do(lambda: self._parse_log(epoch, domain, log.raw)))
+        journal.note(
+            observations.LOG_TAKEN_IN, epoch=epoch, domain=domain, ok=log.unread is None, size=len(log.raw), reason=log.unread
+        )
 
     async def _dissect(self, phase: str, epochs: Sequence[Epoch]) -> None:
         """The streams of the capture, each for the epoch that had its addresses then."""
         dissector = Dissector(S2S_PORT)
-        reply = await self.parts.wiretap.dissect(phase, dissector.feed)
+        reply, journal = await self.parts.wiretap.dissect(phase, dissector.feed), self.parts.journal
         if reply.status:
             reason = f"tshark ended with {reply.status}: {reply.said}"
-            self.parts.journal.note(observations.WIRETAP_FAILED, phase=phase, reason=reason)
-        self.parts.journal.extend(observations_of(dissector.streams.values(), phase, epochs))
+            journal.note(observations.WIRETAP_FAILED, phase=phase, reason=reason)
+        streams = observations_of(dissector.streams.values(), phase, epochs)
+        journal.extend(streams)
+        until = max((s.end for s in dissector.streams.values()), default=0.0) if phase in self._bounded else None
+        journal.note(observations.WIRE_TAKEN_IN, phase=phase, status=reply.status, streams=len(streams), until=until)
 
     def _keep_capture(self, phase: str) -> None:
         """The capture as evidence, compressed (Wireshark opens it as it is)."""
@@ -81,10 +95,10 @@ class Collector:
     async def _read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
         """A container's log is kept; then the container goes."""
 
-        def read() -> bytes:
-            raw = federation.logs(container)
+        def read() -> Log:
+            log = federation.read_log(container)
             federation.drop([container])
-            return raw
+            return log
 
         await self.keep_log(epoch, domain, await self.parts.workers.do(read))
         self.display.advance(stage)

@@ -25,7 +25,7 @@ from testbed.model import EngineError, Implementation, Plan, Server
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
 
-KeepLog = Callable[[Epoch, str, bytes], Awaitable[None]]
+KeepLog = Callable[[Epoch, str, federation.Log], Awaitable[None]]
 """Takes what the server of a domain logged in an epoch."""
 
 

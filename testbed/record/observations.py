@@ -342,6 +342,35 @@ WIRETAP_FAILED = Kind(
     (_reason("what it said"), Field("command", str, "the command that it could not carry out", optional=True)),
     loose=True,
 )
+WIRE_TAKEN_IN = Kind(
+    "wire-taken-in",
+    Source.ENGINE,
+    Scope.PHASE,
+    "the capture of a phase was read; the streams that it holds stand before this line",
+    (
+        Field("status", int, "exit status of tshark; 0: it read the whole capture"),
+        Field("streams", int, "TCP connections between two servers that were found in it"),
+        Field(
+            "until",
+            float,
+            "time of the last packet, where the capture ended early because it had reached its bound; null: it did not",
+            "Unix s",
+            null=True,
+        ),
+    ),
+)
+LOG_TAKEN_IN = Kind(
+    "log-taken-in",
+    Source.ENGINE,
+    Scope.EPOCH,
+    "a server's log of this epoch was read, or could not be; what it says of peers stands before this line",
+    (
+        DOMAIN,
+        Field("ok", bool, "whether the whole log was read"),
+        Field("size", int, "size of what was read", "bytes"),
+        Field("reason", str, "why it could not be read; null if it was", optional=True, null=True),
+    ),
+)
 DRIVER_ERROR = Kind(
     "driver-error",
     Source.ENGINE,
@@ -382,12 +411,16 @@ RUN = (
     WIRETAP_NEIGHBOURS,
     WIRETAP_CAPTURED,
     WIRETAP_FAILED,
+    WIRE_TAKEN_IN,
+    LOG_TAKEN_IN,
     DRIVER_ERROR,
     TIMING,
     RUN_COMPLETE,
 )
+TAKEN_IN = (WIRE_TAKEN_IN, LOG_TAKEN_IN)
+"""What says that evidence stands in the record; records of older testbeds lack both."""
 
-JUDGED = (*CELLS, *WIRE, *LOGS, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING)
+JUDGED = (*CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING)
 """Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""
 
 KINDS: dict[str, Kind] = {kind.word: kind for kind in (*CELLS, *WIRE, *LOGS, *RUN)}

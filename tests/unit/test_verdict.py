@@ -471,7 +471,7 @@ def test_whose_name_does_not_resolve() -> None:
     found = case("cleartext", "cleartext", streams=[clear], back_log=[said("dns")])
     assert (cause_of(found)[0], fault_of("dialback-failed", found)) == ("dialback-failed", Fault.SENDER)
     assert cause_of(case(error={"condition": "remote-server-not-found"}))[0] == "dns"
-    assert cause_of(case(error={"condition": "remote-server-not-found"}, dissected=False))[0] == "unknown"
+    assert cause_of(case(error={"condition": "remote-server-not-found"}, gaps={"wire": "the run ended before"})) == (None, "the run ended before")
 
 
 def test_who_refuses_the_connection_was_reached() -> None:
