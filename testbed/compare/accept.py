@@ -17,11 +17,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import FoldedScalarString
 
-from testbed.causes import UNKNOWN
 from testbed.compare.baseline import FACETS, Baseline, BaselineFile, Entry, EntryForm, EntryWhere, SideWhere, facets
 from testbed.compare.cells import Subject, cannot_say, passes
 from testbed.model import SCHEMA, InputError, Outcome
-from testbed.record.verdicts import CellEntry
+from testbed.record.verdicts import CellEntry, unexplained
 from testbed.report.grid import ROLES
 
 HEAD = """# Known failures: cells that differ from the expectation, each with the one failure that is accepted for it.
@@ -86,7 +85,7 @@ def accept(subjects: list[Subject], notes: Notes, old: Baseline | None, today: d
     passed = {id_ for id_, cells in history.items() if any(map(passes, cells))}
     failures = {id_: [c for c in cells if acceptable(c)] for id_, cells in history.items()}
     shaky = passed | {id_ for id_, cells in failures.items() if any(c.get("flaky") for c in cells)}
-    result = Accepted([], undecided=sum(map(cannot_say, newest.cells.values())))
+    result = Accepted([], undecided=sum(cannot_say(c) or unexplained(c) for c in newest.cells.values()))
     inherited: dict[str, Notes] = {}
     for entry in old.entries if old else ():
         form = entry.form
@@ -131,7 +130,7 @@ def _check(subject: Subject, newest: Subject) -> None:
 
 def acceptable(cell: CellEntry) -> bool:
     """A surprise that the testbed is sure of: whose attempts disagreed belongs to them, what it cannot tell does not."""
-    return bool(cell["surprise"]) and not cannot_say(cell)
+    return bool(cell["surprise"]) and not cannot_say(cell) and not unexplained(cell)
 
 
 def _count(subject: Subject, history: dict[str, list[CellEntry]], entry: Entry) -> int:
@@ -152,7 +151,7 @@ def _entries(
             delivered = cell["outcome"] == Outcome.DELIVERED.value
             over = (cell.get("channel") or {}).get("encryption") if delivered else None
             words = causes.setdefault((cell["outcome"], over), set())
-            words |= set() if delivered else {cell.get("cause") or UNKNOWN}
+            words |= set() if delivered else {str(cell.get("cause"))}
         entry_notes = replace(inherited.get(id_, notes), may_pass=id_ in shaky)
         for (outcome, over), words in causes.items():
             groups.setdefault(((outcome, tuple(sorted(words)), over), entry_notes), set()).add(id_)

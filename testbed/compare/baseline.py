@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.causes import CAUSES, FINDINGS, UNKNOWN
+from testbed.causes import CAUSES, FINDINGS
 from testbed.compare.cells import Subject, brief, cannot_say, passes, software
 from testbed.model import SCHEMA
-from testbed.record.verdicts import CellEntry
+from testbed.record.verdicts import CellEntry, unexplained
 from testbed.report.grid import PLACE
 from testbed.yamlfile import Document
 
@@ -102,7 +102,7 @@ class Entry:
             return False
         if self.form.outcome == "delivered":
             return self.form.encryption in (None, (cell.get("channel") or {}).get("encryption"))
-        return (cell.get("cause") or UNKNOWN) in _listed(self.form.cause or [])
+        return cell.get("cause") in _listed(self.form.cause or [])
 
     def accepts(self, cell: CellEntry, today: dt.date) -> bool:
         """Whether it is that failure, and the entry still holds."""
@@ -221,7 +221,7 @@ class Gate:
         """1 unknown, changed or expired, or (strict) passing · 3 the testbed could not tell · 0 all is known."""
         if self.unknown or self.changed or self.expired or (self.strict and self.passing):
             return 1
-        return 3 if could_not_tell else 0
+        return 3 if could_not_tell or any(map(unexplained, self.undecided)) else 0
 
 
 def check(baseline: Baseline, subject: Subject, today: dt.date, *, strict: bool = True) -> Gate:
@@ -232,7 +232,7 @@ def check(baseline: Baseline, subject: Subject, today: dt.date, *, strict: bool 
     for cell in subject.cells.values():
         selecting = [n for n, e in enumerate(baseline.entries) if e.selects(subject, cell)]
         matched.update(selecting)
-        if cannot_say(cell):
+        if cannot_say(cell) or (unexplained(cell) and _might_be_known(baseline, cell, selecting)):
             gate.undecided.append(cell)
         elif cell["surprise"]:
             _weigh(gate, cell, selecting)
@@ -242,6 +242,11 @@ def check(baseline: Baseline, subject: Subject, today: dt.date, *, strict: bool 
                     gate.passing.setdefault(n, []).append(cell)
     gate.unmatched.extend(e for n, e in enumerate(baseline.entries) if n not in matched)
     return gate
+
+
+def _might_be_known(baseline: Baseline, cell: CellEntry, selecting: Iterable[int]) -> bool:
+    """Of a failure without a cause: whether it is as expected, or one cause of an entry would make it the known one."""
+    return not cell["surprise"] or any(baseline.entries[n].form.outcome == cell["outcome"] for n in selecting)
 
 
 def _weigh(gate: Gate, cell: CellEntry, selecting: list[int]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
 from testbed.record.manifest import Manifest
-from testbed.record.verdicts import CellEntry, ServerEntry, SettingsEntry, Verdicts
+from testbed.record.verdicts import CellEntry, ServerEntry, SettingsEntry, Verdicts, unexplained
 from testbed.report.cell import describe, unstable
 from testbed.report.circumstances import doubts
 from testbed.report.grid import State, state
@@ -107,7 +107,8 @@ def absent(cell: CellEntry) -> bool:
 
 def passes(cell: CellEntry) -> bool:
     """Whether the cell came out as expected, and the testbed can say so."""
-    return not cell["surprise"] and not cannot_say(cell) and cell["outcome"] != Outcome.UNSUPPORTED.value
+    known = not cannot_say(cell) and not unexplained(cell)
+    return not cell["surprise"] and known and cell["outcome"] != Outcome.UNSUPPORTED.value
 
 
 def brief(cell: CellEntry | None) -> dict[str, Any] | None:

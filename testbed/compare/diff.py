@@ -14,7 +14,7 @@ from typing import Any
 
 from testbed.compare.cells import FAILED, Subject, absent, brief, cannot_say, differences
 from testbed.model import SCHEMA, InputError, Outcome
-from testbed.record.verdicts import CellEntry
+from testbed.record.verdicts import CellEntry, unexplained
 from testbed.report.cell import unstable
 from testbed.report.grid import PLACE, state
 
@@ -158,6 +158,8 @@ def _both_measured(a: CellEntry, b: CellEntry) -> tuple[Kind, Direction, dict[st
     if all(failed) and a["outcome"] != b["outcome"]:
         by_outcome = Direction.WORSE if b["outcome"] == Outcome.LOST.value else Direction.BETTER
         return Kind.FAILS_OTHERWISE, by_expectation or by_outcome, {}
+    if all(failed) and (unexplained(a) or unexplained(b)):
+        return Kind.COULD_NOT_TELL, Direction.UNKNOWN, {}
     if all(failed) and a.get("cause") != b.get("cause"):
         return Kind.CHANGED_CAUSE, by_expectation or _of_causes(a, b), {}
     channel = _channel(a, b) if not any(failed) else {}

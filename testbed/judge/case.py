@@ -56,7 +56,7 @@ class Case:
     ended: float = float("inf")
     """When the sender was told. What of the other direction began after it belongs to the next cell."""
     gaps: Mapping[str, str] = field(default_factory=dict)
-    """`wire`, `sender` (the log of its server), `receiver` -> why that was not taken in: then nothing follows from its silence."""
+    """`wire`, `sender` (the log of its server), `receiver` -> why that was not taken in: then its silence says nothing."""
 
     def settings(self, side: str) -> Dimensions:
         """What a side was set to, as it acts in effect."""

@@ -80,7 +80,7 @@ def explain(
     return Explanation("; ".join(parts), fault, remedies)
 
 
-def unexplained(outcome: Outcome, gap: str) -> Explanation:
+def without_cause(outcome: Outcome, gap: str) -> Explanation:
     """Of a failed cell whose cause cannot be said, because evidence was not taken in: ``gap`` says which."""
     return Explanation(f"why it failed cannot be said ({SENT_BACK[outcome]}): {gap}", None, ())
 

@@ -75,7 +75,7 @@ SAYING = {kind.word for kind in kinds.TAKEN_IN}
 
 
 def shown(observations: Iterable[Observation]) -> set[Place]:
-    """What an older record shows to have been taken in: its observations were written at once, so another behind them ends them."""
+    """What an older record shows to have been taken in: it was written at once, so another observation behind it ends it."""
     places: set[Place] = set()
     last: Place | None = None
     for o in observations:

@@ -11,7 +11,7 @@ from testbed.causes import Inconclusive, inconclusive_as
 from testbed.judge.case import case_of, gaps_of
 from testbed.judge.channel import channel_of
 from testbed.judge.evidence import Attempt, Evidence
-from testbed.judge.explain import explain, unexplained
+from testbed.judge.explain import explain, without_cause
 from testbed.judge.faults import fault_of
 from testbed.judge.federation import Federation, agrees, expectation_of
 from testbed.judge.interference import interference_of
@@ -22,7 +22,7 @@ from testbed.model import SCHEMA, Cell, Expectation, Outcome
 from testbed.record.manifest import PlannedServer, PlannedSettings
 from testbed.record.observations import TIMING
 from testbed.record.store import Record, planned_cells
-from testbed.record.verdicts import Channel, Fault, ServerEntry, SettingsEntry, Verdict, Verdicts
+from testbed.record.verdicts import Channel, Fault, ServerEntry, SettingsEntry, Verdict, Verdicts, unexplained
 
 
 def judge_run(record: Record) -> Verdicts:
@@ -63,8 +63,9 @@ def judge_run(record: Record) -> Verdicts:
 def exit_status(verdicts: Verdicts) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
-    It could not tell where the control pair did not get through, a cell is inconclusive, or delivered over a channel that the
-    wire did not show. An image that is unavailable is reported, but fails no run.
+    It could not tell where the control pair did not get through, a cell is inconclusive, delivered over a channel that the wire
+    did not show, or failed as expected, for a reason whose evidence was not taken in. An image that is unavailable is reported,
+    but fails no run.
     """
     cells = verdicts["cells"]
     # What differs from attempt to attempt under the same conditions is the servers' own: a surprise, no failure to tell.
@@ -76,6 +77,7 @@ def exit_status(verdicts: Verdicts) -> int:
         or failed
         or cannot
         or unseen
+        or any(unexplained(c) and not c["surprise"] for c in cells)
         or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells)
     ):
         return 3
@@ -129,7 +131,9 @@ def judge_cell(evidence: Evidence, federation: Federation, cell: Cell) -> Verdic
             flaky=weighed.flaky,
             evidence=references(evidence, cell, weighed.deciding),
         )
-    return _inconclusive(cell, expected, "testbed", why_void(weighed.deciding, cell) or "nothing was seen", len(attempts))
+    text = why_void(weighed.deciding, cell) or "nothing was seen"
+    void = _inconclusive(cell, expected, "testbed", text, len(attempts))
+    return replace(void, evidence=references(evidence, cell, weighed.deciding))
 
 
 def _inconclusive(cell: Cell, expected: Expectation, cause: str, text: str, attempts: int = 0) -> Verdict:
@@ -173,7 +177,7 @@ def _with_cause(verdict: Verdict, evidence: Evidence, federation: Federation, de
     case = case_of(evidence, federation, verdict.cell, deciding)
     cause, sources = cause_of(case)
     if cause is None:
-        explanation = unexplained(verdict.outcome, sources)
+        explanation = without_cause(verdict.outcome, sources)
         return replace(verdict, explanation=explanation.text, reason=explanation.reason, confirmed=None)
     fault = fault_of(cause, case)
     (sender, _), (receiver, _) = federation.ends(verdict.cell)
@@ -208,7 +212,8 @@ def delivered_over(channel: Channel, gap: str | None = None) -> str:
 
 
 def references(evidence: Evidence, cell: Cell, attempt: Attempt) -> tuple[str, ...]:
-    """Where to look: lines of the record, and both logs."""
+    """Where to look: lines of the record, and both logs, as far as they were read."""
     streams = [number for number, _ in evidence.streams(cell, attempt.epoch)][:3]
     lines = [f"observations.jsonl#{number}" for number in [*attempt.lines, *streams]]
-    return (*lines, *(f"evidence/{cell.phase}/{attempt.epoch}/{d}.log.gz" for d in (cell.sender, cell.receiver)))
+    read = [d for d in (cell.sender, cell.receiver) if not evidence.intake.log_gap(cell.phase, attempt.epoch, d)]
+    return (*lines, *(f"evidence/{cell.phase}/{attempt.epoch}/{d}.log.gz" for d in read))

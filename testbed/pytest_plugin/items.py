@@ -15,7 +15,7 @@ from testbed.compare.cells import cannot_say, software
 from testbed.model import Cell
 from testbed.pytest_plugin.federations import Federation, Judged
 from testbed.pytest_plugin.reporting import typed
-from testbed.record.verdicts import CellEntry
+from testbed.record.verdicts import CellEntry, unexplained
 from testbed.report.cell import command, describe, evidence, expected, facts, headline
 from testbed.report.grid import ROLES
 
@@ -126,7 +126,7 @@ class CellItem(pytest.Item):
             self.refuse(self.federation.trouble)
         if self.verdict is None:
             self.refuse(f"the run {self.judged.subject.run} has no such cell: it measured other ones")
-        if cannot_say(self.verdict):
+        if cannot_say(self.verdict) or (unexplained(self.verdict) and not self.verdict["surprise"]):
             self.refuse(self.story(self.verdict, f"the testbed cannot say: {self.verdict.get('explanation')}"))
 
     def refuse(self, text: str) -> NoReturn:

@@ -87,6 +87,7 @@ class Verdict:
     outcome: Outcome
     channel: Channel
     cause: str | None
+    """None of a delivery, and of a failure whose evidence was not taken in."""
     fault: Fault | None
     explanation: str
     expected: Expectation
@@ -258,7 +259,7 @@ class CellEntry(TypedDict):
     channel: ChannelEntry
     """what a delivery travelled over"""
     cause: str | None
-    """one word of [causes.md](causes.md); null of a delivery"""
+    """one word of [causes.md](causes.md); null of a delivery, and of a failure whose evidence was not taken in"""
     fault: NotRequired[FaultWord | None]
     """who would have to change something; null: nobody alone, or the record does not show it"""
     explanation: NotRequired[str]
@@ -288,6 +289,11 @@ class CellEntry(TypedDict):
     confirmed: NotRequired[bool]
     """only of what is a failure, a surprise or doubted: whether a second attempt agreed (an expected failure) or the pair was
     measured alone (all else)"""
+
+
+def unexplained(cell: CellEntry) -> bool:
+    """Whether a failed cell has no cause, because the evidence that names one was not taken in."""
+    return cell["outcome"] in (Outcome.BOUNCED.value, Outcome.LOST.value) and cell.get("cause") is None
 
 
 @with_config(DESCRIBED)

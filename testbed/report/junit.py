@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
-from testbed.record.verdicts import CellEntry, ControlEntry, Verdicts
+from testbed.record.verdicts import CellEntry, ControlEntry, Verdicts, unexplained
 from testbed.report import cell as words_of
 from testbed.report import words
 from testbed.report.grid import KINDS, Kind, State, grid, state
@@ -97,7 +97,7 @@ def _result(cell: CellEntry) -> str | None:
     if amount is State.UNSUPPORTED or inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT:
         return "skipped"
     # A delivery over an unobserved channel might be the very cleartext that was forbidden.
-    return "error" if KINDS[amount] in (Kind.UNKNOWN, Kind.UNSEEN) else None
+    return "error" if KINDS[amount] in (Kind.UNKNOWN, Kind.UNSEEN) or unexplained(cell) else None
 
 
 def _text(cell: CellEntry, run: str) -> Iterator[str]:

@@ -12,7 +12,8 @@ from testbed.record.verdicts import RemedyEntry
 
 UNKNOWN = "cause unknown"
 """Instead of a cause's name, where there is none."""
-NO_CAUSE = CAUSES["unknown"].plain
+NO_CAUSE = "the evidence that would say why was not read"
+"""Completes "because" where a failed cell has no cause: its explanation says what is missing in the record."""
 
 FAULTS: dict[str, str] = {
     "sender": "the sender",

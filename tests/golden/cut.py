@@ -19,7 +19,10 @@ from typing import Any
 LEFT_OUT = ("argv", "machine", "images", "revision")
 SAME = 2
 ABSENT = ("server-failed", "login-failed", "disconnected")
-KINDS = (*ABSENT, "attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm")
+KINDS = (
+    *ABSENT, "attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm",
+    "wire-taken-in", "log-taken-in",
+)  # fmt: skip
 
 
 def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[tuple[str, str]]) -> bool:
@@ -32,9 +35,9 @@ def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[t
         return frozenset((sender, receiver)) in pairs
     if record["kind"] == "version":
         return (data["implementation"], data["release"]) in releases
-    if record["kind"] == "run-complete":
+    if record["kind"] in ("run-complete", "wire-taken-in"):
         return True
-    if record["kind"] in ABSENT:
+    if record["kind"] in (*ABSENT, "log-taken-in"):
         return any(data["domain"] in pair for pair in pairs)
     return frozenset((data.get("sender") or data.get("server"), data.get("receiver") or data.get("peer"))) in pairs
 

@@ -21,7 +21,7 @@ from testbed.record import store
 from testbed.record.documents import verdicts_form
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
-from testbed.record.verdicts import Fault
+from testbed.record.verdicts import Fault, unexplained
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RECORDINGS = sorted(p.parent.name for p in GOLDEN.glob("*/manifest.json"))
@@ -79,6 +79,11 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
     ("purpose", "now", P + "authenticated", "early"): ("bounced", "certificate-not-yet-valid", "receiver", False),
     ("purpose", "now", "early", J + "authenticated"): ("bounced", "certificate-not-yet-valid", "sender", False),
     ("unstable", "before", J + "authenticated", P + "opportunistic"): ("inconclusive", "unstable", None, True),
+    # ended by SIGINT in its second phase: the first was taken in, the wire and the logs of the second were not
+    ("interrupted", "before", P + "opportunistic", J + "cleartext"): ("delivered", None, None, False),
+    ("interrupted", "after", E + "opportunistic", J + "cleartext"): ("bounced", None, None, False),
+    ("interrupted", "after", J + "cleartext", E + "opportunistic"): ("bounced", None, None, False),
+    ("interrupted", "after", P + "opportunistic", J + "cleartext"): ("inconclusive", "testbed", "testbed", False),
     # cut with --clients-only: what wire and logs saw was taken away
     ("nothing-seen", "after", J + "encrypted", J + "authenticated"): ("bounced", "unknown", None, True),
 }  # fmt: skip
@@ -126,10 +131,11 @@ def test_every_planned_cell_has_one_verdict_with_evidence(name: str) -> None:
     record = store.load(GOLDEN / name)
     verdicts = judge_run(record)
     assert [c["id"] for c in verdicts["cells"]] == [c.id for c in store.planned_cells(record.manifest)]
-    assert verdicts["complete"] is True
+    assert verdicts["complete"] is (name != "interrupted")
     lines = (GOLDEN / name / "observations.jsonl").read_text().splitlines()
     for cell in verdicts["cells"]:
-        assert (cell["cause"] is None) == (cell["outcome"] == "delivered")
+        assert (cell["cause"] is None) == (cell["outcome"] == "delivered" or unexplained(cell))
+        assert not unexplained(cell) or (name, cell["phase"]) == ("interrupted", "after")
         assert cell["cause"] in (None, *CAUSES)
         assert (cell["cause"] == "unknown") == (name == "nothing-seen")
         assert cell["explanation"]
@@ -471,7 +477,10 @@ def test_whose_name_does_not_resolve() -> None:
     found = case("cleartext", "cleartext", streams=[clear], back_log=[said("dns")])
     assert (cause_of(found)[0], fault_of("dialback-failed", found)) == ("dialback-failed", Fault.SENDER)
     assert cause_of(case(error={"condition": "remote-server-not-found"}))[0] == "dns"
-    assert cause_of(case(error={"condition": "remote-server-not-found"}, gaps={"wire": "the run ended before"})) == (None, "the run ended before")
+    assert cause_of(case(error={"condition": "remote-server-not-found"}, gaps={"wire": "the run ended before"})) == (
+        None,
+        "the run ended before",
+    )
 
 
 def test_who_refuses_the_connection_was_reached() -> None:
