@@ -23,9 +23,10 @@ from typing import Any
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container as Container  # others name the type, and call Docker only here
 from docker.models.networks import Network
-from docker.types import IPAMConfig, IPAMPool, LogConfig, Ulimit
+from docker.types import IPAMConfig, IPAMPool
 
 from testbed.engine.host import ENGINE_ERRORS, Engine
+from testbed.engine.rights import DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
 
 RUN_LABEL = "s2s-testbed.run"
@@ -37,10 +38,6 @@ SLOTS = 14
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
 BERTHS = 5 * SLOTS
 """Containers that are kept for them at most: three a slot, and some more of other images."""
-LOG_LIMIT = "8m"
-LOG_FILES = "2"
-"""What a server may log per phase: two files of 8 MB, of which the engine drops the older when the newer is full."""
-OPEN_FILES = 16384
 
 
 @dataclass(frozen=True)
@@ -140,68 +137,68 @@ class Mesh:
 
     def start_dns(self, image: str, zone: str, address: tuple[str, str | None], name: str = "dns") -> Container:
         """An authoritative name server with a zone: the mesh's, or that of a pair measured alone."""
-        container = self._create(name, image, address, {"/etc/testbed/zone": zone.encode()})
+        container = self._create(name, image, address, NAMES, {"zone": zone.encode()})
         start(container)
         return container
 
     def create_agent(self, name: str, image: str, files: dict[str, bytes], *, inside: bool) -> Container:
         """A container with an agent in it, not started yet: ``inside`` the mesh, or on the engine's host network."""
-        tree = {f"/opt/testbed/{path}": data for path, data in files.items()}
-        return self._create(name, image, self.addresses.driver if inside else None, tree, agent=True)
+        address, rights = (self.addresses.driver, DRIVER) if inside else (None, WIRETAP)
+        return self._create(name, image, address, rights, files, agent=True)
 
     def create_server(
         self, name: str, image: str, files: dict[str, bytes], address: tuple[str, str | None], dns: str
     ) -> Container:
         """The container of a server, not started, that asks the name server at ``dns``."""
-        return self._create(name, image, address, {f"/etc/testbed/{path}": data for path, data in files.items()}, dns=dns)
+        return self._create(name, image, address, SERVER, files, environment={"TESTBED_DNS": dns})
 
     def create_berth(self, name: str, image: str, address: tuple[str, str | None]) -> Container:
         """A container, not started, that holds one server after another (see `berths`)."""
-        return self._create(name, image, address, {}, hold=True)
+        return self._create(name, image, address, SERVER, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
 
     def _create(
         self,
         name: str,
         image: str,
         address: tuple[str, str | None] | None,
-        tree: dict[str, bytes],
+        rights: Rights,
+        files: dict[str, bytes],
         *,
+        environment: dict[str, str] | None = None,
         agent: bool = False,
-        dns: str | None = None,
         hold: bool = False,
     ) -> Container:
-        """Without an address the container is on the engine's host network, with the rights that capture and gate need."""
+        """Without an address the container is on the engine's host network. ``files``: what its `rights.files` has."""
         api = self.docker.api
         host = api.create_host_config(
             network_mode=self._net().name if address else "host",
-            cap_add=None if address else ["NET_ADMIN", "NET_RAW"],
-            # Erlang sizes its tables by this limit; some hosts' default of a billion takes gigabytes and seconds.
-            ulimits=[Ulimit(name="nofile", soft=OPEN_FILES, hard=OPEN_FILES)],
-            # What an agent says is heard as it says it: a log of it would be megabytes that nobody reads.
-            log_config=LogConfig(type="none")
-            if agent
-            else LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": LOG_FILES}),
+            # The engine's resolver answers inside, whatever resolv.conf says: what it does not know it may ask ours alone.
+            dns=[self.addresses.dns[0]] if address else None,
+            **rights.host_config(),
         )
         networking = None
         if address:
             endpoint = api.create_endpoint_config(ipv4_address=address[0], ipv6_address=address[1])
             # types-docker takes the mapping of names for one endpoint
             networking = api.create_networking_config({self._net().name: endpoint})  # type: ignore[arg-type]
-        else:
-            host["ReadonlyPaths"] = []  # /proc/sys is read-only otherwise: the neighbour table's thresholds stand there
+        if rights.host_network:
+            host["ReadonlyPaths"] = READ_ONLY  # the neighbour table's thresholds stand in /proc/sys/net
         try:
             identity = api.create_container(
                 image,
                 name=f"s2s-testbed-{self.short}-{name}"[:120],
                 hostname=name[:60] if address else None,
-                environment={"TESTBED_HOLD": "1"} if hold else {"TESTBED_DNS": dns or self.addresses.dns[0]},
+                environment=environment or {},
+                volumes=rights.volumes,
                 labels=self.labels,
                 stdin_open=agent or hold,
                 detach=hold,  # an agent's standard input ends with the first who wrote to it
                 host_config=host,
                 networking_config=networking,
             )["Id"]
-            if tree and not api.put_archive(identity, "/", pack(tree)):
+            root = rights.files if rights.read_only else "/"
+            tree = {f"{rights.files}/{path}": data for path, data in files.items()}
+            if tree and not api.put_archive(identity, root, pack(tree, root)):
                 raise EngineError(f"files could not be copied into {name}")
         except ENGINE_ERRORS as error:
             raise EngineError(f"the container {name} cannot be made: {_message(error)}") from None
@@ -329,8 +326,8 @@ def run_on_host(engine: Engine, image: str, script: str, run: str) -> str:
     """
     try:
         output = engine.client.containers.run(
-            image, ["-c", script], entrypoint="python3", network_mode="host", cap_add=["NET_ADMIN"], remove=True,
-            labels={RUN_LABEL: run, OWNER_LABEL: owner()},
+            image, ["-c", script], entrypoint="python3", network_mode="host", remove=True,
+            labels={RUN_LABEL: run, OWNER_LABEL: owner()}, **LOOK.host_config(),
         )  # fmt: skip
     except ENGINE_ERRORS as error:
         written = getattr(error, "stderr", None) or str(error).encode()
@@ -338,14 +335,14 @@ def run_on_host(engine: Engine, image: str, script: str, run: str) -> str:
     return bytes(output).decode(errors="replace")
 
 
-def pack(tree: dict[str, bytes]) -> bytes:
-    """A tar archive of absolute paths; keys are readable by their owner alone."""
+def pack(tree: dict[str, bytes], root: str = "/") -> bytes:
+    """A tar archive, to be unpacked at ``root``, of absolute paths below it; keys are readable by their owner alone."""
     buffer, now = io.BytesIO(), int(time.time())  # a name server takes a zone of 1970 for one that was never loaded
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         made: set[str] = set()
         for path, data in sorted(tree.items()):
-            parts = path.strip("/").split("/")
-            for depth in range(2, len(parts)):  # /etc and /opt exist and keep their modes
+            parts = path.removeprefix(root).strip("/").split("/")
+            for depth in range(2 if root == "/" else 1, len(parts)):  # /etc and /opt exist and keep their modes
                 folder = "/".join(parts[:depth])
                 if folder not in made:
                     made.add(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import inside
 import pytest
 from small_mesh import Small
 
@@ -94,3 +95,31 @@ def test_who_is_let_in_over_tls(small: Small, rung: str, certificate: str | None
     stream = small.probe(rung, tls=True, certificate=certificate, prove=["external", "dialback"])
     assert stream.starttls
     assert bool(stream.let_in) is let_in
+
+
+SERVERS = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"}
+"""What root may do in a server's container; the server is another user, and may do nothing of it."""
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_server_has_no_rights_and_its_container_few(small: Small, rung: str) -> None:
+    seen = inside.of(small.subjects[rung].container)
+    assert seen.bounding == SERVERS
+    assert seen.effective == frozenset()
+    assert not seen.new_privileges
+    assert seen.seccomp
+    assert (seen.memory, seen.processes, seen.processors) == (1 << 30, 512, 1.0)
+    assert seen.network == small.mesh.name
+
+
+@pytest.mark.parametrize("part", ["dns", "prober"])
+def test_the_testbeds_own_parts_have_fewer_and_a_root_that_cannot_be_written(small: Small, part: str) -> None:
+    seen = inside.of(getattr(small.stand, part))
+    assert seen.bounding == {"SETGID", "SETUID"}
+    assert seen.effective == frozenset()
+    assert not seen.new_privileges
+    assert seen.seccomp
+    assert not seen.root_written
+    assert seen.memory <= 1 << 30
+    assert seen.processes <= 256
+    assert seen.network == small.mesh.name

@@ -1,0 +1,128 @@
+"""What each part's container may do and use: one row a part, with the reason of everything that it has.
+
+Rule: a container has no right that is not in its row. Of every row hold: no capability but those, no new privileges (a setuid
+program gives nothing), the engine's default seccomp profile, no swap beyond its memory. docs/security.md says what this is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from docker.types import LogConfig, Ulimit
+
+OPEN_FILES = 16384
+"""Erlang sizes its tables by this limit; some hosts' default of a billion takes gigabytes and seconds."""
+LOG_LIMIT = "8m"
+LOG_FILES = "2"
+"""What a server may log per phase: two files of 8 MB, of which the engine drops the older when the newer is full."""
+PERIOD = 100_000
+"""Microseconds in which a container may use its share of processor time."""
+READ_ONLY = [
+    *(f"/proc/{name}" for name in ("bus", "fs", "irq", "sysrq-trigger")),
+    *(f"/proc/sys/{name}" for name in ("abi", "crypto", "debug", "dev", "fs", "kernel", "sunrpc", "user", "vm")),
+]
+"""What stays read-only where /proc/sys/net is not: the engine's own list has /proc/sys as a whole."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What one kind of container may do and use."""
+
+    capabilities: tuple[str, ...]
+    """Of root inside: whoever is another user there has none."""
+    memory: int
+    """Megabytes; what needs more is ended by the kernel, in that container."""
+    processes: int
+    """Processes and threads together."""
+    processors: float = 1.0
+    """Processors' worth of time."""
+    files: str = "/etc/testbed"
+    """The folder that its files are copied to."""
+    read_only: bool = True
+    """Nothing of its root can be written, but for `files`, `kept` and `scratch`."""
+    kept: tuple[str, ...] = ()
+    """Folders, further volumes, that files are copied out of."""
+    scratch: tuple[str, ...] = ()
+    """Folders in memory, of `SCRATCH` each."""
+    logged: bool = False
+    """What it says is kept by the engine; what an agent says is heard as it says it."""
+    host_network: bool = False
+    """In the network of the engine's host, and free to set that network's parameters; else in the federation's alone."""
+
+    def host_config(self) -> dict[str, Any]:
+        """As docker's `create_host_config` takes it."""
+        limits: dict[str, Any] = {
+            "cap_drop": ["ALL"],
+            "cap_add": list(self.capabilities),
+            "security_opt": ["no-new-privileges"],
+            "mem_limit": f"{self.memory}m",
+            "memswap_limit": f"{self.memory}m",
+            "pids_limit": self.processes,
+            # not `nano_cpus`: where the kernel has no quotas, that is an error, and this a warning
+            "cpu_period": PERIOD,
+            "cpu_quota": int(self.processors * PERIOD),
+            "ulimits": [
+                Ulimit(name="nofile", soft=OPEN_FILES, hard=OPEN_FILES),
+                Ulimit(name="core", soft=0, hard=0),
+            ],
+            "log_config": LogConfig(type="json-file", config={"max-size": LOG_LIMIT, "max-file": LOG_FILES})
+            if self.logged
+            else LogConfig(type="none"),
+        }
+        if self.read_only:
+            limits |= {"read_only": True, "tmpfs": dict.fromkeys(self.scratch, SCRATCH)}
+        return limits
+
+    @property
+    def volumes(self) -> list[str]:
+        """Folders that are volumes of the container's own: only there can files be copied to and from a read-only root."""
+        return [self.files, *self.kept] if self.read_only else []
+
+
+SCRATCH = "rw,nosuid,nodev,noexec,size=8m,mode=1777"
+
+SERVER = Rights(
+    # testbed-start gives /etc/testbed to the server's user (CHOWN) and becomes it (SETUID, SETGID). In a berth it also ends the
+    # processes of that user (KILL) and puts its files back (DAC_OVERRIDE, FOWNER, FSETID). A user's own image may need the same.
+    capabilities=("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"),
+    # measured: 12 to 140 MB, 4 to 40 threads; a Java virtual machine takes a quarter of it for its heap
+    memory=1024,
+    processes=512,
+    # The engine mounts /etc/resolv.conf read-only into a read-only root, with its own resolver in it; that one must not be asked.
+    read_only=False,
+    logged=True,
+)
+"""A server, packaged or brought by a user, in a container of its own or in a berth."""
+NAMES = Rights(
+    # testbed-start and nsd become nsd's user
+    capabilities=("SETGID", "SETUID"),
+    memory=256,
+    processes=64,
+    scratch=("/run/nsd", "/tmp"),
+    logged=True,
+)
+"""The mesh's name server."""
+DRIVER = Rights(
+    # testbed-start becomes the user `driver`
+    capabilities=("SETGID", "SETUID"),
+    memory=1024,
+    processes=256,
+    files="/opt/testbed",
+    scratch=("/tmp",),
+)
+"""The driver, with a client for each server; the prober of `testbed images check`."""
+WIRETAP = Rights(
+    # firewall and neighbour table, capture
+    capabilities=("NET_ADMIN", "NET_RAW"),
+    memory=2048,
+    processes=64,
+    processors=2.0,
+    files="/opt/testbed",
+    kept=("/captures",),
+    scratch=("/tmp",),
+    host_network=True,
+)
+"""Gate, capture and dissection."""
+LOOK = Rights(capabilities=("NET_ADMIN",), memory=256, processes=32, scratch=("/tmp",), logged=True, host_network=True)
+"""A script of the doctor's: what the engine's host can do."""
