@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from testbed import interruption
 from testbed.compare import files
 from testbed.contract import preflight
 from testbed.contract.check import Checker
@@ -151,15 +152,18 @@ def measure(
         planned = _examined(engine, planned, images, display)
     judged: list[Run] = []
     manner = Manner(isolated, confirm, full_capture)
-    with store.Writer(Path(results), planned.plan.scenario) as writer:
-        conducted = conduct(
-            planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv,
-            after=lambda: judged.append(report(writer.path, display=display)),
-        )  # fmt: skip
-        try:
+    writer = store.Writer(Path(results), planned.plan.scenario)
+    try:
+        with writer:
+            conducted = conduct(
+                planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv,
+                after=lambda: judged.append(report(writer.path, display=display)),
+            )  # fmt: skip
             run_blocking(conducted)
-        except KeyboardInterrupt:
-            raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
+    except KeyboardInterrupt:
+        if not writer.begun:
+            raise
+        raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
     return replace(judged[0], path=writer.path)  # as the caller named it
 
 
@@ -210,28 +214,24 @@ def _examined(engine: host.Engine, planned: Planned, images: Images, display: Di
 def run_blocking(work: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine to its end; where this thread has an event loop already, as in a notebook, in a thread of its own.
 
-    Ctrl-C cancels the work, waits until it has cleaned up, and raises KeyboardInterrupt.
+    The first of `interruption.SIGNALS` cancels the work; when it has cleaned up, KeyboardInterrupt is raised. A later one does
+    nothing.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
     async def cancellable() -> None:
-        task = asyncio.ensure_future(work)
-        running.append((asyncio.get_running_loop(), task))
-        await task
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task
+        with interruption.cancelling(lambda: loop.call_soon_threadsafe(task.cancel)):
+            await work
 
-    with ThreadPoolExecutor(1, thread_name_prefix="campaign") as thread:
-        future = thread.submit(lambda: asyncio.run(cancellable()))
+    with interruption.held():
         try:
-            future.result()
-        except KeyboardInterrupt:
-            for loop, task in running:
-                loop.call_soon_threadsafe(task.cancel)
-            raise
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(cancellable())
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="campaign") as thread:
+            thread.submit(lambda: asyncio.run(cancellable())).result()
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

@@ -117,5 +117,3 @@ def main() -> None:
     except TestbedError as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)  # file:line stays in one piece
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 
 from testbed.model import InputError
 
-errors = Console(stderr=True, highlight=False)
+T = TypeVar("T")
+
+
+class Stderr:
+    """Standard error, for as long as somebody reads it: where its terminal is gone, that is an interruption like any other."""
+
+    def __init__(self) -> None:
+        self._gone = False
+
+    @property
+    def rich_proxied_file(self) -> Stderr:
+        """What rich writes to: while bars are shown, it has put a proxy of its own in the place of `sys.stderr`."""
+        return self
+
+    def write(self, text: str) -> int:
+        """As of a file; raises nothing."""
+        return self._attempt(lambda: self._file.write(text)) or 0
+
+    def flush(self) -> None:
+        """As of a file; raises nothing."""
+        self._attempt(self._file.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    @property
+    def _file(self) -> Any:
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    def _attempt(self, action: Callable[[], T]) -> T | None:
+        if self._gone:
+            return None
+        try:
+            return action()
+        except OSError as error:
+            self._gone = True
+            if error.errno == errno.EIO:  # a terminal that was closed; a pipe that was is no reason to end
+                os.kill(os.getpid(), signal.SIGHUP)
+            return None
+
+
+# rich takes anything that has write and flush
+errors = Console(file=Stderr(), highlight=False)  # type: ignore[arg-type]
 
 
 def coloured() -> bool:

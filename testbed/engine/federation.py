@@ -7,6 +7,7 @@ process, so that the reaper can tell what nobody needs any more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import ipaddress
@@ -14,20 +15,23 @@ import os
 import socket
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container as Container  # others name the type, and call Docker only here
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
+from testbed import interruption
 from testbed.engine.host import ENGINE_ERRORS, Engine
 from testbed.engine.rights import DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
+
+P = ParamSpec("P")
 
 RUN_LABEL = "s2s-testbed.run"
 OWNER_LABEL = "s2s-testbed.owner"
@@ -38,6 +42,8 @@ SLOTS = 14
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
 BERTHS = 5 * SLOTS
 """Containers that are kept for them at most: three a slot, and some more of other images."""
+MAKING = 30.0
+"""Seconds that a mesh which is removed waits for containers that are just being made."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,24 @@ class Addresses:
         return str(self.net4[offset]), str(self.net6[offset]) if self.net6 else None
 
 
+def _unless_ending(create: Callable[P, Container]) -> Callable[P, Container]:
+    """A method of `Mesh` that makes a container: not while the mesh is removed, and removal waits for it."""
+
+    @functools.wraps(create)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Container:
+        mesh, token = args[0], object()
+        assert isinstance(mesh, Mesh)
+        mesh.making.add(token)
+        try:
+            if mesh.ending:
+                raise EngineError("no container is made any more: the federation is being removed")
+            return create(*args, **kwargs)
+        finally:
+            mesh.making.discard(token)
+
+    return made
+
+
 class Mesh:
     """The containers of one run on one engine. Use as a context: leaving it removes everything."""
 
@@ -83,13 +107,23 @@ class Mesh:
         self.short = hashlib.sha256(f"{run}{os.getpid()}{time.time()}".encode()).hexdigest()[:8]
         self.bridge = f"s2s{self.short}"
         self.network: Network | None = None
-        self.addresses = self._make_network(size, ipv6)
+        self.ending = False
+        """It is being removed."""
+        self.making: set[object] = set()
+        """What is made at this moment: one token each."""
+        try:
+            with interruption.held():
+                self.addresses = self._make_network(size, ipv6)
+        except KeyboardInterrupt:
+            self.remove()
+            raise
 
     def __enter__(self) -> Mesh:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.remove()
+        with interruption.held():
+            self.remove()
 
     @property
     def name(self) -> str:
@@ -156,6 +190,7 @@ class Mesh:
         """A container, not started, that holds one server after another (see `berths`)."""
         return self._create(name, image, address, SERVER, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
 
+    @_unless_ending
     def _create(
         self,
         name: str,
@@ -210,8 +245,17 @@ class Mesh:
         return self.network
 
     def remove(self) -> None:
-        """Remove every container and the network of this mesh; never raises, so that it hides no cause."""
+        """Remove every container and the network of this mesh; never raises, so that it hides no cause.
+
+        What threads still make when this begins is removed too, and from now on nothing can be made.
+        """
+        self.ending = True
+        before, deadline = bool(self.making), time.monotonic() + MAKING
         remove(self.engine, {RUN_LABEL: self.run})
+        while self.making and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if before:
+            remove(self.engine, {RUN_LABEL: self.run})
 
 
 def start(container: Container) -> None:

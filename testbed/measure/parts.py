@@ -20,7 +20,7 @@ from testbed.measure.driver import driver
 from testbed.measure.driver.driver import Driver
 from testbed.measure.journal import Journal
 from testbed.measure.pace import PROBE, STARTS, Admission
-from testbed.measure.tasks import Workers, task_group
+from testbed.measure.tasks import Workers, finish, task_group
 from testbed.measure.wiretap import wiretap
 from testbed.measure.wiretap.protocol import Neighbours
 from testbed.measure.wiretap.wiretap import Wiretap
@@ -86,7 +86,7 @@ async def removed(engine: Engine, run: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await asyncio.to_thread(lambda: federation.remove(engine, {federation.RUN_LABEL: run}))
+        await finish(asyncio.to_thread(lambda: federation.remove(engine, {federation.RUN_LABEL: run})))
 
 
 @contextlib.asynccontextmanager

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from testbed.model import TestbedError
 
 T = TypeVar("T")
+
+
+class _Group(asyncio.TaskGroup):
+    """One whose block waits for its tasks itself.
+
+    COMPAT Python 3.11: a group whose task fails cancels its parent, and takes that back only where the block was still going on;
+    else the parent counts as cancelled from outside, and the failure would be hidden behind a CancelledError.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: set[asyncio.Task[Any]] = set()
+
+    def create_task(self, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        task = super().create_task(*args, **kwargs)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return task
+
+    async def done(self) -> None:
+        """Return when no task is left."""
+        while self._begun:
+            await asyncio.wait(set(self._begun))
 
 
 @contextlib.asynccontextmanager
@@ -22,8 +45,9 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
     Ctrl-C, that comes before what the tasks made of it.
     """
     try:
-        async with asyncio.TaskGroup() as group:
+        async with _Group() as group:
             yield group
+            await group.done()
     except BaseExceptionGroup as group_error:
         errors = _flat(group_error)
         chosen = next((e for e in errors if not isinstance(e, TestbedError)), errors[0])
@@ -33,6 +57,21 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
             if error is not chosen:
                 chosen.add_note(f"at the same time: {error!r}")
         raise chosen from None
+
+
+async def finish(work: Awaitable[T]) -> T:
+    """Await what must not be cut short: a cancellation meanwhile is raised when it is done. Raises what the work raises."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        if not task.cancelled():
+            task.exception()  # it has been seen, and the cancellation is the news
+        raise asyncio.CancelledError
+    return task.result()
 
 
 def _flat(error: BaseException) -> list[BaseException]:
@@ -47,13 +86,17 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="engine")
+        self._ended = False
 
     async def do(self, work: Callable[[], T]) -> T:
-        """Do ``work`` in a thread; raises what it raises."""
+        """Do ``work`` in a thread; raises what it raises, and CancelledError where the block has been left already."""
+        if self._ended:
+            raise asyncio.CancelledError
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def __aenter__(self) -> Workers:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await asyncio.to_thread(lambda: self._pool.shutdown(cancel_futures=True))
+        self._ended = True
+        await finish(asyncio.to_thread(lambda: self._pool.shutdown(cancel_futures=True)))

@@ -45,6 +45,8 @@ class Writer:
         self.id = self.path.name
         self._file = (self.path / "observations.jsonl").open("a", encoding="utf-8")
         self.count = 0
+        self.begun = False
+        """Whether there is something to report: the manifest is written."""
 
     def __enter__(self) -> Writer:
         return self
@@ -59,6 +61,7 @@ class Writer:
             raise FileExistsError(target)
         manifest: Manifest = {"schema": SCHEMA, "run": self.id, **content}
         write_whole(target, (json.dumps(manifest, indent=1) + "\n").encode())
+        self.begun = True
 
     def append(self, observation: Observation) -> None:
         """Add one observation."""
@@ -85,6 +88,11 @@ class Writer:
         if observation:
             self.append(observation)
         self._file.close()
+        if not self.begun and not self.count:  # interrupted before there was anything to keep
+            with contextlib.suppress(OSError):
+                (self.path / "observations.jsonl").unlink()
+                self.path.rmdir()
+            return
         with contextlib.suppress(OSError):
             link_whole(self.path.parent / "latest", self.path.name)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -230,10 +234,21 @@ def test_a_control_pair_that_does_not_get_through_makes_the_run_unable_to_tell(
     assert left(engine, run.id) == []
 
 
-def start_and_wait(root: Path, environment: dict[str, str], results: Path) -> subprocess.Popen[str]:
-    """A smoke run that has begun to start its servers."""
-    command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", results, "--quiet"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start_and_wait(
+    root: Path, environment: dict[str, str], results: Path, *, terminal: int | None = None
+) -> subprocess.Popen[str]:
+    """A smoke run that has begun to start its servers; ``terminal``: on this one, which is the run's own, not on pipes."""
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background of a shell ignores it
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", results]
+    out = subprocess.PIPE if terminal is None else terminal
+    process = subprocess.Popen(
+        command, env=environment, stdin=out, stdout=out, stderr=out, text=True, start_new_session=True, preexec_fn=prepare
+    )
     deadline = time.monotonic() + 90
     while not any(line.count("/") for line in started(results)) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
@@ -246,8 +261,9 @@ def kept_and_left_nothing(engine: Engine, results: Path, process: subprocess.Pop
     """What a run that ended early owes: status 3, a sentence, its record, and no container. Returns what it said."""
     _, said = process.communicate(timeout=90)
     assert process.returncode == 3, said
-    assert "testbed report" in said
-    assert "Traceback" not in said
+    if said is not None:  # else nobody reads its terminal
+        assert "testbed report" in said
+        assert "Traceback" not in said
     path = run_of(results)
     assert left(engine, path.name) == []
     record = store.load(path)
@@ -260,13 +276,30 @@ def kept_and_left_nothing(engine: Engine, results: Path, process: subprocess.Pop
 
 
 @pytest.mark.xdist_group("interrupted")
+@pytest.mark.parametrize("names", [("SIGINT",), ("SIGTERM", "SIGINT", "SIGHUP")], ids=" ".join)
 def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
-    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     del built
     process = start_and_wait(root, environment, tmp_path)
-    process.send_signal(signal.SIGINT)
-    assert "interrupted" in kept_and_left_nothing(engine, tmp_path, process)
+    for name in names:
+        process.send_signal(signal.Signals[name])
+    said = kept_and_left_nothing(engine, tmp_path, process)
+    assert said.count("interrupted; what was measured until then is kept") == 1
+    assert said.count("already interrupted: containers are being removed") == (len(names) > 1)
+
+
+@pytest.mark.xdist_group("interrupted")
+def test_a_run_whose_terminal_is_closed_keeps_its_record_and_leaves_nothing(
+    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+) -> None:
+    """The kernel sends SIGHUP, and what is written to the terminal fails from then on."""
+    del built
+    ours, theirs = pty.openpty()
+    process = start_and_wait(root, environment, tmp_path, terminal=theirs)
+    os.close(theirs)
+    os.close(ours)
+    kept_and_left_nothing(engine, tmp_path, process)
 
 
 @pytest.mark.xdist_group("interrupted")

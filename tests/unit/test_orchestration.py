@@ -130,7 +130,7 @@ def test_what_a_thread_still_makes_when_a_run_ends_is_removed_too(monkeypatch: p
     assert done == ["made", "removed"]
 
 
-@pytest.mark.parametrize("where", ["task", "body"])
+@pytest.mark.parametrize("where", ["task", "last task", "body"])
 def test_the_first_error_of_a_group_is_raised_as_it_is_and_ends_the_others(where: str) -> None:
     ended: list[str] = []
 
@@ -150,6 +150,9 @@ def test_the_first_error_of_a_group_is_raised_as_it_is_and_ends_the_others(where
             if where == "task":
                 tasks.create_task(fail())
                 await asyncio.sleep(60)
+            if where == "last task":  # the block has nothing more to do by then
+                tasks.create_task(fail())
+                return
             await fail()
 
     with pytest.raises(EngineError, match="the first") as caught:

@@ -21,7 +21,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from testbed.causes import CAUSES
-from testbed.cli import app
+from testbed.cli.app import app
 from testbed.measure import pki
 from testbed.model import InputError, Policy
 from testbed.plan.policy import PRESETS, make_policy

@@ -17,7 +17,7 @@ from fake_verdicts import verdicts
 from typer.testing import CliRunner
 
 from testbed import report
-from testbed.cli import app
+from testbed.cli.app import app
 from testbed.judge.verdict import exit_status, judge_run
 from testbed.model import Authentication, Encryption, Policy, TestbedError
 from testbed.record import store

@@ -18,7 +18,7 @@ from fake_verdicts import verdicts
 from typer.testing import CliRunner
 
 from testbed import report
-from testbed.cli import app
+from testbed.cli.app import app
 from testbed.model import InputError
 from testbed.report import canvas, flow, looks, plots, times
 from testbed.report.changes import CHANGES, Change, changes
