@@ -77,6 +77,8 @@ class Channel:
 
         Raises AgentError if the agent fails or says nothing for ``timeout`` seconds, EngineError if it ends.
         """
+        if self.closed.is_set():  # it ended before; the kernel would still take what is written
+            raise EngineError(f"awaited from {self.container.name}: {what}; it ended: {self.last_words()}")
         number = next(self._ids)
         reply: asyncio.Future[Envelope] = self._loop.create_future()
         self._asked[number] = reply

@@ -156,12 +156,17 @@ class Mesh:
                 if "overlaps" in last.lower():  # another run took it between the look and the leap
                     continue
                 raise EngineError(f"the federation's network cannot be made: {last}") from None
+            if sum(net4.overlaps(other) for other in routed()) > 1:  # another engine of this host took it at the same time
+                last = f"{net4} is another engine's too"
+                self.network.remove()
+                continue
             return Addresses(net4, net6)
         raise EngineError(
             f"no free subnet of /{prefix} in {POOL4}: {last or 'all are taken'}; `testbed clean` removes what dead runs left"
         )
 
     def _used_subnets(self) -> Iterator[ipaddress.IPv4Network]:
+        yield from routed()
         for network in self.docker.networks.list():
             for pool in (network.attrs.get("IPAM") or {}).get("Config") or []:
                 with contextlib.suppress(ValueError, KeyError):
@@ -256,6 +261,21 @@ class Mesh:
             time.sleep(0.05)
         if before:
             remove(self.engine, {RUN_LABEL: self.run})
+
+
+def routed(routes: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Network]:
+    """The subnets that this host has interfaces in: other engines' networks are among them, which ours does not list.
+
+    Two federations with the same addresses would shut each other's gate. Of an engine elsewhere this says nothing.
+    """
+    subnets = []
+    with contextlib.suppress(OSError):
+        for line in routes.read_text().splitlines()[1:]:
+            _, destination, _, _, _, _, _, mask, *_ = line.split()
+            address, bits = (int.from_bytes(bytes.fromhex(word), "little") for word in (destination, mask))
+            if bits:
+                subnets.append(ipaddress.IPv4Network((address, bits.bit_count()), strict=False))
+    return subnets
 
 
 def start(container: Container) -> None:

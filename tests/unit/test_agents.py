@@ -196,6 +196,21 @@ def test_a_reply_that_the_protocol_does_not_list_is_refused() -> None:
     asyncio.run(talk())
 
 
+def test_who_asks_an_agent_that_has_ended_is_told_so_at_once() -> None:
+    """The kernel takes what is written to a connection whose other end is closed, and the reply never comes."""
+
+    async def talk() -> None:
+        container = Container()
+        channel = channel_of(container)
+        container.ours.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(channel.closed.wait(), 5)
+        async with asyncio.timeout(5):
+            with pytest.raises(EngineError, match="awaited from agent: a sign of life; it ended"):
+                await channel.ask(clients.Ping("a"), 60, "a sign of life")
+
+    asyncio.run(talk())
+
+
 def test_what_a_handler_makes_of_an_event_is_not_lost() -> None:
     async def talk() -> Exception | None:
         container = Container()

@@ -80,6 +80,19 @@ def test_the_subnet_holds_everybody_and_the_broadcast_address_is_nobody_s(size: 
     assert ipaddress.IPv4Address(last) < net4.broadcast_address
 
 
+def test_the_networks_of_another_engine_on_this_host_are_taken(tmp_path: Path) -> None:
+    """Two federations with the same addresses shut each other's gate: what one engine has, the other does not list."""
+    routes = tmp_path / "route"
+    routes.write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "s2s5e61dfdb\t000012C6\t00000000\t0001\t0\t0\t0\t80FFFFFF\t0\t0\t0\n"
+        "s2s9417512d\t800012C6\t00000000\t0001\t0\t0\t0\t80FFFFFF\t0\t0\t0\n"
+    )
+    assert [str(net) for net in federation.routed(routes)] == ["198.18.0.0/25", "198.18.0.128/25"]
+    assert federation.routed(tmp_path / "no such file") == []
+
+
 # --- who owns what is left ------------------------------------------------------------------------------------------------
 
 

@@ -161,6 +161,22 @@ def test_the_first_error_of_a_group_is_raised_as_it_is_and_ends_the_others(where
     assert type(caught.value) is EngineError
 
 
+def test_a_failure_after_the_block_has_nothing_more_to_do_is_no_interruption() -> None:
+    """COMPAT Python 3.11: `TaskGroup.__aexit__` leaves the task that waits in it marked as cancelled."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0.01)
+        raise EngineError("the driver is gone")
+
+    async def work() -> None:
+        async with task_group() as tasks:
+            tasks.create_task(fail())
+            tasks.create_task(asyncio.sleep(60))
+
+    with pytest.raises(EngineError, match="the driver is gone"):
+        asyncio.run(work())
+
+
 def test_a_bug_does_not_hide_behind_its_consequences_and_an_interruption_comes_first() -> None:
     async def fail(error: Exception, after: float) -> None:
         try:
