@@ -8,7 +8,7 @@ JOBS ?= auto
 # what pip says of its own version is no news here
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup mesh browser test test-unit lint schema lock clean distclean
+.PHONY: help setup mesh browser test test-unit faults lint schema lock clean distclean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,10 @@ test: setup browser  ## every test, real containers included (sets up all that i
 
 test-unit: setup  ## the tests that need no engine
 	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine and not browser"
+
+faults: setup  ## the long tests of faults: 30 to 40 minutes on two cores (FAULTS_SEED=… draws other moments; FAULTS=… chooses, as pytest's -k)
+	@$(TESTBED) images build --for tests/faults/scenario.yaml
+	@FAULTS_LOG=$(or $(FAULTS_LOG),results/faults.jsonl) $(VENV)/bin/pytest -v -n $(JOBS) --dist load -m faults tests/faults $(if $(FAULTS),-k "$(FAULTS)")
 
 lint: setup  ## ruff, mypy --strict, and the published schemas are current
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
