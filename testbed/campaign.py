@@ -27,7 +27,7 @@ from testbed.engine.prepare import prepare
 from testbed.judge import verdict
 from testbed.measure.conductor import Manner, conduct
 from testbed.measure.pace import CONFIRM
-from testbed.model import EngineError, Implementation, InputError, TestbedError
+from testbed.model import EngineError, Implementation, InputError, StorageError, TestbedError
 from testbed.plan import candidates, catalog, recorded, scenario
 from testbed.plan.candidates import CandidateOption, Planned
 from testbed.plan.catalog import Catalog
@@ -142,7 +142,8 @@ def measure(
 
     ``isolated``, ``confirm`` (None: all) and ``full_capture`` are a `Manner`; ``jobs``: images built at once; ``examine``: boot
     the user's own servers once before the run; ``argv`` stands in the manifest. Raises InputError for something of the user's
-    own that lacks what the testbed needs, EngineError if the testbed itself cannot go on: what was recorded until then stays.
+    own that lacks what the testbed needs, EngineError if the testbed itself cannot go on, StorageError if ``results`` takes no
+    more: what was recorded until then stays.
     """
     display = display or Silent()
     engine = host.ensure(display.say)
@@ -164,6 +165,10 @@ def measure(
         if not writer.begun:
             raise
         raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
+    except StorageError as error:
+        if not writer.begun or not writer.path.is_dir():
+            raise
+        raise StorageError(f"{error}; what was measured until then is kept: testbed report {writer.path}") from None
     return replace(judged[0], path=writer.path)  # as the caller named it
 
 

@@ -54,6 +54,10 @@ class EngineError(TestbedError):
     """The Docker engine, an image or a container did not do what the run needs (exit 3)."""
 
 
+class StorageError(TestbedError):
+    """The folder of a run takes no more: a full disk, a folder that is gone or read-only. Names file, reason, remedy (exit 3)."""
+
+
 # --- policy dimensions ------------------------------------------------------------------------------------------------
 
 

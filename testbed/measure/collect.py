@@ -90,7 +90,7 @@ class Collector:
         """The capture as evidence, compressed (Wireshark opens it as it is)."""
         with contextlib.suppress(EngineError):
             raw = federation.fetch(self.parts.wiretap.channel.container, f"/captures/{phase}.pcapng")
-            self.parts.journal.writer.evidence(phase, "s2s.pcapng.gz").write_bytes(gzip.compress(raw, LEVEL))
+            self.parts.journal.writer.keep(gzip.compress(raw, LEVEL), phase, "s2s.pcapng.gz")
 
     async def _read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
         """A container's log is kept; then the container goes."""
@@ -105,7 +105,7 @@ class Collector:
 
     def _parse_log(self, epoch: Epoch, domain: str, raw: bytes) -> list[Observation]:
         phase = epoch.phase.name
-        self.parts.journal.writer.evidence(phase, epoch.name, f"{domain}.log.gz").write_bytes(gzip.compress(raw, LEVEL))
+        self.parts.journal.writer.keep(gzip.compress(raw, LEVEL), phase, epoch.name, f"{domain}.log.gz")
         if domain not in self.servers:
             return []
         addresses = {ip: d for d, pair in epoch.addresses.items() for ip in pair if ip}

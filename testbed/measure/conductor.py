@@ -34,7 +34,7 @@ from testbed.measure.journal import Journal
 from testbed.measure.pace import CAPTURE_LAG, CONFIRM, Rank
 from testbed.measure.parts import Parts, parts_of
 from testbed.measure.tasks import task_group
-from testbed.model import Cell, EngineError, Phase, Plan, Server
+from testbed.model import Cell, EngineError, Phase, Plan, Server, StorageError
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
 from testbed.record.store import Writer
@@ -131,7 +131,8 @@ async def conduct(
             # awaited when the containers are gone: what goes wrong there must not stop their removal half-way
             afterwards.push_async_callback(asyncio.wait_for, asyncio.create_task(asyncio.to_thread(after)), None)
     finally:
-        writer.flush()
+        with contextlib.suppress(StorageError):  # closing the record says it, where nothing else is the news
+            writer.flush()
 
 
 @contextlib.asynccontextmanager

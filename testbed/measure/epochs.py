@@ -133,7 +133,7 @@ class Epochs:
         rendered = self.catalog.image(server.implementation).render(server, settings, timers=self.plan.timers, ipv6=ipv6)
         issued = self.issued[server.domain, settings.certificate].files()
         for name, data in {**rendered, "cert.pem": issued["cert.pem"]}.items():
-            self.parts.journal.writer.evidence(epoch.phase.name, "config", server.domain, name).write_bytes(data)
+            self.parts.journal.writer.keep(data, epoch.phase.name, "config", server.domain, name)
         return {**rendered, **issued}
 
     async def _log_in(self, epoch: Epoch, server: Server) -> None:

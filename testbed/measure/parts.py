@@ -24,7 +24,7 @@ from testbed.measure.tasks import Workers, finish, task_group
 from testbed.measure.wiretap import wiretap
 from testbed.measure.wiretap.protocol import Neighbours
 from testbed.measure.wiretap.wiretap import Wiretap
-from testbed.model import EngineError, Server
+from testbed.model import EngineError, Server, TestbedError
 from testbed.record import observations
 
 IPV6 = Path("/proc/sys/net/ipv6")
@@ -74,6 +74,8 @@ async def _until_gone(channel: Channel) -> None:
     """Raises EngineError when an agent has ended."""
     await channel.closed.wait()
     container = channel.container
+    if isinstance(channel.failure, TestbedError):  # the record takes no more
+        raise channel.failure
     if channel.failure:
         raise RuntimeError(f"what {container.name} said could not be dealt with") from channel.failure
     how = await asyncio.to_thread(lambda: federation.state_of(container))
@@ -100,7 +102,7 @@ async def parts_of(
         wanted = ipv6 and IPV6.is_dir()
         mesh = await workers.do(lambda: federation.Mesh(engine, writer.id, len(servers), ipv6=wanted))
         text = zone.render_zone({s.domain: mesh.addresses.of(s.index) for s in servers})
-        writer.evidence("zone").write_text(text)
+        writer.keep(text.encode(), "zone")
         async with task_group() as starts:
             starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
             tap = starts.create_task(_wiretap(mesh, images, workers, journal))

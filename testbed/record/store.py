@@ -10,10 +10,12 @@ import dataclasses
 import datetime as dt
 import gc
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from testbed.model import SCHEMA, Cell, InputError
+from testbed.model import SCHEMA, Cell, InputError, StorageError
+from testbed.record.appending import Appender, stored
 from testbed.record.documents import checked, judged_forms, manifest_form
 from testbed.record.files import link_whole, write_whole
 from testbed.record.manifest import Manifest, OrderedRun
@@ -38,12 +40,12 @@ class Writer:
                     break
                 except FileExistsError:
                     continue
+            self._file = Appender(self.path / "observations.jsonl")
         except OSError as error:
             raise InputError(
                 f"results cannot be written: {error.strerror}", file=str(results), hint="choose another folder with --results"
             ) from None
         self.id = self.path.name
-        self._file = (self.path / "observations.jsonl").open("a", encoding="utf-8")
         self.count = 0
         self.begun = False
         """Whether there is something to report: the manifest is written."""
@@ -51,43 +53,53 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close(None)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # what could not be written is the news only where nothing else is
+        with contextlib.suppress(StorageError) if kind else contextlib.nullcontext():
+            self.close(None)
 
     def manifest(self, content: OrderedRun) -> None:
-        """Write ``manifest.json``; once, before the first container starts. Raises FileExistsError."""
+        """Write ``manifest.json``; once, before the first container starts. Raises FileExistsError, StorageError."""
         target = self.path / "manifest.json"
         if target.exists():
             raise FileExistsError(target)
         manifest: Manifest = {"schema": SCHEMA, "run": self.id, **content}
-        write_whole(target, (json.dumps(manifest, indent=1) + "\n").encode())
+        with stored(target):
+            write_whole(target, (json.dumps(manifest, indent=1) + "\n").encode())
         self.begun = True
 
     def append(self, observation: Observation) -> None:
-        """Add one observation."""
+        """Add one observation; within a second the operating system has it. Raises StorageError."""
         record = {k: v for k, v in dataclasses.asdict(observation).items() if v not in (None, {})}
         record["source"] = observation.source.value
         self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
         self.count += 1
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
-        if not self._file.closed:
-            self._file.flush()
+        """Hand everything to the operating system. Raises StorageError."""
+        self._file.flush()
 
-    def evidence(self, *parts: str) -> Path:
-        """A path under ``evidence/``, its folder made."""
+    def keep(self, data: bytes, *parts: str) -> None:
+        """Write a file under ``evidence/``. Raises StorageError."""
         path = self.path.joinpath("evidence", *parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        with stored(path):
+            if not path.parent.is_dir():
+                os.stat(self.path)  # noqa: PTH116 - a folder that was removed is not made again: the record is not in it
+                path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     def close(self, observation: Observation | None) -> None:
-        """End the record, with the closing observation if the run is complete; point ``latest`` at it. Done once."""
+        """End the record, with the closing observation if the run is complete; point ``latest`` at it. Done once.
+
+        Raises StorageError if something of it could not be written.
+        """
         if self._file.closed:
             return
-        if observation:
-            self.append(observation)
-        self._file.close()
+        try:
+            if observation:
+                self.append(observation)
+        finally:
+            self._file.close()
         if not self.begun and not self.count:  # interrupted before there was anything to keep
             with contextlib.suppress(OSError):
                 (self.path / "observations.jsonl").unlink()
@@ -200,12 +212,14 @@ def _pairs(planned: dict[str, list[str]]) -> Iterable[tuple[str, str]]:
 
 
 def write_derived(path: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
-    """Write files under ``derived/``; each appears whole or not at all."""
+    """Write files under ``derived/``; each appears whole or not at all. Raises StorageError."""
     folder = path / "derived"
-    folder.mkdir(exist_ok=True)
     written = []
+    with stored(folder):
+        folder.mkdir(exist_ok=True)
     for name, data in files:
         target = folder / name
-        write_whole(target, data)
+        with stored(target):
+            write_whole(target, data)
         written.append(target)
     return written

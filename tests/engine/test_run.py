@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -300,6 +301,21 @@ def test_a_run_whose_terminal_is_closed_keeps_its_record_and_leaves_nothing(
     os.close(theirs)
     os.close(ours)
     kept_and_left_nothing(engine, tmp_path, process)
+
+
+@pytest.mark.xdist_group("interrupted")
+def test_a_run_whose_disk_is_full_removes_its_containers_and_keeps_what_it_has(
+    root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+) -> None:
+    """No file may grow beyond 40 kB here (EFBIG): the manifest fits, the record does not."""
+    del built
+    command = [TESTBED, "run", root / "scenarios" / "smoke.yaml", "--results", tmp_path, "--quiet"]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000)),
+    )  # fmt: skip
+    said = kept_and_left_nothing(engine, tmp_path, process)
+    assert re.search(r"error: \S+ cannot be written: File too large; .*; what was measured until then is kept", said)
 
 
 @pytest.mark.xdist_group("interrupted")
