@@ -25,6 +25,10 @@ ANSWER = 30.0
 """Seconds that an agent may take for anything else that it can do at once."""
 ZONE = 30.0
 """Seconds within which a name server must have loaded its zone."""
+REACH = 2.5
+"""How long the driver asks the name server at one go, before anything is looked into: packets that pass do so in milliseconds."""
+REACH_AT_LAST = 30.0
+"""The same where no rule of the host explains the silence."""
 DISSECTION = 900.0
 """Seconds that tshark may take for a capture."""
 PROBE = 0.25

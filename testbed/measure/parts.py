@@ -20,6 +20,7 @@ from testbed.measure.driver import driver
 from testbed.measure.driver.driver import Driver
 from testbed.measure.journal import Journal
 from testbed.measure.pace import PROBE, STARTS, Admission
+from testbed.measure.reachability import packets_pass
 from testbed.measure.tasks import Workers, finish, task_group
 from testbed.measure.wiretap import wiretap
 from testbed.measure.wiretap.protocol import Neighbours
@@ -104,9 +105,10 @@ async def parts_of(
         text = zone.render_zone({s.domain: mesh.addresses.of(s.index) for s in servers})
         writer.keep(text.encode(), "zone")
         async with task_group() as starts:
-            starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
+            names = starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
             tap = starts.create_task(_wiretap(mesh, images, workers, journal))
             clients = starts.create_task(_driver(mesh, images, workers, journal))
+            starts.create_task(packets_pass(mesh, names, clients, tap, workers))
         with contextlib.closing(tap.result().channel), contextlib.closing(clients.result().channel):
             await tap.result().prepare(f"s2s_{mesh.short}", mesh.bridge, len(servers), mesh.addresses.subnets)
             yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS))

@@ -13,7 +13,7 @@ import re
 import struct
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,10 @@ class Driver:
         await serial(command.address, command.serial)
         emit(protocol.ZoneLoaded(), id)
 
+    async def reach(self, command: protocol.Reach, id: int) -> None:
+        ways = (answers(command.address, command.patience, over) for over in (over_udp, over_tcp))
+        emit(protocol.Reached(*await asyncio.gather(*ways)), id)
+
     async def logout(self, command: protocol.Logout, _id: int | None) -> None:
         for key in command.clients:
             if client := self.clients.pop(key, None):
@@ -181,22 +185,61 @@ class Answer(asyncio.DatagramProtocol):
             self.data.set_result(data)
 
 
-async def serial(address: str, serial: int) -> None:
-    """Ask a name server for the SOA of the root (RFC 1035 §4) until it has loaded the zone with this serial."""
-    question = b"\0" + struct.pack("!HH", 6, 1)
-    while True:
-        transport, answer = await asyncio.get_running_loop().create_datagram_endpoint(Answer, remote_addr=(address, 53))
+QUESTION = b"\0" + struct.pack("!HH", 6, 1)
+"""For the SOA of the root (RFC 1035 §4)."""
+QUERY = struct.pack("!6H", 1, 0, 1, 0, 0, 0) + QUESTION
+
+
+async def over_udp(address: str, patience: float) -> bytes:
+    """What a name server answers to `QUERY`. Raises OSError, TimeoutError."""
+    transport, answer = await asyncio.get_running_loop().create_datagram_endpoint(Answer, remote_addr=(address, 53))
+    try:
+        transport.sendto(QUERY)
+        return await asyncio.wait_for(answer.data, patience)
+    finally:
+        transport.close()
+
+
+async def over_tcp(address: str, patience: float) -> bytes:
+    """The same over TCP (RFC 1035 §4.2.2). Raises OSError, TimeoutError."""
+    async with asyncio.timeout(patience):
+        reader, writer = await asyncio.open_connection(address, 53)
         try:
-            transport.sendto(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + question)
-            said = (await asyncio.wait_for(answer.data, 0.5))[12 + len(question) :]
+            writer.write(struct.pack("!H", len(QUERY)) + QUERY)
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            return await reader.readexactly(length)
+        except asyncio.IncompleteReadError:
+            raise OSError("the connection was closed") from None
+        finally:
+            writer.close()
+
+
+async def answers(address: str, patience: float, over: Callable[[str, float], Coroutine[Any, Any, bytes]]) -> str | None:
+    """Ask a name server until it answers, for so many seconds; None if it did, else what was seen last."""
+    deadline, try_for = time.monotonic() + patience, 0.5
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            await over(address, min(left, try_for))
+            return None
+        except TimeoutError:
+            seen, try_for = "no answer", 2 * try_for
+        except OSError as error:
+            seen = str(error)
+            await asyncio.sleep(min(left, 0.1))
+    return seen
+
+
+async def serial(address: str, serial: int) -> None:
+    """Ask a name server for the SOA of the root until it has loaded the zone with this serial."""
+    while True:
+        try:
+            said = (await over_udp(address, 0.5))[len(QUERY) :]
             said = said[2 if said[:1] >= b"\xc0" else 1 :]  # the owner's name: the root, or a pointer to it
             (length,) = struct.unpack("!H", said[8:10])
             if struct.unpack("!I", said[10 + length - 20 : 10 + length - 16])[0] == serial:
                 return
         except (OSError, TimeoutError, struct.error):
             pass
-        finally:
-            transport.close()
         await asyncio.sleep(0.05)
 
 

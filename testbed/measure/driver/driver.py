@@ -55,6 +55,13 @@ class Driver:
         """Return when the name server at ``address`` has the zone with this serial."""
         await self.channel.ask(protocol.AwaitZone(address, serial), ZONE, f"zone {serial} at {address}")
 
+    async def reach(self, address: str, patience: float) -> protocol.Reached:
+        """Whether the name server at ``address`` answers over UDP and TCP within ``patience`` seconds."""
+        what = f"whether {address} answers"
+        reply = (await self.channel.ask(protocol.Reach(address, patience), patience + ANSWER, what)).message
+        assert isinstance(reply, protocol.Reached)
+        return reply
+
     def logout(self, clients: Iterable[str]) -> None:
         """Drop clients whose servers are about to end."""
         self.channel.tell(protocol.Logout(list(clients)))

@@ -79,6 +79,22 @@ class ZoneLoaded:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """Ask the name server at `address` over UDP and TCP, until it has answered over both or `patience` seconds have passed."""
+
+    address: str
+    patience: float
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What was seen last over `udp` and over `tcp`; null where it answered."""
+
+    udp: str | None
+    tcp: str | None
+
+
+@dataclass(frozen=True)
 class Logout:
     """Drop these `clients`: their servers are about to end."""
 
@@ -119,6 +135,7 @@ COMMANDS: dict[type, tuple[type, ...]] = {
     Send: (Sent, Unsendable),
     Ping: (Alive,),
     AwaitZone: (ZoneLoaded,),
+    Reach: (Reached,),
     Logout: (),
 }
 """Command -> the replies that it may get; any may be answered by Failed instead."""

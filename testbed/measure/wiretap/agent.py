@@ -18,6 +18,7 @@ from pathlib import Path
 
 import messages
 import nftables
+import packet_rules
 import protocol
 
 CAPTURES = Path("/captures")
@@ -192,6 +193,9 @@ class Agent:
             return refused
         self._gate = Gate(command.name, command.interface, command.subnets, command.port, command.attempts)
         return protocol.Prepared()
+
+    def read_rules(self, _command: protocol.ReadRules) -> object:
+        return protocol.Rules(**packet_rules.read())
 
     def open(self, command: protocol.Open) -> object:
         self.gate.change("add", command.pairs)

@@ -7,6 +7,7 @@ hardware addresses, the sender's first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,20 @@ class TableTooSmall:
     need: int
     before: int
     command: str
+
+
+@dataclass(frozen=True)
+class ReadRules:
+    """Read what may stand in the way of packets between containers; it may take a second."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """nftables' `ruleset` as JSON; by family, whether bridged packets pass its chains, and the older iptables' FORWARD policy."""
+
+    ruleset: list[dict[str, Any]]
+    bridged: dict[str, bool]
+    legacy: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,7 @@ class Neighbours:
 
 COMMANDS: dict[type, tuple[type, ...]] = {
     Prepare: (Prepared, TableTooSmall),
+    ReadRules: (Rules,),
     Open: (Opened,),
     Close: (),
     Answer: (Answered,),

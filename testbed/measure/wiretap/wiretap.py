@@ -7,6 +7,7 @@ from pathlib import Path
 
 from testbed.engine.channel import Channel, agent_files
 from testbed.engine.federation import Container
+from testbed.engine.firewall import PACKET_RULES, Facts
 from testbed.engine.messages import Envelope
 from testbed.measure.pace import ANSWER, ATTEMPTS, DISSECTION, FIRST_WORD
 from testbed.measure.wiretap import protocol
@@ -19,8 +20,8 @@ Gate = list[list[str]]
 
 
 def files() -> dict[str, bytes]:
-    """What the wiretap's container needs: the agent, and what it says."""
-    return agent_files(Path(__file__).parent)
+    """What the wiretap's container needs: the agent, what it says, and what reads the host's rules."""
+    return agent_files(Path(__file__).parent) | {PACKET_RULES.name: PACKET_RULES.read_bytes()}
 
 
 class Wiretap:
@@ -50,6 +51,10 @@ class Wiretap:
                 f"{reply.before}; "
                 f"only root can raise it: {reply.command}"
             )
+
+    async def rules(self) -> Facts:
+        """What is set up on the engine's host that may stand in the way of packets between containers."""
+        return Facts(**vars((await self.channel.ask(protocol.ReadRules(), ANSWER, "the host's rules")).message))
 
     async def open(self, gate: Gate) -> None:
         """Let two servers reach each other's s2s port."""
