@@ -18,6 +18,42 @@ SCHEMA = 1
 """Version of every file under ``results/<run-id>/``; changed when a key is renamed or dropped, not when one is added."""
 
 
+# --- text that others wrote -------------------------------------------------------------------------------------------
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """``text`` with everything that is not a printable character as Python writes it: ``\\x1b``, ``\\n``, ``\\u202e``.
+
+    What servers, logs, folders and files say is data: on its way to people nothing in it may steer a terminal, end a line, turn
+    the direction of writing, or be there without being seen (Unicode's categories C and Z, but for the space). ``lines``: line
+    ends stay, for text of the testbed's own that has several.
+    """
+    if text.isprintable():
+        return text
+    if lines:
+        return "\n".join(map(visible, text.split("\n")))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def all_visible(document: Any) -> Any:
+    """A document as JSON has it, with every text in it (keys too) as `visible` makes it; what was visible is not copied."""
+    match document:
+        case str():
+            return visible(document)
+        case dict():
+            made = {all_visible(key): all_visible(value) for key, value in document.items()}
+            same = all(a is b for a, b in zip(made.values(), document.values(), strict=False)) and made.keys() == document.keys()
+            return document if same else made
+        case list() | tuple():
+            items = [all_visible(item) for item in document]
+            return document if all(a is b for a, b in zip(items, document, strict=True)) else items
+        case _:
+            return document
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
 class TestbedError(Exception):
     """Base of all errors that a user is meant to read; the text is the whole message, no traceback is shown."""
 
@@ -26,7 +62,10 @@ class TestbedError(Exception):
 
 
 class InputError(TestbedError):
-    """A scenario, an image folder or an argument is wrong. Names file, line, value, allowed values and remedy (exit 2)."""
+    """A scenario, an image folder or an argument is wrong. Names file, line, value, allowed values and remedy (exit 2).
+
+    Its text has one line each for the message, what is allowed, and the remedy: what they quote is made `visible`.
+    """
 
     exit_status = 2
 
@@ -42,11 +81,11 @@ class InputError(TestbedError):
     ) -> None:
         self.message, self.file, self.line, self.value, self.allowed, self.hint = message, file, line, value, allowed, hint
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        text = where + message
+        text = visible(where + message)
         if allowed:
-            text += "\n  allowed: " + ", ".join(allowed)
+            text += "\n  allowed: " + visible(", ".join(allowed))
         if hint:
-            text += "\n  hint: " + hint
+            text += "\n  hint: " + visible(hint)
         super().__init__(text)
 
 

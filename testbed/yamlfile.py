@@ -1,6 +1,7 @@
 """Reads a YAML file into a pydantic model; every complaint names file, line, value, allowed values and remedy.
 
 It knows nothing of what the files mean. ruamel.yaml keeps the line of every key, pydantic knows the path of what is wrong.
+Size, depth and what aliases would grow to are bounded while the file is parsed, before anything is expanded.
 """
 
 from __future__ import annotations
@@ -13,11 +14,62 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import Node
 
+from testbed import reading
 from testbed.model import InputError
 
 M = TypeVar("M", bound=BaseModel)
+
+MOST_BYTES = 1 << 20
+"""Of a file that people write. The longest of the testbed's own has 30 kB; ruamel.yaml takes about 10 s for a megabyte."""
+DEEPEST = 40
+"""Levels of lists and mappings; the forms of the testbed have seven."""
+MOST_VALUES = 100_000
+"""Values of a file when its aliases are written out."""
+
+
+class TooMuch(Exception):
+    """A file would grow beyond a bound."""
+
+    def __init__(self, message: str, line: int, hint: str) -> None:
+        super().__init__(message)
+        self.line, self.hint = line, hint
+
+
+class BoundedComposer(Composer):
+    """Makes nodes of a file as ruamel.yaml does, but counts what they would grow to. Raises `TooMuch`."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader=loader)
+        self.levels = self.values = 0
+        self.sizes: dict[int, int] = {}
+        """Identity of a node that is complete -> values in it, those of its aliases too."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """One node with all below it."""
+        event, before = self.parser.peek_event(), self.values
+        line = event.start_mark.line + 1
+        if self.levels == DEEPEST:
+            raise TooMuch(f"nested deeper than {DEEPEST} levels", line, "write it flatter")
+        self.levels += 1
+        node: Node = super().compose_node(parent, index)
+        self.levels -= 1
+        if isinstance(event, AliasEvent):
+            if id(node) not in self.sizes:
+                raise TooMuch(f"the alias `*{event.anchor}` stands inside of what it names", line, "write it out")
+            self.values += self.sizes[id(node)]
+        else:
+            self.values += 1
+            self.sizes[id(node)] = self.values - before
+        if self.values > MOST_VALUES:
+            raise TooMuch(
+                f"more than {MOST_VALUES:,} values when its aliases are written out", line, "use fewer aliases, or split the file"
+            )
+        return node
 
 
 class Document:
@@ -28,7 +80,7 @@ class Document:
         self.path = path
         self.file = _shown(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = reading.text(path, MOST_BYTES)
         except FileNotFoundError:
             near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
             raise InputError(
@@ -37,10 +89,10 @@ class Document:
                 allowed=tuple(near),
                 hint=f"the files above stand in {_shown(path.parent)}" if near else None,
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read: {error}", file=self.file) from None
         try:
-            self.root: Any = YAML(typ="rt").load(text)
+            self.root: Any = _parser().load(text)
+        except TooMuch as error:
+            raise InputError(str(error), file=self.file, line=error.line, hint=error.hint) from None
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else None
@@ -52,6 +104,10 @@ class Document:
             ) from None
         except YAMLError as error:
             raise InputError(f"not YAML: {error}", file=self.file) from None
+        except Exception as error:  # of a library that makes values of a stranger's text: a month 13, an integer `!!int x`, …
+            raise InputError(
+                f"not YAML that can be read: {error}", file=self.file, hint="put the values in quotes, without tags"
+            ) from None
         if not isinstance(self.root, CommentedMap):
             raise InputError(
                 f"the file must be a mapping of keys, not {type(self.root).__name__}", file=self.file, line=1, value=self.root
@@ -118,6 +174,12 @@ class Document:
                 return self.error(
                     f"`{where}` cannot be {value!r}: {first['msg'].removeprefix('Value error, ')}", path, value=value
                 )
+
+
+def _parser() -> YAML:
+    parser = YAML(typ="rt")
+    parser.Composer = BoundedComposer
+    return parser
 
 
 def did_you_mean(value: object, choices: Iterable[str]) -> str | None:

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 
 import typer
-from rich.markup import escape
 
+from testbed import unforeseen
 from testbed.cli import compare, docs, engine, images, probe, report, run
-from testbed.cli.output import errors
+from testbed.cli.output import SIGPIPE, ReaderGone, ending, let_go, show_error
 from testbed.model import TestbedError
 from testbed.report import plots
 
@@ -104,16 +104,25 @@ def application() -> typer.Typer:
 def add(group: typer.Typer, rows: tuple[Row, ...]) -> None:
     """Register commands."""
     for name, function, epilog in rows:
-        group.command(name, epilog=epilog)(function)
+        group.command(name, epilog=epilog)(ending(function))
 
 
 app = application()
 
 
 def main() -> None:
-    """Entry point of the console script: a TestbedError is one message, and its own exit status."""
+    """Entry point of the console script: a TestbedError is one message, and its own exit status; so is what nobody foresaw."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TestbedError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)  # file:line stays in one piece
+        show_error(str(error))
         sys.exit(error.exit_status)
+    except (ReaderGone, BrokenPipeError):
+        let_go()
+        sys.exit(SIGPIPE)
+    except Exception as error:
+        show_error(unforeseen.sentence(error, sys.argv))
+        sys.exit(unforeseen.STATUS)

@@ -1,21 +1,28 @@
-"""Where a command writes: standard output, standard error, or a file that the user named."""
+"""Where a command writes: standard output, standard error, or a file that the user named.
+
+Rule: a reader that goes away (`testbed explain … | head -1`) ends what is printed, never what is measured: standard output ends
+the command without a word, as `SIGPIPE` ends other tools; standard error is written to no more.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 
-from testbed.model import InputError
+from testbed.model import InputError, visible
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -59,6 +66,45 @@ class Stderr:
 
 # rich takes anything that has write and flush
 errors = Console(file=Stderr(), highlight=False)  # type: ignore[arg-type]
+
+SIGPIPE = 141
+"""The exit status of a command whose reader went away: what a shell says of a tool that the signal SIGPIPE ended (128 + 13)."""
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more."""
+
+
+def _reader_gone(_: Console) -> None:
+    raise ReaderGone
+
+
+# Rich ends the process with 1 there, which means "surprises" here; typer has consoles of its own for help
+Console.on_broken_pipe = _reader_gone  # type: ignore[method-assign, assignment]
+
+
+def show_error(text: str) -> None:
+    """A message that says why the command ends; what it quotes is made visible."""
+    errors.print(f"[red]error:[/red] {escape(visible(text, lines=True))}", soft_wrap=True)  # file:line stays in one piece
+
+
+def let_go() -> None:
+    """Give standard output to nobody, so that the interpreter's last flush fails no more."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: standard output is no file, as in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def ending(command: Callable[P, None]) -> Callable[P, None]:
+    """A command for which a closed pipe is `ReaderGone`: typer would end it with 1."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+    return run
 
 
 def coloured() -> bool:

@@ -5,29 +5,26 @@ Rule: a file that is not of the published form is refused with file, key and val
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from testbed import reading
 from testbed.compare.cells import Subject
-from testbed.model import SCHEMA, InputError
+from testbed.model import SCHEMA, InputError, all_visible
 from testbed.record.documents import checked, verdicts_form
+from testbed.record.whole import verdicts_whole
 
 WHICH = "give the `derived/verdicts.json` of a run, as `testbed report RUN` writes it"
 
 
 def verdicts(path: Path) -> Subject:
     """A ``verdicts.json``, as it was judged then. Raises InputError if it is not one of this schema."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=str(path)) from None
-    except ValueError as error:
-        raise InputError(f"not JSON: {error}", file=str(path)) from None
+    content = reading.document(path, what="not JSON", hint=WHICH)
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise InputError(f"not verdicts of schema {SCHEMA}", file=str(path), value=schema, hint=WHICH)
     document = checked(verdicts_form(), content, file=str(path), hint=WHICH)
-    return Subject(document, kept=True)
+    verdicts_whole(document, file=str(path), hint=WHICH)
+    return Subject(all_visible(document), kept=True)
 
 
 def kept(run: Path) -> Subject | None:

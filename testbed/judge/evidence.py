@@ -15,6 +15,9 @@ from testbed.record.store import Record
 Numbered = tuple[int, Observation]
 """A line number of observations.jsonl, and the observation there."""
 
+CELL_WORDS = {kind.word for kind in kinds.CELLS}
+LOG_WORDS = {kind.word for kind in kinds.LOGS}
+
 
 @dataclass
 class Attempt:
@@ -81,10 +84,12 @@ class Evidence:
                     self.controls.append((number, o))
                 case kinds.VERSION.word:
                     self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
-                case _ if o.source is Source.LOG:
+                case _ if o.kind in LOG_WORDS:
                     self.logs[phase, epoch, o.data["server"], o.data["peer"]].append((number, o))
 
     def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:
+        if o.kind not in CELL_WORDS:
+            return  # a newer testbed's, whose fields nobody here knows
         cell, token = o.cell or "", o.data.get("token", "")
         if o.kind == kinds.ATTEMPT.word:
             cold = bool(o.data.get("cold", self._cold_by_order(o)))

@@ -18,7 +18,7 @@ from testbed.judge.interference import interference_of
 from testbed.judge.rules import cause_of
 from testbed.judge.unmeasured import not_expressible, why_no_attempt, why_void
 from testbed.judge.weigh import Weighed, weigh
-from testbed.model import SCHEMA, Cell, Expectation, Outcome
+from testbed.model import SCHEMA, Cell, Expectation, Outcome, all_visible
 from testbed.record.manifest import PlannedServer, PlannedSettings
 from testbed.record.observations import TIMING
 from testbed.record.store import Record, planned_cells
@@ -26,10 +26,10 @@ from testbed.record.verdicts import Channel, Fault, ServerEntry, SettingsEntry, 
 
 
 def judge_run(record: Record) -> Verdicts:
-    """``verdicts.json`` of a record."""
+    """``verdicts.json`` of a record. What servers and files say is in the record as it was, and from here on `visible`."""
     evidence, federation = Evidence(record), Federation.of(record.manifest)
     manifest = record.manifest
-    return {
+    verdicts: Verdicts = {
         "schema": SCHEMA,
         "run": record.id,
         "scenario": manifest["scenario"],
@@ -58,6 +58,8 @@ def judge_run(record: Record) -> Verdicts:
         "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == TIMING.word), {}),
         "cells": [judge_cell(evidence, federation, cell).to_json() for cell in planned_cells(manifest)],
     }
+    shown: Verdicts = all_visible(verdicts)
+    return shown
 
 
 def exit_status(verdicts: Verdicts) -> int:
@@ -70,7 +72,7 @@ def exit_status(verdicts: Verdicts) -> int:
     cells = verdicts["cells"]
     # What differs from attempt to attempt under the same conditions is the servers' own: a surprise, no failure to tell.
     cannot = [c for c in cells if c["outcome"] == "inconclusive" and inconclusive_as(c["cause"]) is Inconclusive.CANNOT_TELL]
-    unseen = [c for c in cells if c["outcome"] == "delivered" and c["channel"]["encryption"] is None]
+    unseen = [c for c in cells if c["outcome"] == "delivered" and c["channel"].get("encryption") is None]
     failed = [c for c in verdicts.get("controls", []) if not c["ok"]]
     if (
         not verdicts["complete"]

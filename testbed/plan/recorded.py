@@ -34,14 +34,14 @@ def plan_of(manifest: PlannedRun, pairs: Iterable[tuple[str, str]]) -> Plan:
     return Plan(
         scenario=manifest["scenario"],
         title=manifest["title"],
-        file=manifest["file"],
+        file=manifest.get("file", ""),
         servers=servers,
         phases=phases,
         exchanges=tuple(manifest["exchanges"]),
         timers=manifest["timers"],
-        seed=manifest["seed"],
+        seed=manifest.get("seed", 1),
         pairs=tuple(pairs),
-        description=manifest["description"],
+        description=manifest.get("description", ""),
     )
 
 

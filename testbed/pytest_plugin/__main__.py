@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from testbed import campaign
+from testbed import campaign, unforeseen
 from testbed.display import Lines
 from testbed.model import TestbedError
 from testbed.plan.narrow import narrow
@@ -35,7 +35,7 @@ def main(path: Path) -> None:
     except KeyboardInterrupt:
         outcome = NotMeasured("; ".join([*reasons, "it ended before anything was measured"]))
     except Exception as error:
-        outcome = NotMeasured(f"the testbed failed, which is a bug of it: {type(error).__name__}: {error}")
+        outcome = NotMeasured(unforeseen.sentence(error, order.argv))
     write(order.outcome, OUTCOME, outcome)
 
 

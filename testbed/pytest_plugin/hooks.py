@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from testbed import unforeseen
 from testbed.compare import files
 from testbed.model import InputError
 from testbed.pytest_plugin import NAME, federations, markers, options
@@ -87,7 +88,7 @@ class Session:
                 try:
                     self.obtain(item.federation)
                 except Exception as error:  # one sentence here too, rather than a traceback for each cell
-                    item.federation.trouble = f"the testbed failed, which is a bug of it: {type(error).__name__}: {error}"
+                    item.federation.trouble = unforeseen.sentence(error, self.argv)
             item.take_verdict()
 
     # --- the verdicts ---

@@ -13,17 +13,25 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+from testbed import reading
 from testbed.model import SCHEMA, Cell, InputError, StorageError
 from testbed.record.appending import Appender, stored
 from testbed.record.documents import checked, judged_forms, manifest_form
 from testbed.record.files import link_whole, write_whole
 from testbed.record.manifest import Manifest, OrderedRun
 from testbed.record.observations import RUN_COMPLETE, Observation, Source
+from testbed.record.whole import manifest_whole
 
 DEFAULT_RESULTS = Path("results")
 UNTOUCHED = "a record is never edited: take it from where it was measured, or run the scenario again"
 CLOSING = RUN_COMPLETE.word
+MOST_RECORD = 4 << 30
+"""Bytes of a record; a hundred times what a run of 400 servers writes."""
+LONG_LINE = 4 << 20
+"""Characters of a line; the longest lists the pairs of a phase that were not measured again alone."""
+YEAR_5000 = 95617584000.0  # as Unix seconds
 
 
 class Writer:
@@ -127,8 +135,9 @@ class Record:
 def find(run: str, results: Path = DEFAULT_RESULTS) -> Path:
     """The folder of a run: a path, a run id, or ``latest``. Raises InputError with what there is."""
     for candidate in (Path(run), results / run):
-        if (candidate / "manifest.json").is_file():
-            return candidate.resolve()
+        with contextlib.suppress(OSError, RuntimeError):  # a name that is too long, a folder that may not be looked into, a loop
+            if (candidate / "manifest.json").is_file():
+                return candidate.resolve()
     there = runs(results)
     hint = "`testbed run SCENARIO` makes one" if not there else "a run is named by its id, its path, or `latest`"
     raise InputError(f"no run `{run}`", file=str(results), value=run, allowed=tuple(there[:12]), hint=hint)
@@ -136,25 +145,25 @@ def find(run: str, results: Path = DEFAULT_RESULTS) -> Path:
 
 def runs(results: Path = DEFAULT_RESULTS) -> list[str]:
     """The ids of the runs in a folder, in reverse order of their names."""
-    return sorted((p.parent.name for p in results.glob("*/manifest.json") if not p.parent.is_symlink()), reverse=True)
+    try:
+        there = [p.parent.name for p in results.glob("*/manifest.json") if p.is_file() and not p.parent.is_symlink()]
+    except OSError as error:
+        raise InputError(f"cannot be listed: {reading.reason(error)}", file=str(results), hint="choose another folder") from None
+    return sorted(there, reverse=True)
 
 
 def load(path: Path) -> Record:
     """Read a run back. Raises InputError if its schema is another one or a line is damaged (a cut last line is passed over)."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"a damaged manifest: {error}", file=str(path / "manifest.json")) from None
+    file = str(path / "manifest.json")
+    manifest = reading.document(path / "manifest.json", what="a damaged manifest", hint=UNTOUCHED)
     if not isinstance(manifest, dict):
-        raise InputError("a damaged manifest: not a mapping", file=str(path / "manifest.json"), line=1)
+        raise InputError("a damaged manifest: not a mapping", file=file, line=1, hint=UNTOUCHED)
     if manifest.get("schema") != SCHEMA:
         raise InputError(
-            f"schema {manifest.get('schema')} is not {SCHEMA}",
-            file=str(path / "manifest.json"),
-            line=1,
-            hint="use the release that wrote it",
+            f"schema {manifest.get('schema')} is not {SCHEMA}", file=file, line=1, hint="use the release that wrote it"
         )
-    manifest = checked(manifest_form(), manifest, file=str(path / "manifest.json"), hint=UNTOUCHED)
+    manifest = checked(manifest_form(), manifest, file=file, hint=UNTOUCHED)
+    manifest_whole(manifest, file=file, hint=UNTOUCHED)
     with _no_collection():
         observations = tuple(_read(path / "observations.jsonl"))
     complete = any(o.kind == CLOSING for o in observations[-1:])
@@ -175,28 +184,45 @@ def _no_collection() -> Iterator[None]:
 
 def _read(path: Path) -> Iterator[Observation]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the record cannot be read: {error}", file=str(path)) from None
+        lines = reading.text(path, MOST_RECORD, hint=UNTOUCHED).split("\n")
+    except FileNotFoundError:
+        raise InputError("the record cannot be read: no such file", file=str(path), hint=UNTOUCHED) from None
     forms = judged_forms()
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            record = json.loads(line)
-        except RecursionError:
-            raise InputError("a damaged line: nested too deeply", file=str(path), line=number) from None
-        except ValueError:
+            record = reading.parsed(line) if len(line) < LONG_LINE else _too_long()
+        except ValueError as error:
             if number == len(lines):  # the process was killed in the middle of a line: the run is incomplete anyway
                 return
-            raise InputError("a damaged line", file=str(path), line=number) from None
+            what = "" if isinstance(error, json.JSONDecodeError) else f": {error}"
+            raise InputError(f"a damaged line{what}", file=str(path), line=number, hint=UNTOUCHED) from None
         try:
             if form := forms.get(record["kind"]):
                 checked(form, record, file=str(path), line=number, hint=UNTOUCHED)
             record["source"] = Source(record["source"])
-            yield Observation(**record)
+            observation = Observation(**record)
         except (KeyError, TypeError, ValueError):
-            raise InputError("not an observation", file=str(path), line=number, value=line) from None
+            raise InputError("not an observation", file=str(path), line=number, value=line, hint=UNTOUCHED) from None
+        if not _sound(observation):
+            raise InputError("not an observation", file=str(path), line=number, value=line, hint=UNTOUCHED)
+        yield observation
+
+
+def _too_long() -> Any:
+    raise ValueError(f"longer than {reading.size(LONG_LINE)}")
+
+
+def _sound(observation: Observation) -> bool:
+    """Whether what every observation has is of its type, whatever its kind."""
+    return (
+        isinstance(observation.time, int | float)
+        and 0 <= observation.time < YEAR_5000
+        and isinstance(observation.kind, str)
+        and isinstance(observation.data, dict)
+        and all(value is None or isinstance(value, str) for value in (observation.phase, observation.epoch, observation.cell))
+    )
 
 
 def planned_cells(manifest: Manifest) -> list[Cell]:
@@ -212,14 +238,27 @@ def _pairs(planned: dict[str, list[str]]) -> Iterable[tuple[str, str]]:
 
 
 def write_derived(path: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
-    """Write files under ``derived/``; each appears whole or not at all. Raises StorageError."""
+    """Write files under ``derived/``; each appears whole or not at all.
+
+    Raises StorageError, or InputError if something else is in the way.
+    """
     folder = path / "derived"
     written = []
-    with stored(folder):
+    with stored(folder), _free(folder):
         folder.mkdir(exist_ok=True)
     for name, data in files:
         target = folder / name
-        with stored(target):
+        with stored(target), _free(target):
             write_whole(target, data)
         written.append(target)
     return written
+
+
+@contextlib.contextmanager
+def _free(target: Path) -> Iterator[None]:
+    """Something else in the place of a file or a folder is an InputError."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        hint = "remove it: all of `derived` is made again"
+        raise InputError(f"cannot be written: {error.strerror}", file=str(target), hint=hint) from None

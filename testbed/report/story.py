@@ -6,13 +6,16 @@ What is asked for by name (`testbed explain`), not drawn for every run: so this 
 from __future__ import annotations
 
 import gzip
+import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed.model import InputError, Outcome
+from testbed import reading
+from testbed.model import InputError, Outcome, all_visible
 from testbed.record import observations as kinds
-from testbed.record.observations import Observation, Source
+from testbed.record.observations import Observation
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report.cell import describe
@@ -23,6 +26,9 @@ Line = tuple[float, str, str]
 """Unix seconds, who saw it, what it was."""
 DETAIL_WIDTH = 180
 MOST_LOG_LINES = 40
+LOG_WORDS = {kind.word for kind in kinds.LOGS}
+MOST_EVIDENCE = 256 << 20
+"""Bytes of a log or a zone, unpacked, that are looked into."""
 MOST_PAIRS = 12
 """Of a run that measured a part of them, how many are named where another was asked for."""
 
@@ -43,20 +49,20 @@ def story(record: Record, verdicts: Verdicts, sender: str, receiver: str) -> str
         "story.txt.j2",
         sender=sender,
         receiver=receiver,
-        run=record.id,
+        run=verdicts["run"],
         title=verdicts.get("title", ""),
-        dns=list(_dns(record, receiver)),
-        cells=[_cell(record, verdicts, cell) for cell in cells],
+        dns=all_visible(list(_dns(record, receiver))),
+        cells=[all_visible(_cell(record, verdicts, cell)) for cell in cells],
     )
 
 
 def _dns(record: Record, receiver: str) -> Iterator[str]:
-    zone = record.path / "evidence" / "zone"
-    if zone.is_file():
-        names = (f"_xmpp-server._tcp.{receiver}.", f"xmpp.{receiver}.")
-        for line in zone.read_text().splitlines():
-            if line.startswith(names):
-                yield line
+    try:
+        zone = reading.content(record.path / "evidence" / "zone", MOST_EVIDENCE).decode(errors="replace")
+    except (FileNotFoundError, InputError):
+        return  # the evidence is gone, or no zone
+    names = (f"_xmpp-server._tcp.{receiver}.", f"xmpp.{receiver}.")
+    yield from (line for line in zone.splitlines() if line.startswith(names))
 
 
 def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "interference": None,
         **cell,
         "verdict": _verdict(cell),
-        "servers": [(role, {**servers[cell[role]], **settings[cell[role]]}) for role in ROLES],
+        "servers": [(role, {"not_after": None, **servers[cell[role]], **settings[cell[role]]}) for role in ROLES],
         "epochs": [
             {"name": name, "lines": [(moment - lines[0][0], who, what[:DETAIL_WIDTH]) for moment, who, what in lines]}
             for name, lines in epochs
@@ -104,7 +110,7 @@ def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
             yield observation.time, _who(observation), _clients(observation)
         elif observation.kind == kinds.STREAM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
             yield observation.time, "wire", _stream(observation)
-        elif observation.source is Source.LOG and {observation.data["server"], observation.data["peer"]} == pair:
+        elif observation.kind in LOG_WORDS and {observation.data["server"], observation.data["peer"]} == pair:
             wanted.setdefault(observation.data["server"], {})[int(observation.data.get("line", 0))] = observation
         elif observation.kind == kinds.STORM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
             yield (
@@ -114,7 +120,7 @@ def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
             )
     for server, by_line in wanted.items():
         role = "sender's log" if server == cell["sender"] else "receiver's log"
-        texts = _log(record.path / "evidence" / cell["phase"] / epoch / f"{server}.log.gz")
+        texts = _log(record.path, f"evidence/{cell['phase']}/{epoch}/{server}.log.gz")
         for number, observation in sorted(by_line.items())[:MOST_LOG_LINES]:
             yield observation.time, role, texts.get(number, f"{observation.kind} {observation.data.get('reason', '')}")
 
@@ -136,7 +142,8 @@ def _clients(observation: Observation) -> str:
             return f"got an error: {data.get('condition')} {data.get('text', '')}".rstrip()
         case kinds.SILENCE.word:
             alive = {True: "alive", False: "not proven alive"}
-            ends = f"sender's client {alive[data['sender_alive']]}, receiver's client {alive[data['receiver_alive']]}"
+            sender, receiver = (alive[bool(data.get(f"{role}_alive"))] for role in ROLES)
+            ends = f"sender's client {sender}, receiver's client {receiver}"
             return f"nothing for {data['waited']:.0f} s; {ends}"
         case _:
             return observation.kind
@@ -167,10 +174,12 @@ def _stream(observation: Observation) -> str:
     return steps[0] + " · ".join(steps[1:]) + f" · {d['end'] - d['start']:.2f} s"
 
 
-def _log(path: Path) -> dict[int, str]:
-    """Line number -> text, without the engine's stamp; empty if the evidence is gone."""
+def _log(run: Path, name: str) -> dict[int, str]:
+    """Line number -> text, without the engine's stamp; empty if the evidence is gone, no log, or not of this run's folder."""
     try:
-        raw = gzip.decompress(path.read_bytes()).decode(errors="replace")
-    except OSError:
+        path = reading.inside(run, name, hint="evidence is never edited")
+        with gzip.open(io.BytesIO(reading.content(path, MOST_EVIDENCE))) as packed:
+            raw = packed.read(MOST_EVIDENCE).decode(errors="replace")
+    except (OSError, EOFError, zlib.error, InputError):
         return {}
     return {n: line.partition(" ")[2].strip() for n, line in enumerate(raw.splitlines(), 1)}

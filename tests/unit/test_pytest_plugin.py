@@ -571,4 +571,9 @@ def test_whatever_ends_a_measurement_is_its_outcome(
     outcome = tmp_path / "outcome.json"
     workers.write(tmp_path / "o", ORDER, Order(Path("/x"), (), Path("/r"), False, options.Candidates(), outcome, ("pytest",)))
     process.main(tmp_path / "o")
-    assert workers.read(outcome, OUTCOME) == NotMeasured(reason)
+    written = workers.read(outcome, OUTCOME)
+    assert isinstance(written, NotMeasured)
+    told, _, kept = written.reason.partition("; the traceback is in ")
+    assert told == reason
+    assert bool(kept) is isinstance(failure, ValueError)
+    assert not kept or "raise failure" in Path(kept).read_text()

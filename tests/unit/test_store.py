@@ -15,15 +15,25 @@ from testbed.record.files import write_whole
 from testbed.record.observations import Observation, Source
 from testbed.record.store import CLOSING, Writer, find, load, planned_cells, write_derived
 
+DIMENSIONS = {"encryption": "offered", "authentication": ["dialback"], "tls_min": None, "tls_max": None, "forward_secrecy": "any"}
+SETTINGS: dict[str, Any] = {
+    "policy": "opportunistic", "certificate": "ca", "defect": None, "dimensions": DIMENSIONS, "effective": DIMENSIONS,
+    "unsupported": None,
+}  # fmt: skip
+SERVER: dict[str, Any] = {
+    "implementation": "toy", "release": "trixie", "title": "Toy", "policy": "opportunistic", "certificate": "ca", "image": None,
+    "unavailable": None, "mechanisms": ["dialback"], "dialback_over_verified": False,
+}  # fmt: skip
+DOMAINS = ("a.example", "b.example")
 MANIFEST: dict[str, Any] = {
     "scenario": "t",
     "title": "T",
     "started": "2014-05-19T00:00:00+00:00",
     "timers": "short",
     "isolated": False,
-    "servers": [],
+    "servers": [{**SERVER, "domain": domain, "index": index} for index, domain in enumerate(DOMAINS)],
     "exchanges": ["message"],
-    "phases": [{"name": "before", "settings": {}}, {"name": "after", "settings": {}}],
+    "phases": [{"name": name, "settings": dict.fromkeys(DOMAINS, SETTINGS)} for name in ("before", "after")],
     "planned": {"a.example": ["b.example"], "b.example": ["a.example"]},
 }
 STREAM = {"sender": "a.example", "receiver": "b.example", "start": 3.0, "end": 3.5, "tokens": [], "umlaut": "ü"}
