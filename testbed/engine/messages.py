@@ -60,9 +60,12 @@ def encode(message: Any, id: int | None = None) -> str:
 
 def decode(line: str | bytes, known: Mapping[str, type]) -> Envelope:
     """The message of one line. Raises ValueError if it is none of ``known``."""
-    fields = json.loads(line)
     try:
+        fields = json.loads(line)
         name, id, moment = fields.pop("message"), fields.pop("id"), fields.pop("time")
-        return Envelope(known[name](**fields), id, moment)
-    except (AttributeError, KeyError, TypeError) as error:
+        message = known[name](**fields)
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no message of this protocol: {error!r}") from None
+    if not (id is None or type(id) is int) or type(moment) not in (int, float):
+        raise ValueError(f"no message of this protocol: its id is {id!r}, its time {moment!r}")
+    return Envelope(message, id, moment)
