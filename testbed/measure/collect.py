@@ -81,6 +81,9 @@ class Collector:
         if reply.status:
             reason = f"tshark ended with {reply.status}: {reply.said}"
             journal.note(observations.WIRETAP_FAILED, phase=phase, reason=reason)
+        if dissector.unread:
+            reason = f"{dissector.unread} lines of tshark could not be read"
+            journal.note(observations.WIRETAP_FAILED, phase=phase, reason=reason)
         streams = observations_of(dissector.streams.values(), phase, epochs)
         journal.extend(streams)
         until = max((s.end for s in dissector.streams.values()), default=0.0) if phase in self._bounded else None
