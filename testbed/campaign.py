@@ -22,10 +22,14 @@ from testbed.contract.check import Checker
 from testbed.contract.claims import Report, Status
 from testbed.display import Display, Silent
 from testbed.engine import federation, host
+from testbed.engine import prepare as preparation
 from testbed.engine.images import Images, tag_of
 from testbed.engine.prepare import prepare
 from testbed.judge import verdict
-from testbed.measure.conductor import Manner, conduct
+from testbed.measure import resume as resumption
+from testbed.measure.conductor import Leg, conduct, kept_at
+from testbed.measure.manifest import Manner
+from testbed.measure.manifest import build as planned_run
 from testbed.measure.pace import CONFIRM
 from testbed.model import EngineError, Implementation, InputError, StorageError, TestbedError
 from testbed.plan import candidates, catalog, recorded, scenario
@@ -40,7 +44,20 @@ from testbed.yamlfile import did_you_mean
 
 T = TypeVar("T")
 
-__all__ = ["Display", "Manner", "Planned", "Run", "TestbedError", "judge", "load", "measure", "plan", "remeasure", "report"]
+__all__ = [
+    "Display",
+    "Manner",
+    "Planned",
+    "Run",
+    "TestbedError",
+    "judge",
+    "load",
+    "measure",
+    "plan",
+    "remeasure",
+    "report",
+    "resume",
+]
 
 # --- plan -------------------------------------------------------------------------------------------------------------
 
@@ -151,25 +168,75 @@ def measure(
     images = prepare(engine, planned.catalog, {s.implementation for s in planned.plan.servers}, display, jobs=jobs)
     if examine:
         planned = _examined(engine, planned, images, display)
-    judged: list[Run] = []
     manner = Manner(isolated, confirm, full_capture)
     writer = store.Writer(Path(results), planned.plan.scenario)
+    leg = Leg(lambda content: writer.manifest({**content, "argv": list(argv)}), [p.name for p in planned.plan.phases])
+    return _conducted(writer, planned, engine, images, leg, manner, display)
+
+
+def _conducted(
+    writer: store.Writer, planned: Planned, engine: host.Engine, images: Images, leg: Leg, manner: Manner, display: Display
+) -> Run:
+    """Measure one leg of a run to its end, judge the record and write its reports. Raises EngineError."""
+    judged: list[Run] = []
     try:
         with writer:
             conducted = conduct(
-                planned.plan, planned.catalog, engine, images, writer, display, manner=manner, argv=argv,
+                planned.plan, planned.catalog, engine, images, writer, display, leg=leg, manner=manner,
                 after=lambda: judged.append(report(writer.path, display=display)),
             )  # fmt: skip
             run_blocking(conducted)
     except KeyboardInterrupt:
         if not writer.begun:
             raise
-        raise EngineError(f"interrupted; what was measured until then is kept: testbed report {writer.path}") from None
+        raise EngineError(f"interrupted; {kept_at(writer.path)}") from None
     except StorageError as error:
         if not writer.begun or not writer.path.is_dir():
             raise
-        raise StorageError(f"{error}; what was measured until then is kept: testbed report {writer.path}") from None
+        raise StorageError(f"{error}; {kept_at(writer.path)}") from None
     return replace(judged[0], path=writer.path)  # as the caller named it
+
+
+def resume(
+    run: Run,
+    *,
+    planned: Planned | None = None,
+    manner: Manner | None = None,
+    argv: Sequence[str] = (),
+    display: Display | None = None,
+) -> Run:
+    """Measure what is missing of an interrupted run, into the same record; then judge and report it as `measure` does.
+
+    Every phase that was measured whole is kept; the others are measured again, from the run's own manifest, with the images that
+    it names. ``planned`` and ``manner``: what the caller thinks that the run was; None: not asked. A complete run is returned as
+    it is. Raises InputError if the run still goes on, or would not be measured as it was begun: then nothing was changed.
+    """
+    display = display or Silent()
+    if store.load(run.path).complete:  # nobody writes to it any more
+        display.say(f"nothing is missing: {run.id} is complete")
+        return load(run.path)
+    with store.Writer.again(run.path) as writer:
+        record = store.load(run.path)
+        manifest, lack = record.manifest, resumption.lack_of(record)
+        if not lack.phases:
+            resumption.finish(writer, record, lack)
+            return report(run.path, display=display)
+        known = recorded.restore(manifest, catalog.load(extra=recorded.folders(manifest)))
+        began = Planned(recorded.plan_of(manifest, recorded.pairs_of(manifest)), known)
+        same = Manner.recorded(manifest)
+        engine = host.ensure(display.say)
+        federation.reap(engine)
+        images = preparation.recorded(engine, known, manifest["images"], manifest.get("unavailable", {}))
+        given = recorded.as_observed(planned, manifest) if planned else began
+        now = planned_run(given.plan, given.catalog, images, manner or same, {}, engine=engine.version)
+        resumption.refuse_another(run.path / "manifest.json", manifest, now)
+        differs = resumption.noted(manifest, now)
+        for text in differs:
+            display.warn(text)
+        display.say(f"resumes {run.id}: {lack.cells} of {len(store.planned_cells(manifest))} cells, in {', '.join(lack.phases)}")
+
+        leg = resumption.leg_of(writer, record, lack, argv=argv, differs=differs)
+        return _conducted(writer, began, engine, images, leg, same, display)
 
 
 def remeasure(

@@ -25,7 +25,7 @@ def missing(block: str) -> str | None:
 
 def measures(block: str) -> bool:
     """Whether a block needs an engine."""
-    return bool(re.search(r"\bcampaign\.(re)?measure\(", block))
+    return bool(re.search(r"\bcampaign\.((re)?measure|resume)\(", block))
 
 
 def run(code: list[str]) -> dict[str, object]:

@@ -31,7 +31,8 @@ COMMANDS: tuple[Row, ...] = (
     (
         "run",
         run.run,
-        "Example: testbed run scenarios/manifesto-2014.yaml --seed 7  ·  testbed run scenarios/smoke.yaml --build NAME=.",
+        "Example: testbed run scenarios/manifesto-2014.yaml --seed 7  ·  testbed run scenarios/smoke.yaml --build NAME=.  ·  "
+        "testbed run --resume latest",
     ),
     ("plan", run.plan, "Example: testbed plan scenarios/generations.yaml"),
     ("report", report.report, "Example: testbed report latest  ·  testbed report latest --format junit --output junit.xml"),

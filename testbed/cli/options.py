@@ -21,6 +21,16 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document on s
 ScenarioFile = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False)
 ]
+Resumed = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="RUN",
+        help="measure what is missing of an interrupted run, into its record; SCENARIO may be left out: its manifest has it",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
+]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="a run id, a path, or `latest`", show_default=False, autocompletion=complete_run)
 ]

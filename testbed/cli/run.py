@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from testbed.cli.options import (
     Json,
     Quiet,
     Results,
+    Resumed,
     RunName,
     ScenarioFile,
     Strict,
@@ -30,9 +32,17 @@ from testbed.measure.pace import CONFIRM
 from testbed.model import InputError
 from testbed.record import store
 
+ORDERS = ("seed", "jobs", "isolated", "confirm", "full_capture", "image", "build", "config", "server", "instead")
+"""Parameters of `run` that say what is measured and how: of a run that is resumed its manifest says that."""
+
 
 def run(
-    file: ScenarioFile,
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="SCENARIO", help="a scenario file, such as scenarios/smoke.yaml", show_default=False),
+    ] = None,
+    resume: Resumed = None,
     results: Results = store.DEFAULT_RESULTS,
     seed: Annotated[int, typer.Option(help="order in which pairs are measured")] = 1,
     jobs: Annotated[int | None, typer.Option(help="images built at once (default: by processors)", min=1)] = None,
@@ -60,21 +70,43 @@ def run(
 ) -> None:
     """Measure a scenario on real servers, then judge and report it."""
     accepted = baseline.load(baseline_file) if baseline_file else None
+    if file is None:
+        refuse_orders(ctx, resume)
     if confirm != "all" and not confirm.isdecimal():
         raise InputError("--confirm takes a number of pairs, or `all`", value=confirm, allowed=("0", "1", "…", "all"))
-    planned = campaign.plan(file, seed=seed, image=image, build=build, config=config, server=server, instead=instead)
+    planned = None
+    if file:
+        planned = campaign.plan(file, seed=seed, image=image, build=build, config=config, server=server, instead=instead)
+    manner = campaign.Manner(isolated, None if confirm == "all" else int(confirm), full_capture)
     with live(quiet) as display:
-        measured = campaign.measure(
-            planned,
-            results=results,
-            isolated=isolated,
-            confirm=None if confirm == "all" else int(confirm),
-            full_capture=full_capture,
-            jobs=jobs,
-            argv=sys.argv[1:],
-            display=display,
-        )
+        if resume:
+            begun, order = campaign.load(resume, results), manner if planned else None
+            measured = campaign.resume(begun, planned=planned, manner=order, argv=sys.argv[1:], display=display)
+        else:
+            assert planned
+            measured = campaign.measure(
+                planned,
+                results=results,
+                isolated=manner.isolated,
+                confirm=manner.confirm,
+                full_capture=manner.full_capture,
+                jobs=jobs,
+                argv=sys.argv[1:],
+                display=display,
+            )
     raise typer.Exit(finish(measured, as_json=as_json, accepted=accepted, strict=strict))
+
+
+def refuse_orders(ctx: typer.Context, resume: str | None) -> None:
+    """Without a scenario there has to be a run to resume, and its manifest says the rest. Raises InputError."""
+    if resume is None:
+        raise InputError("a SCENARIO is needed, or a run to resume", allowed=("SCENARIO", "--resume RUN"))
+    sources = {name: ctx.get_parameter_source(name) for name in ORDERS}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        hint = f"leave {option} out, or give the SCENARIO too: then all has to be as it was"
+        raise InputError(f"{option}: the manifest of {resume} says how it is measured", value=option, hint=hint)
 
 
 def plan(

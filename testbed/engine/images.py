@@ -161,6 +161,30 @@ class Builder:
         except (*ENGINE_ERRORS, OSError) as error:  # OSError: a file of the folder cannot be read
             raise EngineError(f"{folder}: the build failed: {str(error).splitlines()[0]}") from None
 
+    # --- what is there ---
+
+    def current(self, tag: str) -> str | None:
+        """The id of an image that fits its folder as that is today; builds nothing. None where it would have to be built."""
+        name, _, release = tag.partition(":")
+        if not release:
+            return self._kept(self.root / f"_{name}", tag, self._kept_base(PART_SUITE))
+        image = self.catalog.images.get(name)
+        if image is None or release not in image.spec.releases:
+            return None
+        return self._kept(image.folder, tag, self._kept_base(image.spec.releases[release].suite))
+
+    def _kept_base(self, suite: str) -> str | None:
+        debian = self._labelled(f"{REPOSITORY}/debian:{suite}")
+        return self._kept(self.root / "_base", f"base:{suite}", debian[0] if debian else None)
+
+    def _kept(self, folder: Path, tag: str, base: str | None) -> str | None:
+        there = self._labelled(_name_of(tag))
+        return there[0] if there and base and there[1] == _origin(folder, [base]) else None
+
+    def has(self, identity: str) -> bool:
+        """Whether an image of this id is on the engine."""
+        return self._labelled(identity) is not None
+
     # --- one image ---
 
     def _after(self, base: concurrent.futures.Future[str], folder: Path, tag: str) -> str:
@@ -178,8 +202,7 @@ class Builder:
 
     def _build(self, folder: Path, tag: str, arguments: dict[str, str]) -> str:
         """Build ``folder`` as ``tag`` unless an image of the same origin is there. Returns the image's id."""
-        name = f"{REPOSITORY}/{tag}" if ":" in tag else f"{REPOSITORY}/{tag}:latest"
-        origin = hashlib.sha256("\0".join([folder_digest(folder), *sorted(arguments.values())]).encode()).hexdigest()[:24]
+        name, origin = _name_of(tag), _origin(folder, arguments.values())
         existing = self._labelled(name)
         if existing and existing[1] == origin:
             self.progress(tag, "kept")
@@ -293,6 +316,16 @@ class Builder:
             why = _why(b"".join(output).decode(errors="replace").splitlines())
             raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")
         return str(self.docker.images.get(name).id)
+
+
+def _name_of(tag: str) -> str:
+    """The image's name on the engine."""
+    return f"{REPOSITORY}/{tag}" if ":" in tag else f"{REPOSITORY}/{tag}:latest"
+
+
+def _origin(folder: Path, arguments: Iterable[str]) -> str:
+    """What an image was built from: its folder, and the arguments of its build (ids of other images)."""
+    return hashlib.sha256("\0".join([folder_digest(folder), *sorted(arguments)]).encode()).hexdigest()[:24]
 
 
 def present(engine: Engine) -> dict[str, dict[str, Any]]:

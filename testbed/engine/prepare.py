@@ -6,7 +6,7 @@ be had is an error, because it is the question.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from testbed.display import Display
 from testbed.engine.host import Engine
@@ -42,6 +42,18 @@ def prepare(
     images.ids |= ids
     images.versions |= {tag_of(c.implementation): c.version for c in candidates if c.version}
     return images
+
+
+def recorded(engine: Engine, catalog: Catalog, ids: Mapping[str, str], unavailable: Mapping[str, str]) -> Images:
+    """Of the images with which a run began (tag -> id) those that are on the engine, and fit their folders; builds nothing.
+
+    What was ``unavailable`` then still is: nothing is tried again.
+    """
+    builder = Builder(engine, catalog)
+    given = {tag_of(c.implementation): c for c in catalog.candidates}
+    there = {tag: (i if builder.has(i) else None) if tag in given else builder.current(tag) for tag, i in ids.items()}
+    versions = {tag: c.version for tag, c in given.items() if c.version}
+    return Images({tag: i for tag, i in there.items() if i}, dict(unavailable), versions)
 
 
 def build(

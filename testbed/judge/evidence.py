@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from testbed.judge.intake import Intake
 from testbed.model import Cell
 from testbed.record import observations as kinds
+from testbed.record.legs import Numbered, standing
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
-
-Numbered = tuple[int, Observation]
-"""A line number of observations.jsonl, and the observation there."""
 
 CELL_WORDS = {kind.word for kind in kinds.CELLS}
 LOG_WORDS = {kind.word for kind in kinds.LOGS}
@@ -47,7 +45,8 @@ class Evidence:
     """The index of a record."""
 
     def __init__(self, record: Record) -> None:
-        self.intake = Intake(record)
+        numbered = list(standing(record.observations))
+        self.intake = Intake(replace(record, observations=tuple(o for _, o in numbered)))
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         self.wire: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
         """(phase, epoch, initiator, receiver) -> TCP streams."""
@@ -65,7 +64,7 @@ class Evidence:
         self.opened: dict[tuple[str, str, frozenset[str]], str] = {}
         """(phase, epoch, pair) -> the domain that wrote first."""
         by_token: dict[str, Attempt] = {}
-        for number, o in enumerate(record.observations, 1):
+        for number, o in numbered:
             if o.cell and o.source in (Source.ENGINE, Source.SENDER, Source.RECEIVER):
                 self._cell(number, o, by_token)
                 continue

@@ -5,6 +5,7 @@ What a cell means, and which of its attempts decides, stands in `weigh`; the cau
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 
 from testbed.causes import Inconclusive, inconclusive_as
@@ -20,16 +21,27 @@ from testbed.judge.unmeasured import not_expressible, why_no_attempt, why_void
 from testbed.judge.weigh import Weighed, weigh
 from testbed.model import SCHEMA, Cell, Expectation, Outcome, all_visible
 from testbed.record.manifest import PlannedServer, PlannedSettings
-from testbed.record.observations import TIMING
+from testbed.record.observations import RUN_RESUMED, TIMING, Observation
 from testbed.record.store import Record, planned_cells
-from testbed.record.verdicts import Channel, Fault, ServerEntry, SettingsEntry, Verdict, Verdicts, unexplained
+from testbed.record.verdicts import (
+    Channel,
+    Fault,
+    ResumedEntry,
+    ServerEntry,
+    SettingsEntry,
+    Verdict,
+    Verdicts,
+    unexplained,
+)
 
 
 def judge_run(record: Record) -> Verdicts:
     """``verdicts.json`` of a record. What servers and files say is in the record as it was, and from here on `visible`."""
     evidence, federation = Evidence(record), Federation.of(record.manifest)
     manifest = record.manifest
+    resumed = [_resumed(o) for o in record.observations if o.kind == RUN_RESUMED.word]
     verdicts: Verdicts = {
+        **({"resumed": resumed} if resumed else {}),  # type: ignore[typeddict-item]  # mypy sees no key in it
         "schema": SCHEMA,
         "run": record.id,
         "scenario": manifest["scenario"],
@@ -55,11 +67,19 @@ def judge_run(record: Record) -> Verdicts:
             for (phase, epoch), storms in evidence.storms.items()
             for s in storms
         ],
-        "timing": next((dict(o.data) for o in reversed(record.observations) if o.kind == TIMING.word), {}),
+        "timing": {stage: s for o in record.observations if o.kind == TIMING.word for stage, s in o.data.items()},
         "cells": [judge_cell(evidence, federation, cell).to_json() for cell in planned_cells(manifest)],
     }
     shown: Verdicts = all_visible(verdicts)
     return shown
+
+
+def _resumed(o: Observation) -> ResumedEntry:
+    """When a run was interrupted and went on, and with what."""
+    times = (dt.datetime.fromtimestamp(t, dt.UTC).isoformat(timespec="seconds") for t in (o.data["interrupted"], o.time))
+    interrupted, resumed = times
+    entry: ResumedEntry = {"interrupted": interrupted, "resumed": resumed, "phases": o.data["phases"], "cells": o.data["cells"]}
+    return {**entry, "differs": o.data["differs"]} if o.data.get("differs") else entry
 
 
 def exit_status(verdicts: Verdicts) -> int:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from testbed.judge.evidence import Attempt
 from testbed.model import Outcome
+from testbed.record.legs import MESH, epoch_kind
 
-MESH = "mesh"
 Answer = Callable[[Attempt], Outcome | None]
 """An attempt's outcome; None if it says nothing."""
 RANK = {outcome: place for place, outcome in enumerate(Outcome)}
@@ -43,8 +43,8 @@ class Weighed:
 
 def weigh(attempts: Sequence[Attempt], answer: Answer) -> Weighed:
     """Weigh the attempts (at least one, in order of time). Attempts of equal standing weigh the same in any order."""
-    alone = [a for a in attempts if a.epoch != MESH]
-    mesh = [a for a in attempts if a.epoch == MESH]
+    alone = [a for a in attempts if epoch_kind(a.epoch) != MESH]
+    mesh = [a for a in attempts if epoch_kind(a.epoch) == MESH]
     if not alone:
         return _alike(mesh, answer)
     # A pair is measured alone because the mesh's answer was doubted: if that says nothing, the doubted answer does not count.

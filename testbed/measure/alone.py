@@ -15,13 +15,14 @@ from testbed.engine.berths import Berth, Berths
 from testbed.engine.images import Images
 from testbed.measure import zone
 from testbed.measure.attempts import Attempts, Progress
-from testbed.measure.epoch import ALONE, Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.pace import Slots
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
 from testbed.model import EngineError, Phase, Server
 from testbed.record import observations
+from testbed.record.legs import ALONE
 
 
 class Alone:
@@ -50,7 +51,8 @@ class Alone:
         images = [self.images.ids["dns"], *there.values()]
         async with self.slots.place(lambda: -1 if urgent else self.berths.missing(images)):
             self._numbers[phase.name] += 1
-            epoch = Epoch(phase, f"{ALONE}-{self._numbers[phase.name]}", servers, phase.settings, {}, "")
+            name = self.parts.journal.epoch_name(ALONE, self._numbers[phase.name])
+            epoch = Epoch(phase, name, servers, phase.settings, {}, "")
             taken: list[Berth] = []
             try:
                 for image in images:

@@ -13,8 +13,9 @@ import datetime as dt
 import functools
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from testbed.display import Display
@@ -27,32 +28,25 @@ from testbed.measure.attempts import Attempts
 from testbed.measure.collect import Collector
 from testbed.measure.confirm import Confirmations
 from testbed.measure.control import ControlPair, control_pair
-from testbed.measure.epoch import MESH, Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.forecast import Forecast
 from testbed.measure.journal import Journal
-from testbed.measure.pace import CAPTURE_LAG, CONFIRM, Rank
+from testbed.measure.manifest import Manner
+from testbed.measure.pace import CAPTURE_LAG, Rank
 from testbed.measure.parts import Parts, parts_of
 from testbed.measure.tasks import task_group
 from testbed.model import Cell, EngineError, Phase, Plan, Server, StorageError
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
+from testbed.record.legs import MESH
+from testbed.record.manifest import OrderedRun
 from testbed.record.store import Writer
 
+STAGES = ("boot", "cells", "evidence")
+"""Of a phase, of which is noted how long they took."""
 Pairs = Sequence[tuple[str, str]]
 """Of domains, the one that writes first in front."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a plan is measured; stands in the manifest."""
-
-    isolated: bool = False
-    """Every direction of every pair in a federation of just the two, started for it."""
-    confirm: int | None = CONFIRM
-    """Pairs that are measured alone per phase at most, where the mesh is doubted; None: all of them."""
-    full_capture: bool = False
-    """Every packet of the federation, without a bound, rather than what verdicts need."""
 
 
 @dataclass
@@ -71,6 +65,19 @@ class RunMeasurement:
     forecast: Forecast
     timing: dict[str, float]
     """Stage -> seconds."""
+    leg: Leg
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What one leg of a run measures of its plan, and how its record begins."""
+
+    begin: Callable[[OrderedRun], None]
+    """Puts what was planned, certificates included, into the record: as its manifest, or as what is resumed."""
+    phases: Sequence[str]
+    """The names of those that are measured, in the plan's order."""
+    spent: float = 0.0
+    """Seconds that earlier legs took."""
 
 
 async def conduct(
@@ -81,15 +88,15 @@ async def conduct(
     writer: Writer,
     display: Display,
     *,
-    manner: Manner | None = None,
-    argv: Sequence[str] = (),
+    leg: Leg,
+    manner: Manner,
     after: Callable[[], None] = lambda: None,
 ) -> None:
     """Measure a plan on an engine into a record; when that is complete, do ``after`` in a thread, while the containers go.
 
     Raises EngineError if the testbed itself cannot go on; what was recorded until then stays.
     """
-    began, manner = time.monotonic(), manner or Manner()
+    began = time.monotonic()
     timing: dict[str, float] = {}
     controls = control_pair(plan, catalog, images)
     servers = {s.domain: s for s in (*plan.servers, *controls)}
@@ -98,16 +105,7 @@ async def conduct(
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     issued = await asyncio.to_thread(lambda: pki.make_pki(now).issue_all(wanted))
     display.advance("certificates", len(wanted))
-    content = manifest.build(plan, catalog, images, issued, engine=engine.version)
-    writer.manifest(
-        {
-            **content,
-            "argv": list(argv),
-            "isolated": manner.isolated,
-            "confirm": manner.confirm,
-            "full_capture": manner.full_capture,
-        }
-    )
+    leg.begin(manifest.build(plan, catalog, images, manner, issued, engine=engine.version))
     timing["certificates"] = time.monotonic() - began
     journal = Journal(writer)
     try:
@@ -122,11 +120,13 @@ async def conduct(
             alone = Alone(parts, epochs, attempts, images, servers, berths)
             control = ControlPair(controls, plan, parts, epochs, attempts, display)
             forecast = Forecast(catalog, servers)
-            run = RunMeasurement(plan, manner, display, control, parts, epochs, attempts, alone, collector, forecast, timing)
+            run = RunMeasurement(
+                plan, manner, display, control, parts, epochs, attempts, alone, collector, forecast, timing, leg
+            )  # fmt: skip
             timing["first-container"] = time.monotonic() - began
             async with kept(writer), parts.watched():
-                await phase_after_phase(plan, functools.partial(PhaseMeasurement, run))
-            timing["total"] = time.monotonic() - began
+                await phase_after_phase(plan, functools.partial(PhaseMeasurement, run), wanted=leg.phases)
+            timing["total"] = leg.spent + time.monotonic() - began
             close(journal, timing)
             # awaited when the containers are gone: what goes wrong there must not stop their removal half-way
             afterwards.push_async_callback(asyncio.wait_for, asyncio.create_task(asyncio.to_thread(after)), None)
@@ -135,13 +135,18 @@ async def conduct(
             writer.flush()
 
 
+def kept_at(run: Path) -> str:
+    """Of a run that ended early: what there is of it, and how it goes on."""
+    return f"what was measured until then is kept: testbed report {run} judges it, testbed run --resume {run} measures the rest"
+
+
 @contextlib.asynccontextmanager
 async def kept(writer: Writer) -> AsyncIterator[None]:
     """Says of an EngineError that what was measured until then is kept, and where."""
     try:
         yield
     except EngineError as error:
-        raise EngineError(f"{error}; what was measured until then is kept: testbed report {writer.path}") from None
+        raise EngineError(f"{error}; {kept_at(writer.path)}") from None
 
 
 def certificates_of(plan: Plan, controls: Sequence[Server]) -> dict[tuple[str, str], None]:
@@ -150,10 +155,15 @@ def certificates_of(plan: Plan, controls: Sequence[Server]) -> dict[tuple[str, s
     return wanted | {(s.domain, s.certificate): None for s in controls}
 
 
-def close(journal: Journal, timing: dict[str, float]) -> None:
-    """The closing record: without it a run is incomplete."""
+def note_timing(journal: Journal, timing: Mapping[str, float]) -> None:
+    """How long stages took, in seconds."""
     seconds: dict[str, Any] = {k.replace("-", "_"): round(v, 3) for k, v in timing.items()}
     journal.note(observations.TIMING, **seconds)
+
+
+def close(journal: Journal, timing: Mapping[str, float]) -> None:
+    """The closing record: without it a run is incomplete."""
+    note_timing(journal, timing)
     writer = journal.writer
     writer.close(observations.RUN_COMPLETE.at(time.time(), {"observations": writer.count}))
 
@@ -167,13 +177,20 @@ class Measurement(Protocol):
         """Measure it, and set ``mesh_down`` when the next may begin."""
 
 
-async def phase_after_phase(plan: Plan, measurement_of: Callable[[Phase, Pairs], Measurement]) -> None:
-    """The next begins when a phase's mesh is down, while what is left of it goes on. The seed draws the order of the pairs."""
+async def phase_after_phase(
+    plan: Plan, measurement_of: Callable[[Phase, Pairs], Measurement], *, wanted: Collection[str] | None = None
+) -> None:
+    """The next of those ``wanted`` begins when a phase's mesh is down, while what is left of it goes on.
+
+    ``wanted``: names of phases; None: all. The seed draws the order of a phase's pairs, the same whichever others are wanted.
+    """
     drawn = random.Random(plan.seed)
     async with task_group() as phases:
         for phase in plan.phases:
             pairs = [(a, b) if drawn.random() < 0.5 else (b, a) for a, b in plan.pairs]
             drawn.shuffle(pairs)
+            if wanted is not None and phase.name not in wanted:
+                continue
             measurement = measurement_of(phase, pairs)
             phases.create_task(measurement.measure())
             await measurement.mesh_down.wait()
@@ -190,7 +207,10 @@ class PhaseMeasurement:
         """Set when every cell has its answer: the last control pair may write."""
 
     async def measure(self) -> None:
-        """The mesh; what it leaves in doubt, alone; the control pair before and after; then wire and logs. Raises EngineError."""
+        """The mesh; what it leaves in doubt, alone; the control pair before and after; then wire and logs. Raises EngineError.
+
+        Only then is the phase complete: a run that ends before measures it again, if it is resumed.
+        """
         run, name = self.run, self.phase.name
         cells = 2 * len(self.pairs) * len(run.plan.exchanges) * (2 if run.manner.isolated else 1)
         run.display.stage(f"{name}: cells", cells)
@@ -205,11 +225,15 @@ class PhaseMeasurement:
                 await self._measure_cells(tasks, confirmations)
             self._note_pressure()
             run.timing[f"{name}-evidence"] = await run.collector.collect(name, confirmations.epochs)
+        journal = run.parts.journal
+        note_timing(journal, {s: run.timing[s] for stage in STAGES if (s := f"{name}-{stage}") in run.timing})
+        journal.note(observations.PHASE_COMPLETE, phase=name)
+        journal.writer.flush()
 
     async def _measure_cells(self, tasks: asyncio.TaskGroup, confirmations: Confirmations) -> None:
         """Every cell of the phase, between two control pairs."""
         run = self.run
-        if self.phase is run.plan.phases[0]:
+        if self.phase.name == run.leg.phases[0]:
             now = asyncio.Event()
             now.set()
             await self._control("first", now, tasks, confirmations.epochs).wait()  # on an idle machine: a second or two
@@ -253,7 +277,8 @@ class PhaseMeasurement:
         wanted = {domain for pair in self.pairs for domain in pair}
         servers = tuple(s for s in run.plan.servers if s.domain in wanted)
         addresses = run.parts.mesh.addresses
-        epoch = Epoch(phase, MESH, servers, phase.settings, {s.domain: addresses.of(s.index) for s in servers}, addresses.dns[0])
+        at = {s.domain: addresses.of(s.index) for s in servers}
+        epoch = Epoch(phase, run.parts.journal.epoch_name(MESH), servers, phase.settings, at, addresses.dns[0])
         confirmations.epochs.append(epoch)
         run.display.stage(f"{phase.name}: servers", len(servers))
         # The capture's tail has to reach its file while the addresses still are this phase's.

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from testbed.display import Display
 from testbed.measure.alone import Alone
 from testbed.measure.attempts import Progress
-from testbed.measure.epoch import MESH, Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.pace import MOST_ALONE
 from testbed.model import Cell, Phase
+from testbed.record.legs import MESH
 
 Order = tuple[str, str]
 """The two domains of a pair, the one that writes first in front."""
@@ -24,7 +25,7 @@ def answers(epochs: Iterable[Epoch], cell: Cell, *, alone: bool, cold: bool | No
     return [
         answer.word
         for epoch in epochs
-        if (epoch.name != MESH) is alone
+        if (epoch.kind != MESH) is alone
         for answer in epoch.answers.get(cell.id, ())
         if cold in (None, answer.cold)
     ]
@@ -109,4 +110,4 @@ class Confirmations:
 
     def epochs_of(self, a: str, b: str) -> list[Epoch]:
         """The epochs in which a pair was measured."""
-        return [e for e in self.epochs if e.name == MESH or {s.domain for s in e.servers} == {a, b}]
+        return [e for e in self.epochs if e.kind == MESH or {s.domain for s in e.servers} == {a, b}]

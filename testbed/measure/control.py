@@ -10,13 +10,14 @@ import asyncio
 from testbed.display import Display
 from testbed.engine.images import Images
 from testbed.measure.attempts import Attempts
-from testbed.measure.epoch import CONTROL, Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.parts import Parts
 from testbed.model import CONTROL_DOMAINS, Cell, Phase, Plan, Server, Settings
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS
 from testbed.record import observations
+from testbed.record.legs import CONTROL
 
 CONTROL_POLICY = "opportunistic"
 
@@ -61,7 +62,8 @@ class ControlPair:
             addresses = self.parts.mesh.addresses
             settings = {s.domain: Settings(s.policy, s.certificate) for s in self.servers}
             at = {s.domain: addresses.of(s.index) for s in self.servers}
-            epoch = Epoch(phase, f"{CONTROL}-{when}", self.servers, settings, at, addresses.dns[0])
+            name = self.parts.journal.epoch_name(CONTROL, when)
+            epoch = Epoch(phase, name, self.servers, settings, at, addresses.dns[0])
             begun.append(epoch)
             async with self.epochs.running(epoch):
                 await epoch.booted.wait()

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from testbed.engine.berths import Berth
 from testbed.engine.federation import Container
 from testbed.model import Cell, Phase, Server, Settings
+from testbed.record.legs import epoch_kind
 
-MESH, ALONE, CONTROL = "mesh", "alone", "control"
-"""What an epoch's name begins with."""
 Address = tuple[str, str | None]
 """IPv4 and, where there is one, IPv6."""
 
@@ -36,7 +35,7 @@ class Epoch:
 
     phase: Phase
     name: str
-    """``mesh``, ``alone-N``, ``control-first``, ``control-last``."""
+    """``mesh``, ``alone-N``, ``control-first``, ``control-last``; unique within the phase (`Journal.epoch_name`)."""
     servers: tuple[Server, ...]
     settings: Mapping[str, Settings]
     addresses: dict[str, Address]
@@ -58,6 +57,11 @@ class Epoch:
     began: float = float("inf")
     ended: float = float("inf")
     """Unix seconds."""
+
+    @property
+    def kind(self) -> str:
+        """`MESH`, `ALONE` or `CONTROL`."""
+        return epoch_kind(self.name)
 
     @property
     def id(self) -> str:

@@ -16,7 +16,7 @@ from testbed.engine import federation
 from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Disconnected, Online
-from testbed.measure.epoch import CONTROL, MESH, Epoch
+from testbed.measure.epoch import Epoch
 from testbed.measure.pace import ALIVE, HEAVY, LINGER, STARTS
 from testbed.measure.parts import Parts
 from testbed.measure.pki import Issued
@@ -24,6 +24,7 @@ from testbed.measure.tasks import task_group
 from testbed.model import EngineError, Implementation, Plan, Server
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
+from testbed.record.legs import CONTROL, MESH
 
 KeepLog = Callable[[Epoch, str, federation.Log], Awaitable[None]]
 """Takes what the server of a domain logged in an epoch."""
@@ -95,7 +96,7 @@ class Epochs:
                 self.display.say(f"{server.domain}: {error}")
                 if not online.done():
                     online.set_result(False)
-        if epoch.name == MESH:
+        if epoch.kind == MESH:
             self.display.advance(f"{epoch.phase.name}: servers")
 
     async def _boot(self, epoch: Epoch, server: Server, image: str) -> None:
@@ -168,7 +169,7 @@ class Epochs:
 
     async def _note_storms(self, epoch: Epoch) -> None:
         """Who tried to connect without pause; of the cells' servers, not of the control pair. Raises EngineError."""
-        if epoch.name.startswith(CONTROL):
+        if epoch.kind == CONTROL:
             return
         domains = {mac: domain for domain, mac in epoch.macs.items()}
         for a, b, attempts in await self.parts.wiretap.storms(list(domains)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from testbed.measure.epoch import Epoch
 from testbed.model import Cell
+from testbed.record import legs
 from testbed.record.observations import Kind, Observation
 from testbed.record.store import Writer
 
@@ -17,6 +18,10 @@ class Journal:
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
+
+    def epoch_name(self, kind: str, *which: object) -> str:
+        """What an epoch is called that begins in this leg of the run: no other of its phase, in any leg, has that name."""
+        return legs.epoch_name(kind, *which, leg=self.writer.leg)
 
     def note(
         self,

@@ -6,25 +6,52 @@ Pure, but for the machine's own facts (versions of Python, kernel and git revisi
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from testbed.engine.images import Images
+from testbed.measure.pace import CONFIRM
 from testbed.measure.pki import Issued
-from testbed.model import Plan, Server, Settings
+from testbed.model import Implementation, Plan, Server, Settings
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.certificates import PROFILES
-from testbed.record.manifest import Dimensions, GivenRelease, PlannedRun, PlannedServer, PlannedSettings
+from testbed.record.manifest import Dimensions, GivenRelease, OrderedRun, PlannedServer, PlannedSettings
 
 Certificates = Mapping[tuple[str, str], Issued]
+PACKAGE = Path(__file__).resolve().parents[1]
+MEASURES = ("engine", "exchanges", "expectations.py", "measure", "model.py", "plan")
+"""What of the testbed's code a measurement depends on; what judges and draws is always today's."""
 
 
-def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *, engine: str) -> PlannedRun:
-    """The content of ``manifest.json``, but for what the caller knows alone (argv, isolated)."""
+@dataclass(frozen=True)
+class Manner:
+    """How a plan is measured; stands in the manifest."""
+
+    isolated: bool = False
+    """Every direction of every pair in a federation of just the two, started for it."""
+    confirm: int | None = CONFIRM
+    """Pairs that are measured alone per phase at most, where the mesh is doubted; None: all of them."""
+    full_capture: bool = False
+    """Every packet of the federation, without a bound, rather than what verdicts need."""
+
+    @classmethod
+    def recorded(cls, manifest: OrderedRun) -> Manner:
+        """How a recorded run was measured."""
+        confirm = manifest.get("confirm")
+        return cls(manifest["isolated"], confirm if isinstance(confirm, int) else None, manifest.get("full_capture", False))
+
+
+def build(plan: Plan, catalog: Catalog, images: Images, manner: Manner, issued: Certificates, *, engine: str) -> OrderedRun:
+    """The content of ``manifest.json``, but for the command line.
+
+    Of certificates that were not ``issued`` it has no fingerprint: so it is compared with the manifest of a run that is resumed.
+    """
     names = sorted({s.implementation.name for s in plan.servers})
     used = {s.implementation for s in plan.servers}
     return {
@@ -36,6 +63,7 @@ def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *,
         "seed": plan.seed,
         "timers": plan.timers,
         "revision": revision(),
+        "sources": sources(catalog, used),
         "machine": {
             "python": platform.python_version(),
             "kernel": platform.release(),
@@ -57,7 +85,26 @@ def build(plan: Plan, catalog: Catalog, images: Images, issued: Certificates, *,
         },
         "exchanges": list(plan.exchanges),
         "planned": _planned(plan),
+        "isolated": manner.isolated,
+        "confirm": manner.confirm,
+        "full_capture": manner.full_capture,
     }
+
+
+def sources(catalog: Catalog, used: Iterable[Implementation]) -> dict[str, str]:
+    """The digest of the code that measures, and of each implementation's folder: templates and log patterns are in no image."""
+    folders = {i.name: [catalog.image(i).folder] for i in used}
+    return {name: _digest(paths) for name, paths in sorted({"testbed": [PACKAGE / n for n in MEASURES], **folders}.items())}
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """SHA-256 over names and contents of files and folders, 16 hex digits; of neither documents nor what Python keeps."""
+    state = hashlib.sha256()
+    for path in paths:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and file.suffix != ".md" and "__pycache__" not in file.parts:
+                state.update(file.relative_to(path.parent).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return state.hexdigest()[:16]
 
 
 def _planned(plan: Plan) -> dict[str, list[str]]:
@@ -104,12 +151,11 @@ def _candidate(candidate: Candidate, images: Images) -> GivenRelease:
 
 
 def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Certificates) -> PlannedSettings:
-    certificate = issued[server.domain, settings.certificate]
     effective = catalog.image(server.implementation).effective(settings.policy, server.implementation.release)
     shown, in_effect = settings.policy.dimensions(), effective.dimensions()
     if unknown := catalog.unknown(server.implementation):
         shown = in_effect = dict.fromkeys(shown)
-    return {
+    planned: PlannedSettings = {
         "policy": settings.policy.name,
         "certificate": settings.certificate,
         "defect": PROFILES[settings.certificate].defect,
@@ -118,9 +164,10 @@ def _settings(server: Server, settings: Settings, catalog: Catalog, issued: Cert
         "effective": cast(Dimensions, in_effect),
         "unsupported": settings.unsupported,
         "unknown": unknown,
-        "fingerprint": certificate.fingerprint,
-        "not_after": certificate.not_after,
     }
+    if certificate := issued.get((server.domain, settings.certificate)):
+        planned |= {"fingerprint": certificate.fingerprint, "not_after": certificate.not_after}
+    return planned
 
 
 def revision() -> str | None:

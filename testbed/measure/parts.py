@@ -26,7 +26,7 @@ from testbed.measure.wiretap import wiretap
 from testbed.measure.wiretap.protocol import Neighbours
 from testbed.measure.wiretap.wiretap import Wiretap
 from testbed.model import EngineError, Server, TestbedError
-from testbed.record import observations
+from testbed.record import legs, observations
 
 IPV6 = Path("/proc/sys/net/ipv6")
 
@@ -99,11 +99,11 @@ async def parts_of(
     """The parts of a federation of ``servers``, running. Raises EngineError."""
     writer = journal.writer
     # first the threads end, then what they made is removed
-    async with removed(engine, writer.id), Workers(STARTS + 4) as workers:
+    async with removed(engine, writer.label), Workers(STARTS + 4) as workers:
         wanted = ipv6 and IPV6.is_dir()
-        mesh = await workers.do(lambda: federation.Mesh(engine, writer.id, len(servers), ipv6=wanted))
+        mesh = await workers.do(lambda: federation.Mesh(engine, writer.label, len(servers), ipv6=wanted))
         text = zone.render_zone({s.domain: mesh.addresses.of(s.index) for s in servers})
-        writer.keep(text.encode(), "zone")
+        writer.keep(text.encode(), legs.epoch_name("zone", leg=writer.leg))
         async with task_group() as starts:
             names = starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
             tap = starts.create_task(_wiretap(mesh, images, workers, journal))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
+from testbed.plan import candidates
+from testbed.plan.candidates import Planned
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.policy import CANDIDATE_POLICY
 from testbed.record.manifest import PlannedRun, PlannedSettings
@@ -43,6 +46,25 @@ def plan_of(manifest: PlannedRun, pairs: Iterable[tuple[str, str]]) -> Plan:
         pairs=tuple(pairs),
         description=manifest.get("description", ""),
     )
+
+
+def pairs_of(manifest: PlannedRun) -> list[tuple[str, str]]:
+    """The pairs that a recorded run was to measure, in the order of its servers."""
+    planned = {frozenset((a, b)) for a, receivers in manifest["planned"].items() for b in receivers}
+    domains = (s["domain"] for s in manifest["servers"])
+    return [pair for pair in itertools.combinations(domains, 2) if frozenset(pair) in planned]
+
+
+def as_observed(planned: Planned, manifest: PlannedRun) -> Planned:
+    """A plan with what was observed of the user's configurations when a recorded run began."""
+    plan = plan_of(manifest, ())
+    for entry in manifest.get("mine", []):
+        implementation = Implementation(entry["implementation"], entry["release"])
+        domain = next((s.domain for s in plan.servers if s.implementation == implementation), None)
+        if domain and entry["files"] and planned.catalog.candidate(implementation):
+            policy = None if entry["unknown"] else plan.phases[0].settings[domain].policy
+            planned = candidates.observed(planned, implementation, policy, entry["unknown"])
+    return planned
 
 
 def restore(manifest: PlannedRun, catalog: Catalog) -> Catalog:

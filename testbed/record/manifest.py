@@ -99,6 +99,8 @@ class PlannedRun(TypedDict):
     seed: NotRequired[int]
     timers: str
     revision: NotRequired[str | None]
+    sources: NotRequired[dict[str, str]]
+    """Digests of the code that measures (`testbed`) and of the implementations' folders."""
     machine: NotRequired[dict[str, Any]]
     images: NotRequired[dict[str, str]]
     unavailable: NotRequired[dict[str, str]]

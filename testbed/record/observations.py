@@ -31,7 +31,7 @@ class Observation:
     kind: str
     phase: str | None = None
     epoch: str | None = None
-    """Which start of the phase's servers: ``mesh``, or ``alone-N`` where pairs were measured by themselves."""
+    """Which start of the phase's servers: ``mesh``, or ``alone-N`` where pairs were measured by themselves (see `legs`)."""
     cell: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -385,6 +385,28 @@ TIMING = Kind(
     "how long the stages of the run took",
     others=Field("STAGE", float, "one key per stage: `certificates`, `first_container`, `PHASE_boot`, …, `total`", "s"),
 )
+PHASE_COMPLETE = Kind(
+    "phase-complete",
+    Source.ENGINE,
+    Scope.PHASE,
+    "every cell of the phase was measured, its doubts are settled, its wire and logs taken in: it is not measured again",
+)
+RUN_RESUMED = Kind(
+    "run-resumed",
+    Source.ENGINE,
+    Scope.RUN,
+    "an interrupted run goes on: one more leg begins",
+    (
+        Field("leg", int, "which, from 2"),
+        Field("interrupted", float, "time of the last observation before", "Unix s"),
+        Field("phases", list[str], "what is measured from here on"),
+        Field("cells", int, "how many cells that are"),
+        Field("argv", list[str], "the command line"),
+        Field("cut", int, "what was taken off: an unfinished last line, which was no observation", "bytes", optional=True),
+        Field("certificates", list[list[str]], "those issued anew: domain, profile, SHA-256 of the leaf, not after"),
+        Field("differs", list[str], "what is not as in the manifest, and is no reason to refuse: kernel, Python", optional=True),
+    ),
+)
 RUN_COMPLETE = Kind(
     "run-complete",
     Source.ENGINE,
@@ -415,12 +437,17 @@ RUN = (
     LOG_TAKEN_IN,
     DRIVER_ERROR,
     TIMING,
+    PHASE_COMPLETE,
+    RUN_RESUMED,
     RUN_COMPLETE,
 )
 TAKEN_IN = (WIRE_TAKEN_IN, LOG_TAKEN_IN)
 """What says that evidence stands in the record; records of older testbeds lack both."""
 
-JUDGED = (*CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING)
+JUDGED = (
+    *CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING, PHASE_COMPLETE,
+    RUN_RESUMED,
+)  # fmt: skip
 """Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""
 
 KINDS: dict[str, Kind] = {kind.word: kind for kind in (*CELLS, *WIRE, *LOGS, *RUN)}

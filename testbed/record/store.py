@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import fcntl
 import gc
 import json
 import os
@@ -20,6 +21,7 @@ from testbed.model import SCHEMA, Cell, InputError, StorageError
 from testbed.record.appending import Appender, stored
 from testbed.record.documents import checked, judged_forms, manifest_form
 from testbed.record.files import link_whole, write_whole
+from testbed.record.legs import legs_of
 from testbed.record.manifest import Manifest, OrderedRun
 from testbed.record.observations import RUN_COMPLETE, Observation, Source
 from testbed.record.whole import manifest_whole
@@ -35,7 +37,17 @@ YEAR_5000 = 95617584000.0  # as Unix seconds
 
 
 class Writer:
-    """The record of a run in the making. Use as a context: it is closed when the block is left, however it is left."""
+    """The record of a run in the making. Use as a context: it is closed when the block is left, however it is left.
+
+    Nobody else writes to the run meanwhile, in this process or another: the record is locked (flock(2)).
+    """
+
+    leg, count = 1, 0
+    """Which part of the run this is, and the observations that there are."""
+    begun = False
+    """Whether there is something to report: the manifest is written."""
+    _newest = False
+    """Whether ``latest`` is to be this run."""
 
     def __init__(self, results: Path, scenario: str) -> None:
         """Make the run's folder. Raises InputError if that is not possible."""
@@ -48,15 +60,48 @@ class Writer:
                     break
                 except FileExistsError:
                     continue
-            self._file = Appender(self.path / "observations.jsonl")
+            self._file = _locked(self.path)
         except OSError as error:
             raise InputError(
                 f"results cannot be written: {error.strerror}", file=str(results), hint="choose another folder with --results"
             ) from None
-        self.id = self.path.name
-        self.count = 0
-        self.begun = False
-        """Whether there is something to report: the manifest is written."""
+
+    @classmethod
+    def again(cls, path: Path) -> Writer:
+        """The writer of a run that is there; the record stays as it is until `resume`. Raises InputError if it still goes on."""
+        writer = cls.__new__(cls)
+        writer.path, writer.begun = path, True
+        try:
+            writer._file = _locked(path)
+        except OSError as error:
+            raise InputError(f"the record cannot be written: {error.strerror}", file=str(path)) from None
+        return writer
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @property
+    def label(self) -> str:
+        """What containers of this leg are labelled with: those of a leg that was killed may still be there."""
+        return f"{self.id}.{self.leg}" if self.leg > 1 else self.id
+
+    def resume(self, record: Record) -> int:
+        """Go on behind the last observation of the ``record`` that was read. Returns the bytes of an unfinished line, now gone.
+
+        A line whose writer was killed is no observation unless it is whole. Raises StorageError.
+        """
+        self.leg, self.count, self._newest = legs_of(record.observations) + 1, len(record.observations), True
+        file = self.path / "observations.jsonl"
+        with stored(file):
+            written = file.read_bytes()
+            whole = written.rfind(b"\n") + 1
+            if _is_json(written[whole:]):
+                self._file.write("\n")
+                return 0
+            os.truncate(file, whole)
+            return len(written) - whole
 
     def __enter__(self) -> Writer:
         return self
@@ -74,7 +119,8 @@ class Writer:
         manifest: Manifest = {"schema": SCHEMA, "run": self.id, **content}
         with stored(target):
             write_whole(target, (json.dumps(manifest, indent=1) + "\n").encode())
-        self.begun = True
+        self.begun = self._newest = True
+        self._point_to_it()
 
     def append(self, observation: Observation) -> None:
         """Add one observation; within a second the operating system has it. Raises StorageError."""
@@ -113,8 +159,34 @@ class Writer:
                 (self.path / "observations.jsonl").unlink()
                 self.path.rmdir()
             return
+        if self._newest:
+            self._point_to_it()
+
+    def _point_to_it(self) -> None:
+        """Let ``latest`` be this run: from its manifest on, since a run that is killed is resumed by that name too."""
         with contextlib.suppress(OSError):
             link_whole(self.path.parent / "latest", self.path.name)
+
+
+def _locked(run: Path) -> Appender:
+    """The record of a run, to be appended to by nobody else. Raises InputError if somebody does, OSError."""
+    record = Appender(run / "observations.jsonl")
+    try:
+        fcntl.flock(record.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        record.close()
+        hint = "wait until it has ended, or interrupt it"
+        raise InputError("this run still goes on, in another process", file=str(run), hint=hint) from None
+    except OSError:
+        pass  # a file system without locks
+    return record
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return bool(json.loads(line))
+    except ValueError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -373,6 +373,22 @@ class StormEntry(TypedDict):
 
 
 @with_config(DESCRIBED)
+class ResumedEntry(TypedDict):
+    """The run was interrupted there, and went on."""
+
+    interrupted: str
+    """when, ISO 8601: the last observation before"""
+    resumed: str
+    """when it went on, ISO 8601"""
+    phases: list[str]
+    """what was missing then, and was measured (again)"""
+    cells: int
+    """how many cells that were"""
+    differs: NotRequired[list[str]]
+    """what of the machine or the testbed was not as before"""
+
+
+@with_config(DESCRIBED)
 class Verdicts(TypedDict):
     """``derived/verdicts.json``."""
 
@@ -398,6 +414,8 @@ class Verdicts(TypedDict):
     """whether every direction of every pair was measured alone"""
     complete: bool
     """false: the record has no closing line"""
+    resumed: NotRequired[list[ResumedEntry]]
+    """only of a run that was measured in several parts: the interruptions"""
     servers: list[ServerEntry]
     """the servers"""
     phases: list[PhaseEntry]

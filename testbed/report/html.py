@@ -26,6 +26,7 @@ from testbed.report.captions import captions
 from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
 from testbed.report.opening import meaning, mends, opening, split_explanation
+from testbed.report.parts import parts
 from testbed.report.tones import COLOURINGS, cause_tones
 
 SCRIPTS = (
@@ -244,6 +245,7 @@ def facts(verdicts: Verdicts) -> list[tuple[str, str]]:
         ("Run", verdicts.get("run")),
         ("Scenario", verdicts.get("scenario")),
         ("Started", str(verdicts.get("started") or "").replace("T", " ").replace("+00:00", " UTC")),
+        ("Measured", parts(verdicts)),
         ("Took", f"{seconds:,.0f} s" if isinstance(seconds, int | float) else None),
         ("Timers", timers.get(verdicts.get("timers") or "", verdicts.get("timers"))),
         (

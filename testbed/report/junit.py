@@ -19,6 +19,7 @@ from testbed.record.verdicts import CellEntry, ControlEntry, Verdicts, unexplain
 from testbed.report import cell as words_of
 from testbed.report import words
 from testbed.report.grid import KINDS, Kind, State, grid, state
+from testbed.report.parts import parts
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 section 2.2 has no place for, not even escaped."""
@@ -126,6 +127,8 @@ def _suite(root: ET.Element, number: int, name: str, cases: list[Case], verdicts
     properties = ET.SubElement(suite, "properties")
     for key in ("run", "scenario", "title", "timers"):
         ET.SubElement(properties, "property", name=key, value=_clean(str(verdicts.get(key) or "")))
+    if measured := parts(verdicts):
+        ET.SubElement(properties, "property", name="measured", value=_clean(measured))
     for case in cases:
         element = ET.SubElement(
             suite, "testcase", classname=_token(case.classname), name=_token(case.name), time=f"{case.seconds:.3f}"

@@ -21,6 +21,7 @@ from testbed.report.circumstances import UNCONFIRMED
 from testbed.report.grid import Grid, State, grid, judged, state
 from testbed.report.looks import ORDER, STATES
 from testbed.report.paragraph import paragraph
+from testbed.report.parts import parts
 from testbed.report.prose import say
 
 LIMIT = 60_000
@@ -68,6 +69,7 @@ def render(verdicts: Verdicts) -> str:
 def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
     versions = [f"{code(name)} {text(' / '.join(known), 80) or '(version unknown)'}" for name, known in matrix.versions.items()]
     facts = [f"{key} {code(value)}" for key in ("run", "scenario", "timers") if (value := verdicts.get(key))]
+    facts += [text(of, LONGEST)] if (of := parts(verdicts)) else []
     return say(
         "summary.md.j2",
         title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),

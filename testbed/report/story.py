@@ -5,6 +5,7 @@ What is asked for by name (`testbed explain`), not drawn for every run: so this 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import zlib
@@ -15,6 +16,7 @@ from typing import Any
 from testbed import reading
 from testbed.model import InputError, Outcome, all_visible
 from testbed.record import observations as kinds
+from testbed.record.legs import standing
 from testbed.record.observations import Observation
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Verdicts
@@ -57,12 +59,12 @@ def story(record: Record, verdicts: Verdicts, sender: str, receiver: str) -> str
 
 
 def _dns(record: Record, receiver: str) -> Iterator[str]:
-    try:
-        zone = reading.content(record.path / "evidence" / "zone", MOST_EVIDENCE).decode(errors="replace")
-    except (FileNotFoundError, InputError):
-        return  # the evidence is gone, or no zone
-    names = (f"_xmpp-server._tcp.{receiver}.", f"xmpp.{receiver}.")
-    yield from (line for line in zone.splitlines() if line.startswith(names))
+    names, lines = (f"_xmpp-server._tcp.{receiver}.", f"xmpp.{receiver}."), []
+    for path in sorted((record.path / "evidence").glob("zone*")):  # one a leg
+        with contextlib.suppress(FileNotFoundError, InputError):  # the evidence is gone, or no zone
+            zone = reading.content(path, MOST_EVIDENCE).decode(errors="replace")
+            lines += [line for line in zone.splitlines() if line.startswith(names)]
+    yield from dict.fromkeys(lines)
 
 
 def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def _verdict(cell: CellEntry) -> str:
 def _epochs(record: Record, cell: CellEntry) -> list[str]:
     epochs = (
         observation.epoch
-        for observation in record.observations
+        for _, observation in standing(record.observations)
         if observation.cell == cell["id"] and observation.kind == kinds.ATTEMPT.word and observation.epoch
     )
     return list(dict.fromkeys(epochs))

@@ -29,6 +29,7 @@ def summary(verdicts: Verdicts) -> dict[str, Any]:
         "started": verdicts.get("started"),
         "timers": verdicts.get("timers"),
         "complete": bool(verdicts.get("complete", False)),
+        **({"resumed": verdicts["resumed"]} if "resumed" in verdicts else {}),
         "servers": len(matrix.members),
         "pairs": len({address[:2] for address in matrix.addresses}),
         "exchanges": list(matrix.exchanges),

@@ -22,6 +22,7 @@ from testbed.report.circumstances import CIRCUMSTANCES
 from testbed.report.grid import ARROW, Grid, Member, State, grid, judged
 from testbed.report.looks import Look
 from testbed.report.paragraph import paragraph
+from testbed.report.parts import parts
 
 NARROWEST = 60
 MOST_SURPRISES = 20
@@ -85,6 +86,7 @@ def _title(text: str, width: int, paint: Paint) -> list[str]:
 def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     title = str(verdicts.get("title") or verdicts.get("scenario") or "")
     facts = [f"{key}: {value}" for key in ("run", "started", "timers") if (value := verdicts.get(key))]
+    facts += [f"measured {of}"] if (of := parts(verdicts)) else []
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
     alarms = [] if verdicts.get("complete", False) else [f"{words.CUT_SHORT.capitalize()}."]
     alarms += [

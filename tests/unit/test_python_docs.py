@@ -21,8 +21,8 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "scenarios/smok.yaml" in printed
 
 
-def test_two_blocks_of_the_page_measure() -> None:
-    assert [measures(block) for block in blocks()].count(True) == 2
+def test_three_blocks_of_the_page_measure() -> None:
+    assert [measures(block) for block in blocks()].count(True) == 3
 
 
 def test_every_argument_of_measure_and_every_function_is_in_the_page(root: Path) -> None:
@@ -30,5 +30,5 @@ def test_every_argument_of_measure_and_every_function_is_in_the_page(root: Path)
     arguments = list(inspect.signature(campaign.measure).parameters)[1:]
     assert [name for name in arguments if f"| `{name}` |" not in text] == []
     functions = [name for name in campaign.__all__ if inspect.isfunction(getattr(campaign, name))]
-    assert functions == ["judge", "load", "measure", "plan", "remeasure", "report"]
+    assert functions == ["judge", "load", "measure", "plan", "remeasure", "report", "resume"]
     assert [name for name in functions if f"`{name}`" not in text and f"campaign.{name}(" not in text] == []
