@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,36 @@ def test_a_run_that_was_killed_and_then_interrupted_ends_as_one_in_one_go(
     closed = record.read_bytes()
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (again.returncode, json.loads(again.stdout), record.read_bytes()) == (smoke.status, verdicts, closed)
+
+
+def test_another_image_engine_or_scenario_is_refused_and_nothing_is_changed(
+    smoke: Done, root: Path, environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    """Of a run that ended in its second phase: each time as it was begun, but for one thing."""
+    path = tmp_path / smoke.path.name
+    shutil.copytree(smoke.path, path, ignore=shutil.ignore_patterns("derived", "evidence"))
+    record = path / "observations.jsonl"
+    lines = [line for line in record.read_text().splitlines(True) if '"run-complete"' not in line]
+    record.write_text("".join(line for line in lines if not ('"phase-complete"' in line and '"after"' in line)))
+    original, written = (path / "manifest.json").read_text(), record.read_bytes()
+    other = tmp_path / "smoke.yaml"
+    other.write_text((root / "scenarios" / "smoke.yaml").read_text().replace("{policy: encrypted}", "{policy: authenticated}"))
+
+    def refused(manifest: dict[str, Any], *scenario: Path) -> str:
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        command = [TESTBED, "run", *scenario, "--resume", path, "--quiet"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, record.read_bytes()) == (2, written), done.stderr
+        assert not (path / "derived").exists()
+        return done.stderr
+
+    kept = json.loads(original)
+    image = kept["images"]["prosody:trixie"]
+    said = refused({**kept, "images": {**kept["images"], "prosody:trixie": "sha256:0123"}})
+    assert f"image prosody:trixie: was sha256:0123, is {image[:50]}" in said
+    said = refused({**kept, "machine": {**kept["machine"], "engine": "19.03"}})
+    assert f"version of the engine: was 19.03, is {engine.version}" in said
+    said = refused(kept, other)
+    assert "policy: was encrypted, is authenticated" in said
+    assert "hint: leave SCENARIO" in said
+    assert left(engine, f"{path.name}.2") == []
