@@ -14,7 +14,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from testbed.display import Say
+from testbed.engine import underway
 from testbed.model import EngineError
 
 TIMEOUT = 180  # seconds for one call to the engine; a loaded machine starts a container slowly
 POOL = 32
+Started = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
+"""As `underway.started`."""
 ENGINE_ERRORS = (DockerException, RequestException)
 """What a call to the engine may raise: its own answers, and a connection that breaks because the engine ended."""
 
@@ -109,8 +113,11 @@ def ensure(say: Say = lambda _: None) -> Engine:
     return start(say)
 
 
-def install(packages: list[str], what: str, say: Say) -> None:
-    """Install Debian packages, as root. Raises EngineError where that cannot be done."""
+def install(packages: list[str], what: str, say: Say, *, started: Started = underway.started) -> None:
+    """Install Debian packages, as root; ``started`` starts a process. Raises EngineError where that cannot be done.
+
+    An interruption ends apt while it downloads; while dpkg unpacks, apt lets that finish, as the host's packages would be broken.
+    """
     if not shutil.which("apt-get"):
         raise EngineError(
             f"{what} is needed ({packages[0]}), and this is not Debian or Ubuntu: install it with your distribution's tools"
@@ -120,9 +127,10 @@ def install(packages: list[str], what: str, say: Say) -> None:
     say(f"installing {' '.join(packages)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-yq", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode and command[1] == "install":
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        with started(command, first=signal.SIGINT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            said = [text.decode(errors="replace").strip() for text in process.communicate()]
+        if process.returncode and command[1] == "install":
+            last = (said[1] or said[0]).splitlines()[-1:]
             raise EngineError(f"`{' '.join(command)}` failed: {' '.join(last)}")
 
 

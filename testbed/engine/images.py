@@ -16,14 +16,16 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from docker.errors import BuildError, ImageNotFound, NotFound
 
+from testbed import interruption
 from testbed.engine.host import ENGINE_ERRORS, Engine, install
+from testbed.engine.underway import Underway, workplace
 from testbed.model import EngineError, Implementation, InputError
 from testbed.plan.catalog import DEFAULT_ROOT, Catalog, folder_digest
 
@@ -33,6 +35,8 @@ PARTS = ("dns", "driver", "wiretap")
 PART_SUITE = "trixie"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 """The engine paints what a build writes to standard error."""
+IMPORTED = re.compile(r'"status": ?"(sha256:[0-9a-f]{64})"')
+"""What the engine says of an image that it imported."""
 LAST_LINES = 12
 """Of a build that fails, how many lines are shown."""
 MOST_LISTED = 20
@@ -82,6 +86,7 @@ class Builder:
         self.docker = engine.client
         self.lock = threading.Lock()
         self.registry_answers: bool | None = None
+        self.underway = Underway(self.docker)
 
     def ensure(self, implementations: Iterable[Implementation], *, jobs: int | None = None, parts: bool = True) -> Images:
         """Build or keep every image that is needed. Raises EngineError only if one of the testbed's own parts fails."""
@@ -89,7 +94,7 @@ class Builder:
         suites = {self.catalog.image(i).spec.releases[i.release].suite for i in wanted} | ({PART_SUITE} if parts else set())
         images = Images()
         # Debian's mirrors and dpkg set the pace, not the processors: more builds than cores still gain.
-        with concurrent.futures.ThreadPoolExecutor(jobs or max(4, 2 * (os.cpu_count() or 2))) as pool:
+        with concurrent.futures.ThreadPoolExecutor(jobs or max(4, 2 * (os.cpu_count() or 2))) as pool, self._ended_with(pool):
             bases = {suite: pool.submit(self._base, suite) for suite in sorted(suites)}
             pending: dict[concurrent.futures.Future[str], str] = {}
             if parts:
@@ -110,6 +115,17 @@ class Builder:
             if part in images.unavailable:
                 raise EngineError(f"the testbed's own image `{part}` cannot be built: {images.unavailable[part]}")
         return images
+
+    @contextlib.contextmanager
+    def _ended_with(self, pool: concurrent.futures.ThreadPoolExecutor) -> Iterator[None]:
+        """If the block is interrupted, so is all that the pool does; it is left when nothing goes on any more."""
+        try:
+            yield
+        except BaseException:
+            with interruption.held():
+                self.underway.end()
+                pool.shutdown(cancel_futures=True)
+            raise
 
     # --- candidates ---
 
@@ -135,6 +151,10 @@ class Builder:
         The engine's own cache decides what is built anew. Raises EngineError with the last lines of what the build said.
         """
         base = self._base(suite)
+        with self.underway.answer():
+            return self._given(folder, base, tag, say)
+
+    def _given(self, folder: Path, base: str, tag: str, say: Callable[[str], None]) -> str:
         output: list[str] = []
         try:
             stream = self.docker.api.build(
@@ -209,16 +229,17 @@ class Builder:
             return existing[0]
         self.progress(tag, "building")
         try:
-            image, _ = self.docker.images.build(
-                path=str(folder),
-                tag=name,
-                buildargs=arguments,
-                labels={LABEL: origin},
-                network_mode="host",
-                rm=True,
-                forcerm=True,
-                timeout=1200,
-            )
+            with self.underway.answer():
+                image, _ = self.docker.images.build(
+                    path=str(folder),
+                    tag=name,
+                    buildargs=arguments,
+                    labels={LABEL: origin},
+                    network_mode="host",
+                    rm=True,
+                    forcerm=True,
+                    timeout=1200,
+                )
         except BuildError as error:
             output = [line.get("stream") or line.get("error") or "" for line in error.build_log]
             why = _why(output) or str(error)
@@ -267,15 +288,18 @@ class Builder:
 
             def pull() -> None:
                 try:
-                    self.docker.images.pull("debian", tag=f"{suite}-slim")
+                    with self.underway.answer():
+                        self.docker.images.pull("debian", tag=f"{suite}-slim")
                     done.append(True)
-                except ENGINE_ERRORS:
+                except (*ENGINE_ERRORS, EngineError):
                     done.append(False)
 
             # An unreachable registry may answer no, or nothing at all: do not wait for the client's own patience.
             thread = threading.Thread(target=pull, daemon=True)
             thread.start()
-            thread.join(60 if self.registry_answers else 20)
+            deadline = time.monotonic() + (60 if self.registry_answers else 20)
+            while thread.is_alive() and time.monotonic() < deadline and not self.underway.ended.is_set():
+                thread.join(0.2)
             answered = bool(done and done[0])
             if self.registry_answers is None:
                 self.registry_answers = answered
@@ -288,6 +312,7 @@ class Builder:
                     ["mmdebstrap", "debian-archive-keyring"],
                     "no registry answers, so base systems come from mmdebstrap, which",
                     lambda _: None,
+                    started=self.underway.process,
                 )
         mirror = host_mirror()
         sources = [f"deb {mirror} {suite} main"] if mirror else []
@@ -297,25 +322,34 @@ class Builder:
             options.append('--aptopt=Acquire::Check-Valid-Until "false"')
         command = ["mmdebstrap", "--quiet", *options, suite, "-", *sources]
         began = time.monotonic()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with (
+            workplace() as folder,
+            self.underway.process(
+                command, env=os.environ | {"TMPDIR": folder}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as process,
+        ):
             assert process.stdout
             assert process.stderr
             output: list[bytes] = []
             reader = threading.Thread(target=lambda: output.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
             reader.start()
             try:
-                self.docker.api.import_image_from_stream(process.stdout, repository=name.split(":")[0], tag=suite)
+                with self.underway.answer():  # without a name: a system that was cut short must not pass for a whole one
+                    answer = self.docker.api.import_image_from_stream(process.stdout)
             except (*ENGINE_ERRORS, OSError) as error:
-                process.kill()
                 raise EngineError(f"the base system of {suite} could not be imported: {error}") from None
             process.wait()
             reader.join(5)
-        if process.returncode:
+        imported = IMPORTED.search(answer)
+        if process.returncode or not imported or self.underway.ended.is_set():
             with contextlib.suppress(*ENGINE_ERRORS):
-                self.docker.images.remove(name, force=True)
-            why = _why(b"".join(output).decode(errors="replace").splitlines())
+                if imported:
+                    self.docker.images.remove(imported[1], force=True)
+            why = _why([*b"".join(output).decode(errors="replace").splitlines(), *([] if imported else [answer])])
             raise EngineError(f"mmdebstrap {suite} failed after {time.monotonic() - began:.0f} s: {why}")
-        return str(self.docker.images.get(name).id)
+        repository, _, tag = name.partition(":")
+        self.docker.images.get(imported[1]).tag(repository, tag)
+        return imported[1]
 
 
 def _name_of(tag: str) -> str:

@@ -14,12 +14,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import docker
 import pytest
 
 from testbed import campaign, interruption
+from testbed.engine import underway
 from testbed.measure.tasks import Workers, finish
+from testbed.model import EngineError
 
 NAMES = [s.name for s in interruption.SIGNALS]
 
@@ -174,6 +180,65 @@ def test_workers_that_have_ended_cancel_who_comes_late() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(late())
+
+
+# --- what goes on for minutes ---------------------------------------------------------------------------------------------
+
+LONG = ["sh", "-c", "sleep 600 & wait"]
+
+
+def is_gone(group: int) -> bool:
+    """Whether no process of a group runs any more; one that nobody has reaped yet runs no more."""
+    deadline = time.monotonic() + 30
+    while running(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not running(group)
+
+
+def running(group: int) -> list[str]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_text().rpartition(")")[2].split())
+    return [state for state, _, of, *_ in lines if of == str(group) and state != "Z"]  # proc(5)
+
+
+def test_a_process_ends_with_all_that_it_started_when_who_waits_for_it_is_interrupted() -> None:
+    groups: list[int] = []
+
+    @interruption.handled()
+    def work() -> None:
+        with underway.started(LONG) as process:
+            groups.append(process.pid)
+            send("SIGTERM")
+            process.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert is_gone(groups[0])
+
+
+def test_what_is_under_way_in_another_thread_is_ended_and_nothing_is_begun_any_more() -> None:
+    work, begun, groups = (
+        underway.Underway(docker.DockerClient("unix:///nowhere", version="1.41")),
+        threading.Event(),
+        list[int](),
+    )
+
+    def build() -> None:
+        with work.process(LONG) as process:
+            groups.append(process.pid)
+            begun.set()
+            process.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build)
+        assert begun.wait(30)
+        work.end()
+        building.result(30)
+        with pytest.raises(EngineError, match="interrupted"):
+            pool.submit(build).result(30)
+    assert all(map(is_gone, groups))
 
 
 # --- a command ------------------------------------------------------------------------------------------------------------
