@@ -27,6 +27,9 @@ def why_no_attempt(evidence: Evidence, federation: Federation, cell: Cell) -> tu
             if (phase, domain) == (cell.phase, server["domain"]):
                 cause = "image-unavailable" if o.kind == SERVER_FAILED.word else "testbed"
                 return cause, f"{domain} was not there: {o.data.get('reason')}"
+    for _, o in evidence.controls:
+        if not o.data["ok"] and o.data["when"] == "first":
+            return "testbed", f"nothing was measured, because the control pair did not get through before: {o.data.get('reason')}"
     return "testbed", "the run ended before this cell was measured"
 
 

@@ -27,19 +27,19 @@ from testbed.measure.alone import Alone
 from testbed.measure.attempts import Attempts
 from testbed.measure.collect import Collector
 from testbed.measure.confirm import Confirmations
-from testbed.measure.control import ControlPair, control_pair
+from testbed.measure.control import FIRST, ControlPair, control_pair
 from testbed.measure.epoch import Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.forecast import Forecast
 from testbed.measure.journal import Journal
 from testbed.measure.manifest import Manner
-from testbed.measure.pace import CAPTURE_LAG, Rank
+from testbed.measure.pace import CAPTURE_LAG, FIRST_TRIES, Rank
 from testbed.measure.parts import Parts, parts_of
 from testbed.measure.tasks import task_group
 from testbed.model import Cell, EngineError, Phase, Plan, Server, StorageError
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
-from testbed.record.legs import MESH
+from testbed.record.legs import CONTROL, MESH
 from testbed.record.manifest import OrderedRun
 from testbed.record.store import Writer
 
@@ -225,6 +225,11 @@ class PhaseMeasurement:
                 await self._measure_cells(tasks, confirmations)
             self._note_pressure()
             run.timing[f"{name}-evidence"] = await run.collector.collect(name, confirmations.epochs)
+        if run.control.failure:
+            raise EngineError(
+                f"nothing was measured, because the control pair, two servers that must get through before anything else, did "
+                f"not in {FIRST_TRIES} tries: {run.control.failure} (their logs: evidence/{name}/{CONTROL}-{FIRST}*/)"
+            )
         journal = run.parts.journal
         note_timing(journal, {s: run.timing[s] for stage in STAGES if (s := f"{name}-{stage}") in run.timing})
         journal.note(observations.PHASE_COMPLETE, phase=name)
@@ -236,7 +241,10 @@ class PhaseMeasurement:
         if self.phase.name == run.leg.phases[0]:
             now = asyncio.Event()
             now.set()
-            await self._control("first", now, tasks, confirmations.epochs).wait()  # on an idle machine: a second or two
+            await self._control(FIRST, now, tasks, confirmations.epochs).wait()  # on an idle machine: a second or two
+            if run.control.failure:
+                await asyncio.sleep(CAPTURE_LAG)
+                return
         if run.manner.isolated:
             confirmations.ready.set()
             for pair in self.pairs:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from testbed.engine.berths import Berth
 from testbed.engine.federation import Container
+from testbed.measure.pace import BOOT
 from testbed.model import Cell, Phase, Server, Settings
 from testbed.record.legs import epoch_kind
 
@@ -54,6 +55,10 @@ class Epoch:
     """By cell's id, one an attempt."""
     talked: set[frozenset[str]] = field(default_factory=set)
     """Pairs that have begun to talk."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Why a server, by domain, is not there, or its client not in."""
+    patience: float = BOOT
+    """Seconds that a server may take from its start to its client's login."""
     began: float = float("inf")
     ended: float = float("inf")
     """Unix seconds."""

@@ -94,6 +94,7 @@ class Epochs:
             except EngineError as error:
                 self.parts.journal.note(observations.SERVER_FAILED, epoch=epoch, domain=server.domain, reason=str(error))
                 self.display.say(f"{server.domain}: {error}")
+                epoch.absent[server.domain] = str(error)
                 if not online.done():
                     online.set_result(False)
         if epoch.kind == MESH:
@@ -141,7 +142,9 @@ class Epochs:
         """Have the server's client online, or not. Raises EngineError if the server ends before."""
         domain, container = server.domain, epoch.container(server.domain)
         async with task_group() as tasks:
-            login = tasks.create_task(self.parts.driver.login(epoch.client(domain), domain, epoch.addresses[domain][0]))
+            login = tasks.create_task(
+                self.parts.driver.login(epoch.client(domain), domain, epoch.addresses[domain][0], epoch.patience)
+            )
             while not (await asyncio.wait({login}, timeout=ALIVE))[0]:
                 state = await self.parts.workers.do(lambda: federation.facts(container, self.parts.mesh.name))
                 if not state["running"]:
@@ -152,7 +155,8 @@ class Epochs:
         self.parts.journal.note(kind, at=envelope.time, epoch=epoch, domain=domain, **vars(envelope.message))
         epoch.online[domain].set_result(online)
         if not online:
-            self.display.say(f"{domain}: its client cannot log in: {envelope.message.reason}")
+            epoch.absent[domain] = f"its client cannot log in: {envelope.message.reason}"
+            self.display.say(f"{domain}: {epoch.absent[domain]}")
 
     async def _note_version(self, epoch: Epoch, server: Server) -> None:
         """What the running server's package says of its version; asked once per release."""

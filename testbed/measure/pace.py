@@ -19,6 +19,10 @@ SENTINEL = 15.0
 """Seconds within which a client's message to itself must come back, for it to count as alive."""
 BOOT = 240.0
 """Seconds that a server may take from its start to its client's login."""
+FIRST_BOOT = 60.0
+"""The same for the control pair's before the first phase: the lightest that there are, with the machine to themselves."""
+FIRST_TRIES = 2
+"""How often that pair is tried, each time with fresh servers, before the run ends: a single failure may be chance."""
 FIRST_WORD = 60.0
 """Seconds that an agent may take to begin, or to open the gate: only an agent that is gone takes longer."""
 ANSWER = 30.0

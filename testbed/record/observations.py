@@ -286,6 +286,7 @@ CONTROL = Kind(
         Field("when", str, "before the first pair, or after everything else", values=("first", "last")),
         Field("ok", bool, "whether both directions were delivered"),
         Field("reason", str, "what came instead; null if it got through", optional=True, null=True),
+        Field("tries", int, "how often it was tried, each time with fresh servers, until it got through", optional=True),
     ),
 )
 UNCONFIRMED = Kind(

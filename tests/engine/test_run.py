@@ -30,7 +30,7 @@ from testbed.engine.images import Images
 from testbed.judge.evidence import Evidence
 from testbed.judge.verdict import exit_status, judge_run
 from testbed.measure import conductor
-from testbed.model import CONTROL_DOMAINS
+from testbed.model import CONTROL_DOMAINS, EngineError
 from testbed.plan import catalog as catalogs
 from testbed.plan import scenario
 from testbed.plan.policy import PRESETS
@@ -213,7 +213,7 @@ def test_rerun_measures_each_direction_cold_and_alone(smoke: Done, environment: 
 
 
 @pytest.mark.xdist_group("control")
-def test_a_control_pair_that_does_not_get_through_makes_the_run_unable_to_tell(
+def test_a_control_pair_that_does_not_get_through_ends_the_run_before_anything_is_measured(
     engine: Engine, built: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", engine.address)
@@ -226,13 +226,24 @@ def test_a_control_pair_that_does_not_get_through_makes_the_run_unable_to_tell(
     one, other = conductor.control_pair(planned.plan, planned.catalog, built)
     broken = (replace(one, policy=PRESETS["cleartext"]), replace(other, policy=PRESETS["encrypted"]))
     monkeypatch.setattr(conductor, "control_pair", lambda *_: broken)
-    run = campaign.measure(planned, results=tmp_path / "results")
+    with pytest.raises(EngineError, match="nothing was measured, because the control pair") as caught:
+        campaign.measure(planned, results=tmp_path / "results")
+    path = run_of(tmp_path / "results")
+    assert f"testbed report {path}" in str(caught.value)
+    assert left(engine, path.name) == []
+    run = campaign.judge(path)
     verdicts = run.verdicts
-    assert [(c["when"], c["ok"]) for c in verdicts["controls"]] == [("first", False), ("last", False)]
-    assert all(domain in verdicts["controls"][0]["reason"] for domain in CONTROL_DOMAINS)
-    assert {c["outcome"] for c in verdicts["cells"]} == {"delivered"}
     assert run.exit_status == 3
-    assert left(engine, run.id) == []
+    assert [(c["when"], c["ok"]) for c in verdicts["controls"]] == [("first", False)]
+    assert all(domain in verdicts["controls"][0]["reason"] for domain in CONTROL_DOMAINS)
+    assert {(c["outcome"], c["cause"], c["attempts"]) for c in verdicts["cells"]} == {("inconclusive", "testbed", 0)}
+    assert all(verdicts["controls"][0]["reason"] in c["explanation"] for c in verdicts["cells"])
+    tried = {o.epoch for o in run.record.observations if o.kind == "attempt"}
+    assert tried == {"control-first", "control-first-again"}, "it was tried twice, with fresh servers"
+    for epoch in tried:
+        for domain in CONTROL_DOMAINS:
+            assert (path / "evidence" / "before" / epoch / f"{domain}.log.gz").stat().st_size
+    assert any(o.kind == "stream" for o in run.record.observations), "what the wire saw of it was taken in"
 
 
 def start_and_wait(

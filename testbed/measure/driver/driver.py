@@ -33,10 +33,10 @@ class Driver:
         """Await its first word. Raises EngineError, as every method here that awaits something."""
         await self.channel.ready(FIRST_WORD)
 
-    async def login(self, client: str, domain: str, address: str) -> Envelope:
-        """Be online as ``client``: Online, or LoginFailed when its server has had `BOOT` seconds."""
-        command = protocol.Login(client, domain, address, C2S_PORT, BOOT)
-        return await self.channel.ask(command, BOOT + ANSWER, f"the login of {client}")
+    async def login(self, client: str, domain: str, address: str, patience: float = BOOT) -> Envelope:
+        """Be online as ``client``: Online, or LoginFailed when its server has had ``patience`` seconds."""
+        command = protocol.Login(client, domain, address, C2S_PORT, patience)
+        return await self.channel.ask(command, patience + ANSWER, f"the login of {client}")
 
     async def send(self, client: str, exchange: str, receiver: str, token: str) -> Envelope:
         """Start an exchange: Sent, or Unsendable. What becomes of it comes as an event."""
