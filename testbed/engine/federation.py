@@ -103,7 +103,7 @@ class Mesh:
 
     def __init__(self, engine: Engine, run: str, size: int, *, ipv6: bool) -> None:
         self.engine, self.run, self.docker = engine, run, engine.client
-        self.labels = {RUN_LABEL: run, OWNER_LABEL: owner()}
+        self.labels = labels_of(run)
         self.short = hashlib.sha256(f"{run}{os.getpid()}{time.time()}".encode()).hexdigest()[:8]
         self.bridge = f"s2s{self.short}"
         self.network: Network | None = None
@@ -256,11 +256,11 @@ class Mesh:
         """
         self.ending = True
         before, deadline = bool(self.making), time.monotonic() + MAKING
-        remove(self.engine, {RUN_LABEL: self.run})
+        remove(self.engine, self.labels)
         while self.making and time.monotonic() < deadline:
             time.sleep(0.05)
         if before:
-            remove(self.engine, {RUN_LABEL: self.run})
+            remove(self.engine, self.labels)
 
 
 def routed(routes: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Network]:
@@ -391,7 +391,7 @@ def run_on_host(engine: Engine, image: str, script: str, run: str) -> str:
     try:
         output = engine.client.containers.run(
             image, ["-c", script], entrypoint="python3", network_mode="host", remove=True,
-            labels={RUN_LABEL: run, OWNER_LABEL: owner()}, **LOOK.host_config(),
+            labels=labels_of(run), **LOOK.host_config(),
         )  # fmt: skip
     except ENGINE_ERRORS as error:
         written = getattr(error, "stderr", None) or str(error).encode()
@@ -477,13 +477,23 @@ def running(engine: Engine) -> int:
 
 def reap(engine: Engine) -> tuple[int, int]:
     """Remove what dead runs left. Returns containers and networks removed."""
-    runs = {item.run for item in left(engine) if not alive(item.owner)}
-    counts = [remove(engine, {RUN_LABEL: run}) for run in sorted(runs)]
+    runs = {(item.run, item.owner) for item in left(engine) if not alive(item.owner)}
+    counts = [remove(engine, labels_of(run, owner)) for run, owner in sorted(runs)]
     return sum(c for c, _ in counts), sum(n for _, n in counts)
 
 
-def owner() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"
+def labels_of(run: str, of: str | None = None) -> dict[str, str]:
+    """What marks all that a run has on an engine; ``of``: the process that made it (default: this one).
+
+    The process belongs to it: two runs that began within one second in two results folders have the same id.
+    """
+    return {RUN_LABEL: run, OWNER_LABEL: owner() if of is None else of}
+
+
+def owner(pid: int | None = None) -> str:
+    """A process (default: this one), as the label of what it made has it: host, pid, and when it was started."""
+    pid = pid or os.getpid()
+    return f"{socket.gethostname()}/{pid}/{_started(pid)}"
 
 
 def alive(owner: str) -> bool:

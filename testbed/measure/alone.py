@@ -40,7 +40,7 @@ class Alone:
         self.parts, self.epochs, self.attempts, self.images, self.servers = parts, epochs, attempts, images, servers
         self.slots, self.berths = Slots(federation.SLOTS), berths
         self._numbers: dict[str, int] = defaultdict(int)
-        self._serials = itertools.count(2)  # the mesh's zone is the first
+        self._serials = itertools.count(zone.FIRST + 1)
 
     async def pair(
         self, phase: Phase, a: str, b: str, exchanges: Sequence[str], *, urgent: bool = False, progress: Progress = lambda _: None

@@ -19,7 +19,7 @@ from testbed.measure import zone
 from testbed.measure.driver import driver
 from testbed.measure.driver.driver import Driver
 from testbed.measure.journal import Journal
-from testbed.measure.pace import PROBE, STARTS, Admission
+from testbed.measure.pace import LOOK, PROBE, SILENT, STARTS, Admission
 from testbed.measure.reachability import packets_pass
 from testbed.measure.tasks import Workers, finish, task_group
 from testbed.measure.wiretap import wiretap
@@ -43,15 +43,18 @@ class Parts:
     starting: asyncio.Semaphore
     """A place for each container that may be started at once."""
     admission: Admission = field(default_factory=Admission)
+    names: federation.Container | None = None
+    """The mesh's name server."""
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """While this lasts pressure is measured, and an agent that ends raises EngineError: an engine may be killed."""
+        """While this lasts pressure is measured, and a part that ends raises EngineError: an engine may be killed."""
         channels = (self.wiretap.channel, self.driver.channel)
         try:
             async with task_group() as watchers:
                 tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
                 tasks.append(watchers.create_task(self._watch_pressure()))
+                tasks.append(watchers.create_task(self._watch_names()))
                 yield
                 for task in tasks:
                     task.cancel()
@@ -69,6 +72,28 @@ class Parts:
             await self.wiretap.answer()
             self.admission.measured(time.monotonic() - asked)
             await asyncio.sleep(PROBE)
+
+    async def _watch_names(self) -> None:
+        """Ask the mesh's name server now and then. Raises EngineError when it has ended, or is silent for `SILENT` seconds.
+
+        It is no agent, so that nobody hears its end; and servers would say of their peers that they cannot be found.
+        """
+        while (container := self.names) is not None:
+            await asyncio.sleep(LOOK)
+            asked = asyncio.ensure_future(self.driver.zone_loaded(self.mesh.addresses.dns[0], zone.FIRST))
+            try:
+                for _ in range(round(SILENT / LOOK)):
+                    if (await asyncio.wait({asked}, timeout=LOOK))[0]:
+                        break
+                    how = await self.workers.do(lambda: federation.state_of(container))
+                    if not how.startswith("runs"):
+                        raise EngineError(f"{container.name}, the name server of the mesh, {how} in the middle of the run")
+                else:
+                    name = f"{container.name}, the name server of the mesh,"
+                    raise EngineError(f"{name} runs, but has not answered for {SILENT:.0f} s")
+                await asked
+            finally:
+                asked.cancel()
 
 
 async def _until_gone(channel: Channel) -> None:
@@ -89,7 +114,7 @@ async def removed(engine: Engine, run: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await finish(asyncio.to_thread(lambda: federation.remove(engine, {federation.RUN_LABEL: run})))
+        await finish(asyncio.to_thread(lambda: federation.remove(engine, federation.labels_of(run))))
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +136,7 @@ async def parts_of(
             starts.create_task(packets_pass(mesh, names, clients, tap, workers))
         with contextlib.closing(tap.result().channel), contextlib.closing(clients.result().channel):
             await tap.result().prepare(f"s2s_{mesh.short}", mesh.bridge, len(servers), mesh.addresses.subnets)
-            yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS))
+            yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS), names=names.result())
 
 
 async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Wiretap:

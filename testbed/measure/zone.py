@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping
 
 SERVICE = "_xmpp-server._tcp"
 TTL = 300
+FIRST = 1
+"""Serial of the mesh's zone; those of pairs measured alone come after it."""
 
 
 def render_zone(
-    hosts: Mapping[str, tuple[str, str | None]], *, c2s_port: int = 5222, s2s_port: int = 5269, serial: int = 1
+    hosts: Mapping[str, tuple[str, str | None]], *, c2s_port: int = 5222, s2s_port: int = 5269, serial: int = FIRST
 ) -> str:
     """A zone file (RFC 1035 §5) for ``.``: per domain SRV (RFC 6120 §3.2.1), A and, where there is one, AAAA.
 

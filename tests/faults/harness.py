@@ -63,7 +63,7 @@ class Bench:
     def on_host(self, script: str, *, detach: bool = False) -> str:
         """Run Python as root on the engine's host network. Raises AssertionError with what it wrote if it fails."""
         if self._host is None:
-            labels = {federation.RUN_LABEL: f"faults-bench-{os.getpid()}", federation.OWNER_LABEL: federation.owner()}
+            labels = federation.labels_of(f"faults-bench-{os.getpid()}")
             self._host = self.engine.client.containers.run(
                 self.wiretap_image, ["-c", HOLD], entrypoint="python3", network_mode="host", cap_add=["NET_ADMIN"],
                 labels=labels, detach=True,
@@ -93,30 +93,32 @@ class Footprint:
     token: str
     """Stands in the environment of every process of the run."""
     temporary: Path
+    owner: str = ""
+    """The command's process, as the label of all that it makes has it: two runs may have one id, if their folders differ."""
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
     networks: set[str] = field(default_factory=set)
 
-    def look(self, runs: list[str]) -> None:
-        """Note what there is now of these runs."""
-        api = self.bench.engine.client.api
-        for run in runs:
-            filters = {"label": f"{federation.RUN_LABEL}={run}"}
-            with contextlib.suppress(*ENGINE_ERRORS):
-                self.networks |= {n["Name"] for n in api.networks(filters=filters)}
-                for container in api.containers(all=True, filters=filters):
-                    known = self.containers.get(container["Id"], {})
-                    if not known.get("State", {}).get("Running"):
-                        self.containers[container["Id"]] = api.inspect_container(container["Id"])
+    @property
+    def filters(self) -> dict[str, str]:
+        """Of the engine's lists."""
+        return {"label": f"{federation.OWNER_LABEL}={self.owner}"}
 
-    def left(self, runs: list[str]) -> list[str]:
+    def look(self) -> None:
+        """Note what there is now."""
+        api = self.bench.engine.client.api
+        with contextlib.suppress(*ENGINE_ERRORS):
+            self.networks |= {n["Name"] for n in api.networks(filters=self.filters)}
+            for container in api.containers(all=True, filters=self.filters):
+                known = self.containers.get(container["Id"], {})
+                if not known.get("State", {}).get("Running"):
+                    self.containers[container["Id"]] = api.inspect_container(container["Id"])
+
+    def left(self) -> list[str]:
         """What is still there, each named by its kind."""
         client = self.bench.engine.client
-        found = []
-        for run in runs:
-            filters = {"label": f"{federation.RUN_LABEL}={run}"}
-            containers = client.api.containers(all=True, filters=filters)
-            found += [f"container {c['Names']}" for c in containers]
-            found += [f"network {n['Name']}" for n in client.api.networks(filters=filters)]
+        filters = self.filters
+        found = [f"container {c['Names']}" for c in client.api.containers(all=True, filters=filters)]
+        found += [f"network {n['Name']}" for n in client.api.networks(filters=filters)]
         shorts = {name.removeprefix("s2s-testbed-") for name in self.networks}
         found += [f"bridge s2s{s}" for s in shorts if Path(f"/sys/class/net/s2s{s}").exists()]
         tables = self.bench.tables() if shorts else []
@@ -181,8 +183,6 @@ class Case:
         self.temporary.mkdir()
         self.results = fault.results(self) if fault.results else folder / "results"
         self.footprint = Footprint(bench, self.token, self.temporary)
-        self.run = ""
-        """Its id, once it has one; also when its folder is gone."""
         self.companions: list[Case] = []
         """Runs beside it, which owe what it owes."""
         self.finished: list[str] = []
@@ -201,8 +201,6 @@ class Case:
     def path(self) -> Path | None:
         """The run's folder, once it is there."""
         found = [p for p in self.results.glob("faults-*") if p.is_dir() and not p.is_symlink()] if self.results.is_dir() else []
-        if found:
-            self.run = found[0].name
         return found[0] if found else None
 
     def send(self, number: signal.Signals) -> None:
@@ -212,8 +210,7 @@ class Case:
 
     def containers(self, ending: str = "") -> list[Container]:
         """The run's running containers whose name ends with ``ending``."""
-        filters = {"label": f"{federation.RUN_LABEL}={self.run or self.path}"}
-        found = self.bench.engine.client.containers.list(filters=filters, ignore_removed=True)
+        found = self.bench.engine.client.containers.list(filters=self.footprint.filters, ignore_removed=True)
         return [c for c in found if c.name.endswith(ending)]
 
     def container(self, ending: str) -> Container:
@@ -263,6 +260,7 @@ class Case:
                 self.bench.command(*words), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=error,
                 start_new_session=True,
             )  # fmt: skip
+        self.footprint.owner = federation.owner(self.process.pid)
         watcher = threading.Thread(target=self._watch, daemon=True)
         watcher.start()
         began = time.monotonic()
@@ -288,11 +286,7 @@ class Case:
     def _watch(self) -> None:
         """Note what the run puts on the machine, twice a second."""
         while not self._over.wait(0.5):
-            self.footprint.look(self.runs())
-
-    def runs(self) -> list[str]:
-        """Ids of the runs under the results folder."""
-        return [self.run] if self.path or self.run else []
+            self.footprint.look()
 
     def _await_stage(self, began: float) -> None:
         if self.fault.at is Stage.ANY:
@@ -331,7 +325,7 @@ class Case:
     def _left(self) -> list[str]:
         """What is still there when kernel and engine have had their time."""
         deadline = time.monotonic() + GONE_BOUND
-        while (left := self.footprint.left(self.runs())) and time.monotonic() < deadline:
+        while (left := self.footprint.left()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return [f"left behind: {what}" for what in left]
 
@@ -420,7 +414,7 @@ class Case:
 
 
 def _has_containers(case: Case, *endings: str) -> bool:
-    names = [c.name for c in case.containers()] if case.path else []
+    names = [c.name for c in case.containers()]
     return all(any(n.endswith(e) for n in names) for e in endings)
 
 

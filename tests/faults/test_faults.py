@@ -1,6 +1,7 @@
 """Every fault of every table: what a run with it owes. A short set in `make test`, the long one in `make faults`.
 
-Set FAULTS_SEED to draw other moments, FAULTS_LOG to a file to which each run adds one line (`table.py` makes the page from it).
+Set FAULTS_SEED to draw other moments, FAULTS_TIMES to run each that often, FAULTS_LOG to a file to which each run adds one line
+(`table.py` makes the page from it).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness import Bench, Case, Reference
 
 pytestmark = pytest.mark.engine
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
+TIMES = int(os.environ.get("FAULTS_TIMES", "0"))
 
 
 def rows() -> list[object]:
@@ -23,7 +25,7 @@ def rows() -> list[object]:
     found = []
     for family in families():
         for fault in family.faults:
-            for number in range(fault.times):
+            for number in range(TIMES or fault.times):
                 marks = [] if fault.short and number == 0 else [pytest.mark.faults]
                 if fault.defect:
                     marks.append(pytest.mark.xfail(reason=fault.defect, strict=True))
