@@ -93,8 +93,9 @@ def measure(agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True)) ->
         return epoch
 
     epoch = asyncio.run(run())
-    writer.close(None)
+    writer.flush()
     lines = (writer.path / "observations.jsonl").read_text().splitlines()
+    writer.close(None)  # a run without a manifest and without an observation leaves nothing
     return epoch, [SimpleNamespace(**{"data": {}, "cell": None} | json.loads(line)) for line in lines]
 
 
