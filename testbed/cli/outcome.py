@@ -48,3 +48,5 @@ def show(run: Run, comparison: dict[str, Any] | None, *, as_json: bool) -> None:
     typer.echo(f"\nrun        {run.id}\nreport     {path / 'derived' / 'report.html'}   (open it in a browser)")
     typer.echo(f"pictures   {path / 'derived'}/: {', '.join(pictures)}")
     typer.echo(f"verdicts   {path / 'derived' / 'verdicts.json'}")
+    if not run.verdicts["complete"]:
+        typer.echo(f"missing    testbed run --resume {path}   (measures the rest)")

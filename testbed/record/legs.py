@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from testbed.record.observations import ERROR, PHASE_COMPLETE, RECEIVED, RUN_RESUMED, SILENCE, Observation
+from testbed.record.observations import (
+    ERROR,
+    LOG_TAKEN_IN,
+    PHASE_COMPLETE,
+    RECEIVED,
+    RUN_RESUMED,
+    SILENCE,
+    WIRE_TAKEN_IN,
+    WIRETAP_FAILED,
+    Observation,
+)
 
 MESH, ALONE, CONTROL = "mesh", "alone", "control"
 """The kinds of epochs: all servers of a phase, a pair by itself, the control pair."""
@@ -32,9 +42,24 @@ def epoch_kind(name: str) -> str:
     return re.split(r"[-.]", name, maxsplit=1)[0]
 
 
+GAPS: dict[str, Callable[[Observation], bool]] = {
+    WIRE_TAKEN_IN.word: lambda o: bool(o.data["status"]),
+    LOG_TAKEN_IN.word: lambda o: not o.data["ok"],
+    WIRETAP_FAILED.word: lambda _: True,
+}
+"""What says, of a phase, that its evidence is not all there."""
+
+
 def complete_phases(observations: Iterable[Observation]) -> dict[str, int]:
-    """Phase -> the leg in which it was measured whole: every cell has its answer, wire and logs were taken in."""
-    return {o.phase: leg for leg, _, o in _by_leg(observations) if o.kind == PHASE_COMPLETE.word and o.phase}
+    """Phase -> the leg in which it was measured whole: to its end, with all of the wire and every log taken in."""
+    ended: dict[str, int] = {}
+    gaps: set[tuple[str, int]] = set()
+    for leg, _, o in _by_leg(observations):
+        if o.phase and o.kind == PHASE_COMPLETE.word:
+            ended[o.phase] = leg
+        elif o.phase and o.kind in GAPS and GAPS[o.kind](o):
+            gaps.add((o.phase, leg))
+    return {phase: leg for phase, leg in ended.items() if (phase, leg) not in gaps}
 
 
 def standing(observations: Sequence[Observation]) -> Iterator[Numbered]:

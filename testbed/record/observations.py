@@ -390,7 +390,7 @@ PHASE_COMPLETE = Kind(
     "phase-complete",
     Source.ENGINE,
     Scope.PHASE,
-    "every cell of the phase was measured, its doubts are settled, its wire and logs taken in: it is not measured again",
+    "the phase was measured to its end: cells, doubts, wire and logs; if evidence has no gap, it is not measured again",
 )
 RUN_RESUMED = Kind(
     "run-resumed",

@@ -27,9 +27,11 @@ from testbed.measure.epoch import Epoch
 from testbed.measure.journal import Journal
 from testbed.measure.manifest import Manner
 from testbed.model import InputError, Phase, Plan
+from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs
-from testbed.plan import recorded, scenario
+from testbed.plan.candidates import Planned
 from testbed.plan.catalog import Catalog
+from testbed.plan.policy import PRESETS
 from testbed.record import legs, store
 from testbed.record import observations as kinds
 from testbed.record.observations import Observation, misfits
@@ -147,6 +149,20 @@ def test_a_phase_whose_cells_have_answers_but_whose_evidence_was_not_taken_in_is
     answered = [o for o in FIRST if o.kind != "phase-complete"]
     lack = resume.lack_of(record_of(ordered, *answered))
     assert (lack.phases, lack.cells) == (("before", "after"), 4)
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        kinds.WIRE_TAKEN_IN.at(BEGAN + 9, {"status": 2, "streams": 0, "until": None}, phase="before"),
+        kinds.LOG_TAKEN_IN.at(BEGAN + 9, {"domain": A, "ok": False, "size": 0, "reason": "x"}, phase="before", epoch="mesh"),
+        kinds.WIRETAP_FAILED.at(BEGAN + 9, {"reason": "a line that cannot be read"}, phase="before"),
+    ],
+    ids=lambda o: o.kind,
+)
+def test_a_phase_whose_evidence_has_a_gap_is_measured_again(gap: Observation, ordered: Any) -> None:
+    assert resume.lack_of(record_of(ordered, *FIRST[:-1], gap, FIRST[-1])).phases == ("before", "after")
+    assert legs.complete_phases([gap, *FIRST, resumed(30, 10, "before"), whole(40, "before")]) == {"before": 2}
 
 
 def test_of_a_run_that_ended_before_anything_all_is_missing(ordered: Any) -> None:
@@ -283,6 +299,35 @@ def test_a_run_of_a_testbed_that_did_not_say_what_measured_it_is_refused(ordered
     old = {k: v for k, v in ordered.items() if k != "sources"}
     with pytest.raises(InputError, match="the testbed's code that measures: was nothing"):
         resume.refuse_another(Path("manifest.json"), {"schema": 1, "run": "r", **old}, ordered)
+
+
+@pytest.mark.parametrize("unknown", [None, "it has two certificates"])
+def test_the_same_command_line_with_a_configuration_of_ones_own_is_the_same_run(
+    unknown: str | None, root: Path, tmp_path: Path
+) -> None:
+    """What it does was observed when the run began, and is not observed again; another text is another run."""
+    file, smoke = tmp_path / "prosody.cfg.lua", root / "scenarios" / "smoke.yaml"
+    file.write_text("-- mine\n")
+    planned = campaign.plan(smoke, config=f"prosody={file}")
+    mine = planned.candidates[0].implementation
+    observed = candidates.observed(planned, mine, None if unknown else PRESETS["encrypted"], unknown)
+
+    def written(of: Planned) -> Any:
+        return {
+            "started": STARTED.isoformat(),
+            **manifest.build(of.plan, of.catalog, IMAGES, Manner(), issued(of.plan), engine="27.1"),
+        }
+
+    began = {"schema": 1, "run": "r", **written(observed)}
+    known = recorded.restore(began, catalogs.load())
+    from_manifest = Planned(recorded.plan_of(began, recorded.pairs_of(began)), known)
+    given = recorded.as_observed(campaign.plan(smoke, config=f"prosody={file}"), began)
+    for same in (from_manifest, given):
+        resume.refuse_another(tmp_path, began, written(same))
+    file.write_text("-- another\n")
+    other = recorded.as_observed(campaign.plan(smoke, config=f"prosody={file}"), began)
+    with pytest.raises(InputError, match=r"mine\[prosody@mine\]\.files\.prosody\.cfg\.lua: was -- mine"):
+        resume.refuse_another(tmp_path, began, written(other))
 
 
 def test_what_changes_nothing_of_what_is_measured_is_noted(ordered: Any) -> None:
@@ -437,6 +482,15 @@ def test_of_a_complete_run_nothing_is_missing_and_its_verdicts_say_the_status(
     assert "nothing is missing" in said
     assert "newly broken" in out
     assert {p: p.stat().st_mtime_ns for p in reference.rglob("*")} == before, "nothing is written"
+
+
+def test_the_report_of_an_unfinished_run_says_how_it_goes_on(
+    tmp_path: Path, ordered: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    path = begun(tmp_path, ordered, *FIRST, *CUT_SHORT)
+    code, out, _ = status(capsys, monkeypatch, "report", path, "--quiet")
+    assert code == 3
+    assert f"testbed run --resume {path}" in out
 
 
 def test_a_run_that_lacks_only_its_last_line_is_closed_without_an_engine(tmp_path: Path, ordered: Any) -> None:
