@@ -46,7 +46,7 @@ def text(path: Path, most: int, *, hint: str | None = None) -> str:
         return read.decode("utf-8")
     except UnicodeDecodeError as error:
         line = read.count(b"\n", 0, error.start) + 1
-        raise InputError(f"cannot be read: not UTF-8 ({error.reason})", file=str(path), line=line, hint=hint) from None
+        raise InputError(f"cannot be read as text: not UTF-8 ({error.reason})", file=str(path), line=line, hint=hint) from None
 
 
 def document(path: Path, *, what: str, hint: str) -> Any:
@@ -114,7 +114,7 @@ def inside(folder: Path, name: str, *, hint: str) -> Path:
         raise InputError(f"cannot be read: {reason(error)}", file=str(path), hint=hint) from None
     if not real.is_relative_to(home):
         link = " (a symbolic link)" if path.is_symlink() else ""
-        raise InputError(f"leads out of its folder, to {real}{link}", file=str(path), hint=hint)
+        raise InputError(f"leads out of its folder {folder}, to {real}{link}", file=str(path), hint=hint)
     return path
 
 

@@ -20,7 +20,7 @@ from testbed.compare import diff as differences
 from testbed.compare import history as histories
 from testbed.compare.baseline import Baseline
 from testbed.compare.cells import Subject, subject
-from testbed.model import InputError
+from testbed.model import InputError, visible
 from testbed.record import store
 from testbed.report import diff as diff_report
 from testbed.report import diff_page, diff_sheet, history_text
@@ -135,12 +135,12 @@ def accept(
     counts = f"{accepted.added} new, {accepted.kept} kept, {len(accepted.gone)} removed"
     typer.echo(f"written: {path}: {len(accepted.entries)} entries for {sum(accepted.counts)} cells ({counts})")
     for entry in accepted.gone:
-        typer.echo(f"removed: no longer fails: line {entry.line}: {entry.form.reason}")
+        typer.echo(f"removed: no longer fails: line {entry.line}: {visible(entry.form.reason)}")
     for entry in accepted.renewed:
         until = f"until {expires.date()}" if expires else "without an expiry date: set one with --expires"
-        typer.echo(f"expired, and accepted again {until}: line {entry.line}: {entry.form.reason}")
+        typer.echo(f"expired, and accepted again {until}: line {entry.line}: {visible(entry.form.reason)}")
     for entry in accepted.other:
-        typer.echo(f"kept, although it matches no cell of this run: line {entry.line}: {entry.form.reason}")
+        typer.echo(f"kept, although it matches no cell of this run: line {entry.line}: {visible(entry.form.reason)}")
     if accepted.undecided:
         typer.echo(f"{accepted.undecided} cells are inconclusive and are not accepted")
 

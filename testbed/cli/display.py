@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from testbed.cli.output import errors
 from testbed.display import Display, Lines, failures
+from testbed.model import visible
 
 
 class Bars:
@@ -61,18 +62,18 @@ class Bars:
     def say(self, text: str) -> None:
         """A line above the bars."""
         if not self.quiet:
-            errors.print(f"  {escape(text)}", style="dim", soft_wrap=True)
+            errors.print(f"  {escape(visible(text))}", style="dim", soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A line above the bars."""
-        errors.print(f"  {escape(text)}", style="yellow", soft_wrap=True)
+        errors.print(f"  {escape(visible(text))}", style="yellow", soft_wrap=True)
 
 
 @contextlib.contextmanager
 def live(quiet: bool) -> Iterator[Display]:
     """A display on standard error, for as long as something is done."""
     if not errors.is_terminal:
-        yield Lines(lambda text: errors.print(escape(text), soft_wrap=True), quiet=quiet)
+        yield Lines(lambda text: errors.print(escape(visible(text)), soft_wrap=True), quiet=quiet)
         return
     display = Bars(quiet)
     with display.progress:

@@ -28,7 +28,7 @@ from testbed.contract.claims import Report, Status
 from testbed.engine import host
 from testbed.engine.images import MAX_AGE
 from testbed.engine.images import present as present_on
-from testbed.model import Implementation, InputError
+from testbed.model import Implementation, InputError, visible
 from testbed.plan import catalog, scenario
 
 
@@ -119,14 +119,14 @@ def show_checks(reports: list[Report]) -> None:
     looks = {Status.OK: "green", Status.FAILED: "bold red", Status.UNDECLARED: "dim"}
     for report in reports:
         counts = ", ".join(f"{sum(c.status is s for c in report.claims)} {s.value}" for s in Status)
-        title = f"{report.implementation}  {report.version or ''}  {counts}  ({report.seconds:.0f} s)"
+        title = f"{report.implementation}  {escape(visible(report.version or ''))}  {counts}  ({report.seconds:.0f} s)"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("setting", "claim", "result", "seen"):
             table.add_column(column)
         last = ""
         for c in report.claims:
             setting = "" if c.setting == last else escape(c.setting)
-            table.add_row(setting, escape(c.claim), f"[{looks[c.status]}]{c.status.value}[/]", escape(c.saw))
+            table.add_row(setting, escape(visible(c.claim)), f"[{looks[c.status]}]{c.status.value}[/]", escape(visible(c.saw)))
             last = c.setting
         console.print(table)
         console.print()

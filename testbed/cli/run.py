@@ -29,7 +29,7 @@ from testbed.cli.options import (
 from testbed.cli.outcome import finish
 from testbed.compare import baseline
 from testbed.measure.pace import CONFIRM
-from testbed.model import InputError
+from testbed.model import InputError, visible
 from testbed.record import store
 
 ORDERS = ("seed", "jobs", "isolated", "confirm", "full_capture", "image", "build", "config", "server", "instead")
@@ -129,7 +129,7 @@ def plan(
         typer.echo(json.dumps({"scenario": planned.scenario, "title": planned.title, "timers": planned.timers, "cells": cells}))
         return
     counts = f"{len(planned.servers)} servers, {len(planned.phases)} phases, {len(planned.cells)} cells, timers {planned.timers}"
-    typer.echo(f"{planned.scenario}: {planned.title}\n{counts}\n")
+    typer.echo(f"{planned.scenario}: {visible(planned.title.strip())}\n{counts}\n")
     width = max(len(s.domain) for s in planned.servers)
     for server_ in planned.servers:
         settings = [p.settings[server_.domain] for p in planned.phases]

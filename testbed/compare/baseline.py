@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.causes import CAUSES, FINDINGS
 from testbed.compare.cells import Subject, brief, cannot_say, passes, software
-from testbed.model import SCHEMA
+from testbed.model import SCHEMA, all_visible
 from testbed.record.verdicts import CellEntry, unexplained
 from testbed.report.grid import PLACE
 from testbed.yamlfile import Document
@@ -263,7 +263,7 @@ def _weigh(gate: Gate, cell: CellEntry, selecting: list[int]) -> None:
 
 
 def document(gate: Gate, *, could_not_tell: bool) -> dict[str, Any]:
-    """The gate as JSON."""
+    """The gate as JSON, with every text `visible`."""
     base = gate.baseline
     differences = [
         {"what": what, "a": a, "b": b}
@@ -279,7 +279,7 @@ def document(gate: Gate, *, could_not_tell: bool) -> dict[str, Any]:
         if a is not None and a != b
     ]
     expired = {id(e) for e in gate.expired}
-    return {
+    whole: dict[str, Any] = {
         "schema": SCHEMA,
         "compared": "baseline",
         "a": {"file": base.file, "runs": _listed(base.form.run or []), "entries": len(base.entries)},
@@ -297,6 +297,8 @@ def document(gate: Gate, *, could_not_tell: bool) -> dict[str, Any]:
         ],
         "status": gate.status(could_not_tell=could_not_tell),
     }
+    shown: dict[str, Any] = all_visible(whole)
+    return shown
 
 
 def _cell(cell: CellEntry) -> dict[str, Any]:

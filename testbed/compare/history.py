@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from testbed.compare.cells import FAILED, Subject, cannot_say, software
-from testbed.model import SCHEMA
+from testbed.model import SCHEMA, visible
 from testbed.record.manifest import Role
 from testbed.record.verdicts import CellEntry
 from testbed.report.cell import describe
@@ -32,7 +32,7 @@ def document(subjects: Iterable[Subject], skipped: Iterable[tuple[str, str]] = (
     return {
         "schema": SCHEMA,
         "scenarios": [_history(setup, runs) for setup, runs in sorted(by_setup.items())],
-        "skipped": [{"run": run, "reason": reason} for run, reason in skipped],
+        "skipped": [{"run": visible(run), "reason": visible(reason, lines=True)} for run, reason in skipped],
     }
 
 

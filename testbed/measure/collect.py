@@ -21,7 +21,7 @@ from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
 from testbed.measure.wiretap.dissect import Dissector, Stream
 from testbed.measure.wiretap.wiretap import S2S_PORT
-from testbed.model import EngineError, Server
+from testbed.model import EngineError, InputError, Server
 from testbed.plan.catalog import Catalog
 from testbed.record import observations
 from testbed.record.observations import STREAM, Observation
@@ -68,11 +68,13 @@ class Collector:
 
     async def keep_log(self, epoch: Epoch, domain: str, log: Log) -> None:
         """A server's log as evidence and as observations, and that it was taken in."""
-        journal = self.parts.journal
-        journal.extend(await self.parts.workers.do(lambda: self._parse_log(epoch, domain, log.raw)))
-        journal.note(
-            observations.LOG_TAKEN_IN, epoch=epoch, domain=domain, ok=log.unread is None, size=len(log.raw), reason=log.unread
-        )
+        journal, unread = self.parts.journal, log.unread
+        try:
+            journal.extend(await self.parts.workers.do(lambda: self._parse_log(epoch, domain, log.raw)))
+        except InputError as error:  # patterns of a user's folder that take too long
+            unread = str(error)
+            self.display.warn(f"the log of {domain} was not taken in: {error.file}: {error.message}")
+        journal.note(observations.LOG_TAKEN_IN, epoch=epoch, domain=domain, ok=unread is None, size=len(log.raw), reason=unread)
 
     async def _dissect(self, phase: str, epochs: Sequence[Epoch]) -> None:
         """The streams of the capture, each for the epoch that had its addresses then."""

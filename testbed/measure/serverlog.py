@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
-from testbed.plan.image_files import LogsFile
+from testbed.model import InputError
+from testbed.plan.image_files import LONGEST_LINE, LogsFile
 from testbed.record.observations import Observation, Source
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+LOG_TIME = 60.0
+"""Seconds of a processor that the patterns of a user's folder may take for one log; those of the testbed take 2 s at most."""
 ADDRESS = re.compile(r"(?:::ffff:)?(\d+\.\d+\.\d+\.\d+|[0-9a-f:]*:[0-9a-f:]+)")
 
 
-@lru_cache(maxsize=4096)
-def _compiled(expression: str) -> re.Pattern[str]:
-    return re.compile(expression)
-
-
 def match_line(logs: LogsFile, line: str) -> tuple[int, dict[str, Any]] | None:
-    """The first pattern that matches ``line``: its position, and what it says (groups, constants, `observe`, `cause`)."""
+    """The first pattern that matches ``line``: its position, and what it says (groups, constants, `observe`, `cause`).
+
+    Raises InputError if a pattern of a user's folder takes too long.
+    """
     for position, pattern in enumerate(logs.patterns):
-        if found := _compiled(pattern.match).search(line):
+        if found := logs.search(pattern, line):
             facts: dict[str, Any] = {k: v for k, v in found.groupdict().items() if v is not None} | pattern.set
             facts["observe"] = pattern.observe
             text = " ".join(str(facts[k]) for k in ("reason", "errors") if k in facts)
@@ -40,7 +41,7 @@ def match_line(logs: LogsFile, line: str) -> tuple[int, dict[str, Any]] | None:
 def cause_of(logs: LogsFile, text: str) -> str | None:
     """The cause that a server's own words name, or None."""
     for reason in logs.reasons:
-        if _compiled(reason.match).search(text):
+        if logs.search(reason, text):
             return reason.cause
     return None
 
@@ -53,7 +54,7 @@ def stamped(raw: bytes) -> Iterator[tuple[float, str]]:
             moment = dt.datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
         except ValueError:
             continue
-        yield moment, ANSI.sub("", text)
+        yield moment, ANSI.sub("", text[:LONGEST_LINE])
 
 
 def observe(
@@ -66,11 +67,20 @@ def observe(
     phase: str,
     epoch: str,
 ) -> list[Observation]:
-    """What the log of ``server`` says of its peers; ``addresses`` maps an IP address to a domain of the federation."""
+    """What the log of ``server`` says of its peers; ``addresses`` maps an IP address to a domain of the federation.
+
+    Raises InputError if the patterns of a user's folder take too long for a line, or for the whole log.
+    """
+    began = time.process_time()
     found: list[tuple[float, int, dict[str, Any]]] = []
     peers: dict[str, str] = {}
     for number, (moment, line) in enumerate(lines, 1):
         matched = match_line(logs, line)
+        if logs.outside and time.process_time() - began > LOG_TIME:
+            raise InputError(
+                f"the patterns take more than {LOG_TIME:.0f} s for one log; they had come to line {number:,}",
+                file=logs.file, hint="anchor them: a pattern that begins with what only few lines have fails fast on the others",
+            )  # fmt: skip
         if matched is None:
             continue
         facts = matched[1]

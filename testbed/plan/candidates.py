@@ -12,14 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed import reading
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
-from testbed.plan.catalog import Candidate, Catalog
+from testbed.plan.catalog import Candidate, Catalog, buildable
 from testbed.plan.policy import CANDIDATE_POLICY
 from testbed.plan.scenario import MAX_SERVERS, domain_of
 from testbed.yamlfile import did_you_mean
 
 RELEASE = "mine"
 """The release of the first candidate of an implementation; `mine-2` is the second."""
+MOST_FILES = 100
+MOST_BYTES = 1 << 20
+"""Of a configuration's file."""
 NOT_OBSERVED = "the configuration is the user's own, and what it does has not been found out"
 
 
@@ -81,14 +85,21 @@ def _dockerfile(folder: Path, text: str) -> None:
         raise InputError(
             "the folder has no Dockerfile", file=str(folder), value=text, hint="docs/server-projects.md shows one of four lines"
         )
+    buildable(folder)
 
 
 def _files(path: Path, targets: list[str], name: str) -> dict[str, str]:
     """Which file of /etc/testbed each given file is. Raises InputError."""
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file())
+        files = sorted(p for p in path.iterdir() if p.is_file() or p.is_symlink())
         if not files:
             raise InputError("an empty folder is no configuration", file=str(path), allowed=tuple(targets))
+        for file in files:
+            if not reading.plain(file.name):
+                hint = "letters, digits, `.`, `_`, `+` and `-`: it is a name in /etc/testbed"
+                raise InputError("not a plain name of a file", file=str(file), value=file.name, hint=hint)
+        if len(files) > MOST_FILES:
+            raise InputError(f"{len(files)} files are more than a configuration has ({MOST_FILES})", file=str(path))
         return {p.name: _text(p) for p in files}
     if not path.is_file():
         raise InputError("no such file", file=str(path), hint="--config takes a file, or a folder of several")
@@ -107,10 +118,12 @@ def _files(path: Path, targets: list[str], name: str) -> dict[str, str]:
 
 
 def _text(path: Path) -> str:
+    """A configuration's text, which goes into containers and evidence. Raises InputError, also if it lies in another folder."""
+    reading.inside(path.parent, path.name, hint="give the file that the link leads to, or put it there")
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as text: {error}", file=str(path)) from None
+        return reading.text(path, MOST_BYTES, hint="a configuration is a text file")
+    except FileNotFoundError:
+        raise InputError("no such file", file=str(path), hint="remove the link, or put a file there") from None
 
 
 # --- its place in a plan ----------------------------------------------------------------------------------------------

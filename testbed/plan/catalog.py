@@ -6,11 +6,12 @@ A folder whose name starts with ``_`` is a part of the testbed itself (base, nam
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from testbed import ROOT
+from testbed import ROOT, reading
 from testbed.expectations import Side
 from testbed.model import Implementation, InputError, Policy, Server, Settings
 from testbed.plan import templates
@@ -20,6 +21,7 @@ from testbed.plan.policy import DIMENSIONS, PRESETS, changed, value_of
 from testbed.yamlfile import did_you_mean
 
 DEFAULT_ROOT = ROOT / "images"
+LINK = "put the file itself into the folder: no file of a folder is read from elsewhere"
 DOMAIN_PLACEHOLDER = "TESTBED_DOMAIN"
 """Stands for the server's domain in a configuration that a user brings."""
 
@@ -122,7 +124,7 @@ class Image:
         wanted = {template: target for template, target in self.spec.config.items() if target not in brought}
         return {
             "openssl.cnf": templates.openssl_config(policy),
-            **templates.render(self.folder, wanted, values),
+            **templates.render(self.folder, wanted, values, outside=self.outside),
             **{target: text.replace(DOMAIN_PLACEHOLDER, server.domain).encode() for target, text in brought.items()},
         }
 
@@ -224,12 +226,12 @@ def load(root: Path = DEFAULT_ROOT, *, extra: Sequence[Path] = ()) -> Catalog:
                 value=folder.name,
                 hint="give the folder, and `implementation:` in its image.yaml, another name",
             )
-        images[folder.name] = replace(load_image(folder), outside=True)
+        images[folder.name] = load_image(folder, outside=True)
     return Catalog(images)
 
 
-def load_image(folder: Path) -> Image:
-    """Read one implementation's folder. Raises InputError."""
+def load_image(folder: Path, *, outside: bool = False) -> Image:
+    """Read one implementation's folder. Raises InputError. ``outside``: a user brings it."""
     for needed in ("image.yaml", "Dockerfile", "logs.yaml"):
         if not (folder / needed).is_file():
             raise InputError(
@@ -239,13 +241,29 @@ def load_image(folder: Path) -> Image:
                 allowed=("image.yaml", "Dockerfile", "logs.yaml", "the templates that image.yaml names"),
                 hint="images/README.md says what each file holds",
             )
-    return Image(folder, read_image(folder), read_logs(folder / "logs.yaml"))
+        reading.inside(folder, needed, hint=LINK)
+    buildable(folder)
+    return Image(folder, read_image(folder), read_logs(folder / "logs.yaml", outside=outside), outside=outside)
+
+
+def buildable(folder: Path) -> None:
+    """Whether an engine's client reads no more of a folder than what the folder has. Raises InputError.
+
+    The client puts symbolic links into the build's context as links, and follows none; but it opens these two by their names.
+    """
+    for name in ("Dockerfile", ".dockerignore"):
+        path = reading.inside(folder, name, hint=LINK)
+        if path.exists() and not path.is_file():
+            raise InputError("cannot be read: not a regular file", file=str(path), hint="put a file there, or remove it")
 
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 over names and contents of a folder's build inputs, 16 hex digits."""
     state = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink():  # what it leads to is not the folder's
+            state.update(path.relative_to(folder).as_posix().encode() + b"\0-> " + os.fsencode(path.readlink()) + b"\0")
+            continue
         # logs.yaml and image.yaml are read on the outside: changing a log pattern must not rebuild the image
         if path.is_file() and path.suffix not in (".j2", ".yaml", ".md") and "__pycache__" not in path.parts:
             state.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -1,18 +1,25 @@
 """The forms of `image.yaml` and `logs.yaml`, and how they are read: what a folder of images/ says of its implementation.
 
-Rule: whatever is wrong is said with file and line, here, before anything is built.
+Rule: whatever is wrong is said with file and line, here, before anything is built. A folder may be a stranger's: what becomes a
+name of a file, an argument of a command or a tag has the form of a plain name, and no file of it leads out of it.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+import regex
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from testbed import reading
 from testbed.causes import CAUSES
+from testbed.model import InputError
+from testbed.plan import sandbox
 from testbed.plan.policy import DIMENSIONS
 from testbed.yamlfile import Document
 
@@ -21,22 +28,36 @@ CONSTANTS = {"direction": ("in", "out"), "mechanism": ("external", "dialback"), 
 GROUPS = ("peer", "session", "address", "tls_version", "cipher", "mechanism", "reason", "errors")
 
 
+class Found(Protocol):
+    """A match, of `re` or of `regex`."""
+
+    def groupdict(self) -> dict[str, Any]:
+        """The named groups."""
+
+
+Searcher = Callable[[str], Found | None]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,59}$"
+"""Of an implementation or a release: part of an image's tag, of a domain, of names of files."""
 
 
 class Release(_Strict):
     """One release of an implementation."""
 
-    suite: str = Field(description="the Debian suite that the base image is made of")
+    suite: str = Field(pattern=r"^[a-z][a-z0-9.-]{0,39}$", description="the Debian suite that the base image is made of")
     version: str = Field(description="the version prefix that the suite holds; the report uses what the package states")
 
 
 class Ports(_Strict):
     """Where the server listens, inside the mesh."""
 
-    c2s: int = 5222
-    s2s: int = 5269
+    c2s: int = Field(default=5222, ge=1, le=65535)
+    s2s: int = Field(default=5269, ge=1, le=65535)
 
 
 class FeatureNote(_Strict):
@@ -74,12 +95,14 @@ class ImageFile(_Strict):
     implementation: str
     title: str
     homepage: str
-    user: str = Field(description="the server's processes run as this user")
-    package: str = Field(description="the running server's version is what dpkg says of this package")
+    user: str = Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="the server's processes run as this user")
+    package: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9+.-]{0,99}$", description="the running server's version is what dpkg says of this package"
+    )
     releases: dict[str, Release]
     config: dict[str, str] = Field(description="template in this folder -> file in /etc/testbed")
     ports: Ports = Ports()
-    boot_weight: float = Field(1, gt=0, description="CPU seconds of a start")
+    boot_weight: float = Field(1, gt=0, le=1000, allow_inf_nan=False, description="CPU seconds of a start")
     mechanisms: list[Literal["dialback", "external"]]
     dialback_over_verified: bool = Field(
         False, description="with authentication `external`, dialback is still taken from a peer whose certificate verified"
@@ -98,10 +121,18 @@ class ImageFile(_Strict):
     remedies: list[Remedy] = []
 
 
+LONGEST_PATTERN = 2000
+"""Characters."""
+LONGEST_LINE = 16384
+"""Characters of a log line that patterns are tried on; an engine cuts longer ones, too."""
+PATTERN_TIME = 1.0
+"""Seconds of a processor that a pattern of somebody else's may take for one line; those of the testbed take microseconds."""
+
+
 class LogPattern(_Strict):
     """A line of the server's log, and the observation that it becomes."""
 
-    match: str
+    match: str = Field(max_length=LONGEST_PATTERN)
     observe: Literal[
         "s2s-session", "s2s-connecting", "s2s-encrypted", "s2s-authenticated", "s2s-established", "s2s-failed", "s2s-closed"
     ]
@@ -113,7 +144,7 @@ class LogPattern(_Strict):
 class LogReason(_Strict):
     """A text that a server gives for a failure, and the cause that it names."""
 
-    match: str
+    match: str = Field(max_length=LONGEST_PATTERN)
     cause: str
     sample: str
     from_: str = Field(alias="from")
@@ -124,6 +155,49 @@ class LogsFile(_Strict):
 
     patterns: list[LogPattern]
     reasons: list[LogReason] = []
+    _outside: bool = PrivateAttr(False)
+    _places: dict[int, tuple[str, int]] = PrivateAttr(default_factory=dict)
+    _searchers: dict[int, Searcher] = PrivateAttr(default_factory=dict)
+
+    def _place(self, document: Document, *, outside: bool) -> None:
+        """Where each pattern stands, for messages."""
+        self._outside = outside
+        for section, entries in (("patterns", self.patterns), ("reasons", self.reasons)):
+            for position, entry in enumerate(entries):
+                self._places[id(entry)] = document.file, document.line([section, position, "match"])
+
+    @property
+    def outside(self) -> bool:
+        """Whether it is of a folder that a user brings."""
+        return self._outside
+
+    @property
+    def file(self) -> str:
+        """Where it was read."""
+        return next((file for file, _ in self._places.values()), "logs.yaml")
+
+    def searcher(self, entry: LogPattern | LogReason) -> Searcher:
+        """What looks for an entry in a text; compiled once. Raises re.error or regex.error."""
+        search = self._searchers.get(id(entry))
+        if search is None:
+            search = re.compile(entry.match).search
+            if self._outside:  # `regex` reads the same patterns and can be stopped, at four times the time
+                search = functools.partial(regex.compile(entry.match).search, timeout=PATTERN_TIME)
+            self._searchers[id(entry)] = search
+        return search
+
+    def search(self, entry: LogPattern | LogReason, text: str) -> Found | None:
+        """Where an entry matches. Raises InputError with file, line and pattern if that takes too long."""
+        try:
+            return self.searcher(entry)(text)
+        except TimeoutError:
+            raise self.too_slow(entry, f"more than {PATTERN_TIME:.0f} s for one line") from None
+
+    def too_slow(self, entry: LogPattern | LogReason, how: str) -> InputError:
+        """An error about a pattern."""
+        file, line = self._places.get(id(entry), ("logs.yaml", 0))
+        hint = "let no repetition stand inside of another, and anchor it: `(a+)+` tries every way to divide a text"
+        return InputError(f"the pattern `{entry.match}` takes {how}", file=file, line=line, value=entry.match, hint=hint)
 
 
 def read_image(folder: Path) -> ImageFile:
@@ -134,9 +208,12 @@ def read_image(folder: Path) -> ImageFile:
         raise document.error(
             "the implementation's name must be the folder's", ["implementation"], value=spec.implementation, allowed=[folder.name]
         )
-    for template in spec.config:
-        if not (folder / template).is_file():
-            raise document.error(f"the template `{template}` does not exist", ["config", template], value=template)
+    for name, place in ((spec.implementation, ["implementation"]), *((r, ["releases", r]) for r in spec.releases)):
+        if not re.fullmatch(NAME, name):
+            hint = "small letters, digits, `.`, `_` and `-`: it is part of tags and of names of files"
+            raise document.error(f"`{name}` cannot be a name", place, value=name, hint=hint)
+    for template, target in spec.config.items():
+        _config(document, folder, template, target)
     known = {d.name: d.values for d in DIMENSIONS}
     for dimension, values in spec.features.items():
         if dimension not in known:
@@ -161,16 +238,33 @@ def read_image(folder: Path) -> ImageFile:
     return spec
 
 
-def read_logs(path: Path) -> LogsFile:
-    """A `logs.yaml`. Raises InputError."""
+def _config(document: Document, folder: Path, template: str, target: str) -> None:
+    """A template and its file in /etc/testbed. Raises InputError if one of them leads elsewhere."""
+    here: list[str | int] = ["config", template]
+    if not reading.plain(target):
+        hint = "a plain name, without a folder: all files stand in /etc/testbed"
+        raise document.error(f"the file of `{template}` cannot be `{target}`", here, value=target, hint=hint)
+    try:
+        reading.inside(folder, template, hint=sandbox.LINK)
+    except InputError as error:
+        raise document.error(f"the template `{template}` {error.message}", here, value=template, hint=error.hint) from None
+    if not (folder / template).is_file():
+        raise document.error(f"the template `{template}` does not exist", here, value=template)
+
+
+def read_logs(path: Path, *, outside: bool = False) -> LogsFile:
+    """A `logs.yaml`. Raises InputError. ``outside``: of a folder that a user brings, whose patterns have a bound of time."""
     document = Document(path)
     logs = document.validate(LogsFile)
+    logs._place(document, outside=outside)
+    every: tuple[LogPattern | LogReason, ...] = (*logs.patterns, *logs.reasons)
     sections: dict[str, Sequence[LogPattern | LogReason]] = {"patterns": logs.patterns, "reasons": logs.reasons}
     for section, entries in sections.items():
         for position, entry in enumerate(entries):
             try:
                 expression = re.compile(entry.match)
-            except re.error as error:
+                logs.searcher(entry)
+            except (re.error, regex.error, RecursionError, OverflowError, MemoryError) as error:
                 raise document.error(
                     f"not a regular expression: {error}", [section, position, "match"], value=entry.match
                 ) from None
@@ -189,4 +283,7 @@ def read_logs(path: Path) -> LogsFile:
                     raise document.error(f"unknown constant `{name}`", here, value=name, allowed=CONSTANTS)
                 if constant not in CONSTANTS[name]:
                     raise document.error(f"unknown {name} `{constant}`", here, value=constant, allowed=CONSTANTS[name])
+    if outside:
+        for entry, sample in itertools.product(every, [entry.sample[:LONGEST_LINE] for entry in every]):
+            logs.search(entry, sample)
     return logs

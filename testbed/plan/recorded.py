@@ -6,16 +6,26 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
+from testbed import exchanges
 from testbed.model import Implementation, InputError, Phase, Plan, Policy, Server, Settings
 from testbed.plan import candidates
 from testbed.plan.candidates import Planned
 from testbed.plan.catalog import Candidate, Catalog
+from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import CANDIDATE_POLICY
 from testbed.record.manifest import PlannedRun, PlannedSettings
 
 
 def plan_of(manifest: PlannedRun, pairs: Iterable[tuple[str, str]]) -> Plan:
-    """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since."""
+    """The Plan of a recorded run, narrowed to ``pairs``, whatever became of its scenario file since.
+
+    Raises InputError for a certificate or an exchange that this testbed does not have.
+    """
+    certificates = [s["certificate"] for p in manifest["phases"] for s in p["settings"].values()]
+    for what, names, known in (("certificate", certificates, PROFILES), ("exchange", manifest["exchanges"], exchanges.KINDS)):
+        if unknown := [name for name in names if name not in known]:
+            hint = "it was measured by another release of the testbed: use that one"
+            raise InputError(f"the run has a {what} `{unknown[0]}`", value=unknown[0], allowed=tuple(known), hint=hint)
 
     def policy(recorded: PlannedSettings, name: str) -> Policy:
         return CANDIDATE_POLICY if recorded.get("unknown") else Policy.recorded(name, recorded["dimensions"])

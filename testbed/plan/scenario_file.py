@@ -51,7 +51,7 @@ class Change(_Strict):
 class PhaseEntry(_Strict):
     """A regime of the federation. Changes apply to the servers as configured, in order; they do not add up over phases."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
     where: Where | None = Field(default=None, description="short for one change")
     set: Set | None = Field(default=None, description="short for one change")
     changes: list[Change] = []
@@ -60,7 +60,7 @@ class PhaseEntry(_Strict):
 class ScenarioFile(_Strict):
     """A scenario of the s2s federation mesh testbed."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
     title: str
     description: str = ""
     servers: list[ServerEntry]

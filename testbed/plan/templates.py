@@ -6,15 +6,12 @@ template is an error with file and line, never an empty string.
 
 from __future__ import annotations
 
-import functools
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from testbed.model import InputError, Policy, Server, Settings
+from testbed.model import Policy, Server, Settings
+from testbed.plan import sandbox
 from testbed.plan.policy import DIMENSIONS, cipher_string, value_of
 
 
@@ -36,31 +33,13 @@ def variables(
     }
 
 
-def render(folder: Path, templates: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, bytes]:
-    """File in ``/etc/testbed`` -> what the template for it makes of the values. Raises InputError if a template is wrong."""
-    files = {}
-    environment = _environment(folder)
-    for template, target in templates.items():
-        try:
-            files[target] = environment.get_template(template).render(values).encode()
-        except jinja2.TemplateError as error:
-            place = str(folder / template)
-            # an error of rendering has no line of its own, but jinja2 puts the template's into the traceback
-            lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
-            line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-            raise InputError(f"template error: {error}", file=place, line=line) from None
-    return files
+def render(folder: Path, templates: Mapping[str, str], values: Mapping[str, Any], *, outside: bool = False) -> dict[str, bytes]:
+    """File in ``/etc/testbed`` -> what the template for it makes of the values. Raises InputError if a template is wrong.
 
-
-@functools.cache
-def _environment(folder: Path) -> jinja2.Environment:
-    """Compiles each template of a folder once; one that changes is compiled again."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # configuration files, not HTML
-    )
+    ``outside``: a folder that a user brings, whose templates have bounds of time and memory.
+    """
+    files = (sandbox.bounded if outside else sandbox.rendered)(folder, templates, values)
+    return {target: text.encode() for target, text in files.items()}
 
 
 def openssl_config(policy: Policy) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from testbed import campaign, unforeseen
 from testbed.display import Lines
-from testbed.model import TestbedError
+from testbed.model import TestbedError, visible
 from testbed.plan.narrow import narrow
 from testbed.pytest_plugin.workers import FAREWELL, ORDER, OUTCOME, Measured, NotMeasured, Order, Outcome, read, write
 
@@ -30,7 +30,7 @@ def main(path: Path) -> None:
     try:
         outcome = Measured(measured(order))
     except TestbedError as error:
-        text = str(error)
+        text = visible(str(error), lines=True)
         outcome = NotMeasured("; ".join([*reasons, text.removeprefix("interrupted; ") if reasons else text]))
     except KeyboardInterrupt:
         outcome = NotMeasured("; ".join([*reasons, "it ended before anything was measured"]))
@@ -49,7 +49,7 @@ def measured(order: Order) -> Path:
 
 def say(line: str) -> None:
     """One line of news."""
-    print(line, file=sys.stderr, flush=True)
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 def end_with_parent(reasons: list[str]) -> None:

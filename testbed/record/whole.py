@@ -60,6 +60,9 @@ def _manifest(manifest: Manifest) -> Iterator[Trouble]:
         for domain, settings in phase["settings"].items():
             for key, dimensions in (("dimensions", settings["dimensions"]), ("effective", settings["effective"])):
                 yield from _policy(f"{where}.{domain}.{key}", dimensions, required=not settings.get("unknown"))
+    for number, brought in enumerate(manifest.get("mine", [])):
+        yield from _names(f"mine[{number}]", [brought["implementation"], brought["release"]])
+        yield from _names(f"mine[{number}].files", brought["files"])
     yield from _missing("servers", manifest["planned"], domains)
     for sender, receivers in manifest["planned"].items():
         yield from _missing("servers", receivers, domains)
