@@ -57,8 +57,9 @@ class Subject:
 
     @property
     def sound(self) -> bool:
-        """Whether the run came to its end and its control pairs got through."""
-        return bool(self.verdicts.get("complete")) and all(c["ok"] for c in self.verdicts.get("controls", []))
+        """Whether the run came to its end, its control pairs got through, and no server failed."""
+        controls = all(c["ok"] for c in self.verdicts.get("controls", []))
+        return bool(self.verdicts.get("complete")) and controls and not self.verdicts.get("failed_servers")
 
     @property
     def versions(self) -> dict[str, str]:
@@ -80,6 +81,7 @@ class Subject:
             "seed": self.seed,
             "revision": self.revision,
             "versions": self.versions,
+            **({"failed_servers": list(failed)} if (failed := v.get("failed_servers")) else {}),
         }
 
 
@@ -101,7 +103,7 @@ def cannot_say(cell: CellEntry | None) -> bool:
 
 
 def absent(cell: CellEntry) -> bool:
-    """Whether there was nothing to measure: an image could not be built, or its server did not start."""
+    """Whether there was nothing to measure: an image could not be built."""
     return cell["outcome"] == Outcome.INCONCLUSIVE.value and inconclusive_as(cell.get("cause")) is Inconclusive.ABSENT
 
 

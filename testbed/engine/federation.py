@@ -7,11 +7,14 @@ process, so that the reaper can tell what nobody needs any more.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import hashlib
 import io
 import ipaddress
 import os
+import re
+import signal
 import socket
 import tarfile
 import time
@@ -27,7 +30,7 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from testbed import interruption
-from testbed.engine.host import ENGINE_ERRORS, Engine, last_words
+from testbed.engine.host import ENGINE_ERRORS, Engine
 from testbed.engine.rights import DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
 
@@ -299,6 +302,57 @@ def facts(container: Container, network_name: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How the process of a container ended."""
+
+    how: str
+    """Completes "the server": ``ended with status 137 (killed by SIGKILL)``."""
+    at: float | None = None
+    """Unix seconds; None where the engine does not know."""
+
+
+def ending(container: Container) -> Ending | None:
+    """How a started container ended; None if it runs, or its engine cannot be asked. Never raises."""
+    try:
+        container.reload()
+    except NotFound:
+        return Ending("is gone: its container was removed")
+    except ENGINE_ERRORS:
+        return None
+    state = container.attrs["State"]
+    if state["Running"]:
+        return None
+    status, why = int(state.get("ExitCode") or 0), ""
+    if state.get("OOMKilled"):
+        why = " (killed: out of memory)"
+    elif 128 < status < 128 + signal.NSIG:
+        with contextlib.suppress(ValueError):
+            why = f" (killed by {signal.Signals(status - 128).name})"
+    return Ending(f"ended with status {status}{why}", _unix(str(state.get("FinishedAt") or "")))
+
+
+def _unix(stamp: str) -> float | None:
+    """Unix seconds of a time as the engine writes it (RFC 3339, nanoseconds); None for its zero value."""
+    seconds, _, rest = stamp.partition(".")
+    try:
+        whole = dt.datetime.fromisoformat(f"{seconds.rstrip('Z')}+00:00").timestamp()
+    except ValueError:
+        return None
+    digits = re.match(r"\d*", rest)
+    return whole + float(f"0.{digits[0]}" if digits and digits[0] else 0) if whole > 0 else None
+
+
+def ended(engine: Engine, run: str) -> set[str]:
+    """Ids of a run's containers that have ended and are still there; empty if the engine cannot be asked."""
+    wanted: dict[str, str | list[str] | bool] = {"label": f"{RUN_LABEL}={run}", "status": ["exited", "dead"]}
+    try:
+        found = engine.client.containers.list(all=True, sparse=True, filters=wanted)
+    except ENGINE_ERRORS:
+        return set()
+    return {str(container.id) for container in found}
+
+
 def state_of(container: Container) -> str:
     """In words, the state of a container that no longer answers; never raises."""
     try:
@@ -307,31 +361,6 @@ def state_of(container: Container) -> str:
         return "is gone, or its engine is"
     state = container.attrs["State"]
     return "runs, but the connection to it was lost" if state["Running"] else f"ended with status {state.get('ExitCode')}"
-
-
-def circumstances(engine: Engine, container: Container) -> str:
-    """In words, what may keep a container from saying anything: its state, and what the engine has to do; never raises."""
-    facts, began = [], time.monotonic()
-    try:
-        engine.client.ping()
-        facts.append(f"the engine answers a ping in {time.monotonic() - began:.1f} s")
-        container.reload()
-        state = container.attrs["State"]
-        ended = "" if state["Running"] else f" with status {state.get('ExitCode')}"
-        facts.append(f"the container is {state['Status']}{ended}, started {state.get('StartedAt') or 'never'}")
-        there = engine.client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True, sparse=True)
-        going = sum(c.attrs["State"] in ("removing", "dead") for c in there)
-        facts.append(f"{len(there)} containers of the testbed's are there, {going} of them being removed")
-        if state["Running"]:
-            commands = [" ".join(row[-1].split())[:80] for row in container.top()["Processes"]]
-            facts.append(f"in it runs {', '.join(commands) or 'nothing'}")
-    except ENGINE_ERRORS as error:
-        facts.append(f"the engine said: {_message(error)}")
-    with contextlib.suppress(OSError):
-        facts.append(f"the load of this machine is {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    if engine.private:
-        facts.append(f"the engine's log ends with: {last_words()}")
-    return "; ".join(facts)
 
 
 def image_version(container: Container) -> str:

@@ -13,6 +13,8 @@ from testbed.record.legs import Numbered, standing
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 
+GOING_DOWN = 2.0
+"""Seconds before a server's end from which on its failures may be of it."""
 CELL_WORDS = {kind.word for kind in kinds.CELLS}
 LOG_WORDS = {kind.word for kind in kinds.LOGS}
 
@@ -29,6 +31,8 @@ class Attempt:
     bounced: float | None = None
     error: dict[str, Any] = field(default_factory=dict)
     silence: dict[str, Any] | None = None
+    silent: float | None = None
+    """When it was noted that no answer had come."""
     unsendable: bool = False
     token: str = ""
     cold: bool = False
@@ -52,8 +56,12 @@ class Evidence:
         """(phase, epoch, initiator, receiver) -> TCP streams."""
         self.logs: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
         """(phase, epoch, server, peer) -> what the server's log says of the peer."""
-        self.broken: dict[tuple[str, str, str], Numbered] = {}
-        """(phase, epoch, domain) -> why a server was not there."""
+        self.failures: dict[tuple[str, str, str], Numbered] = {}
+        """(phase, epoch, domain) -> since when and why a server was not there; the first that was noted."""
+        self.started: dict[tuple[str, str, str], float] = {}
+        """(phase, epoch, domain) -> when its server was started."""
+        self.given_up: dict[tuple[str, str], Numbered] = {}
+        """(phase, epoch) with which the testbed could not go on."""
         self.storms: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self.versions: dict[tuple[str, str], str | None] = {}
         self.dissected: set[tuple[str, str]] = set()
@@ -74,7 +82,11 @@ class Evidence:
                     self.wire[phase, epoch, o.data["sender"], o.data["receiver"]].append((number, o))
                     self.dissected.add((phase, epoch))
                 case kinds.SERVER_FAILED.word | kinds.LOGIN_FAILED.word:
-                    self.broken.setdefault((phase, epoch, o.data["domain"]), (number, o))
+                    self.failures.setdefault((phase, epoch, o.data["domain"]), (number, o))
+                case kinds.EPOCH_FAILED.word:
+                    self.given_up[phase, epoch] = (number, o)
+                case kinds.SERVER_STARTED.word if "domain" in o.data:
+                    self.started[phase, epoch, o.data["domain"]] = o.time
                 case kinds.STORM.word:
                     self.storms[phase, epoch].append(o.data)
                 case kinds.UNCONFIRMED.word:
@@ -99,7 +111,7 @@ class Evidence:
         if o.kind == kinds.SILENCE.word:
             for attempt in self.attempts[cell]:
                 if attempt.token == token or (not token and attempt.epoch == o.epoch):
-                    attempt.silence = o.data
+                    attempt.silence, attempt.silent = o.data, o.time
                     attempt.lines.append(number)
             return
         answered = by_token.get(token)
@@ -125,6 +137,16 @@ class Evidence:
         sender, receiver = ends
         first = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
         return first == sender and all(earlier.epoch != o.epoch for earlier in self.attempts[o.cell or ""])
+
+    def failure(self, cell: Cell, attempt: Attempt) -> Observation | None:
+        """The failure of a server of ``cell`` that may have made the outcome of an attempt: it began before the attempt ended.
+
+        A server that is on its way down fails its peers before its process is gone, so a little later counts too.
+        """
+        ended = attempt.received or attempt.bounced or attempt.silent or attempt.end
+        found = [self.failures.get((cell.phase, attempt.epoch, domain)) for domain in (cell.sender, cell.receiver)]
+        failures = [f[1] for f in found if f and f[1].time <= ended + GOING_DOWN]
+        return min(failures, key=lambda o: o.time, default=None)
 
     def streams(self, cell: Cell, epoch: str, *, back: bool = False) -> list[Numbered]:
         """TCP streams that the sender's server opened to the receiver's (or, ``back``, the other way round: dialback)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from testbed.record import observations as kinds
-from testbed.record.observations import Observation, Source
+from testbed.record.observations import Observation
 from testbed.record.store import Record
 
 Place = tuple[str, ...]
@@ -71,6 +71,7 @@ class Intake:
         return NOT_READ.format(what=what)
 
 
+LOG_WORDS = {kind.word for kind in kinds.LOGS}
 SAYING = {kind.word for kind in kinds.TAKEN_IN}
 
 
@@ -89,6 +90,6 @@ def shown(observations: Iterable[Observation]) -> set[Place]:
 def _place(o: Observation) -> Place | None:
     if o.kind == kinds.STREAM.word:
         return (o.phase or "",)
-    if o.source is Source.LOG:
+    if o.kind in LOG_WORDS:
         return o.phase or "", o.epoch or "", str(o.data["server"])
     return None

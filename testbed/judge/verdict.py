@@ -6,9 +6,10 @@ What a cell means, and which of its attempts decides, stands in `weigh`; the cau
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 
-from testbed.causes import Inconclusive, inconclusive_as
+from testbed.causes import CAUSES, Inconclusive, inconclusive_as
 from testbed.judge.case import case_of, gaps_of
 from testbed.judge.channel import channel_of
 from testbed.judge.evidence import Attempt, Evidence
@@ -17,14 +18,16 @@ from testbed.judge.faults import fault_of
 from testbed.judge.federation import Federation, agrees, expectation_of
 from testbed.judge.interference import interference_of
 from testbed.judge.rules import cause_of
-from testbed.judge.unmeasured import not_expressible, why_no_attempt, why_void
+from testbed.judge.unmeasured import SERVER, TESTBED, Void, not_expressible, reason_of, why_no_attempt, why_void
 from testbed.judge.weigh import Weighed, weigh
 from testbed.model import SCHEMA, Cell, Expectation, Outcome, all_visible
 from testbed.record.manifest import PlannedServer, PlannedSettings
 from testbed.record.observations import RUN_RESUMED, TIMING, Observation
 from testbed.record.store import Record, planned_cells
 from testbed.record.verdicts import (
+    CellEntry,
     Channel,
+    FailedServerEntry,
     Fault,
     ResumedEntry,
     ServerEntry,
@@ -40,6 +43,7 @@ def judge_run(record: Record) -> Verdicts:
     evidence, federation = Evidence(record), Federation.of(record.manifest)
     manifest = record.manifest
     resumed = [_resumed(o) for o in record.observations if o.kind == RUN_RESUMED.word]
+    cells = [judge_cell(evidence, federation, cell).to_json() for cell in planned_cells(manifest)]
     verdicts: Verdicts = {
         **({"resumed": resumed} if resumed else {}),  # type: ignore[typeddict-item]  # mypy sees no key in it
         "schema": SCHEMA,
@@ -68,8 +72,10 @@ def judge_run(record: Record) -> Verdicts:
             for s in storms
         ],
         "timing": {stage: s for o in record.observations if o.kind == TIMING.word for stage, s in o.data.items()},
-        "cells": [judge_cell(evidence, federation, cell).to_json() for cell in planned_cells(manifest)],
+        "cells": cells,
     }
+    if failed := _failed_servers(evidence, cells):
+        verdicts["failed_servers"] = failed
     shown: Verdicts = all_visible(verdicts)
     return shown
 
@@ -85,9 +91,9 @@ def _resumed(o: Observation) -> ResumedEntry:
 def exit_status(verdicts: Verdicts) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
-    It could not tell where the control pair did not get through, a cell is inconclusive, delivered over a channel that the wire
-    did not show, or failed as expected, for a reason whose evidence was not taken in. An image that is unavailable is reported,
-    but fails no run.
+    It could not tell where the control pair did not get through, a server failed, a cell is inconclusive, was delivered over a
+    channel that the wire did not show, or failed as expected for a reason whose evidence was not taken in. An image that is
+    unavailable is reported, but fails no run.
     """
     cells = verdicts["cells"]
     # What differs from attempt to attempt under the same conditions is the servers' own: a surprise, no failure to tell.
@@ -97,6 +103,7 @@ def exit_status(verdicts: Verdicts) -> int:
     if (
         not verdicts["complete"]
         or failed
+        or verdicts.get("failed_servers")
         or cannot
         or unseen
         or any(unexplained(c) and not c["surprise"] for c in cells)
@@ -104,6 +111,26 @@ def exit_status(verdicts: Verdicts) -> int:
     ):
         return 3
     return 1 if any(c["surprise"] for c in cells) else 0
+
+
+def _failed_servers(evidence: Evidence, cells: Sequence[CellEntry]) -> list[FailedServerEntry]:
+    """Every server that failed in an epoch, in the order in which it was noted."""
+    failed: list[FailedServerEntry] = []
+    for (phase, epoch, domain), (number, o) in evidence.failures.items():
+        started = evidence.started.get((phase, epoch, domain))
+        void = [c for c in cells if c["cause"] == SERVER and c["phase"] == phase and domain in (c["sender"], c["receiver"])]
+        failed.append(
+            {
+                "phase": phase,
+                "epoch": epoch,
+                "domain": domain,
+                "reason": reason_of(o),
+                "seconds": None if started is None else round(max(o.time - started, 0.0), 3),
+                "undecided": len(void),
+                "evidence": [f"observations.jsonl#{number}"],
+            }
+        )
+    return failed
 
 
 def _server(planned: PlannedServer, version: str | None) -> ServerEntry:
@@ -139,28 +166,28 @@ def judge_cell(evidence: Evidence, federation: Federation, cell: Cell) -> Verdic
         return Verdict(cell, Outcome.UNSUPPORTED, Channel(), "policy-not-expressible", None, reason, expected, False, None, 0)
     attempts = evidence.attempts.get(cell.id, [])
     if not attempts:
-        cause, text = why_no_attempt(evidence, federation, cell)
-        return _inconclusive(cell, expected, cause, text)
-    weighed = weigh(attempts, lambda attempt: None if why_void(attempt, cell) else outcome_of(attempt))
+        return _inconclusive(cell, expected, *why_no_attempt(evidence, federation, cell))
+    weighed = weigh(attempts, lambda attempt: None if why_void(evidence, cell, attempt) else outcome_of(attempt))
     if weighed.outcome is not None:
         return _conclusive(evidence, federation, cell, weighed, weighed.outcome, expected)
     if weighed.flaky:
         text = f"attempts under the same conditions came out differently: {', '.join(weighed.flaky)}"
         return replace(
             _inconclusive(cell, expected, "unstable", text, len(attempts)),
-            fault=None,
             surprise=True,
             flaky=weighed.flaky,
             evidence=references(evidence, cell, weighed.deciding),
         )
-    text = why_void(weighed.deciding, cell) or "nothing was seen"
-    void = _inconclusive(cell, expected, "testbed", text, len(attempts))
+    cause, text = why_void(evidence, cell, weighed.deciding) or Void(TESTBED, "nothing was seen")
+    void = _inconclusive(cell, expected, cause, text, len(attempts))
     return replace(void, evidence=references(evidence, cell, weighed.deciding))
 
 
 def _inconclusive(cell: Cell, expected: Expectation, cause: str, text: str, attempts: int = 0) -> Verdict:
-    """The testbed's own failure: counted as neither delivery nor its opposite."""
-    return Verdict(cell, Outcome.INCONCLUSIVE, Channel(), cause, Fault.TESTBED, text, expected, False, None, attempts)
+    """Nobody can say: counted as neither delivery nor its opposite."""
+    fault = CAUSES[cause].fault
+    whose = Fault(fault) if fault else None
+    return Verdict(cell, Outcome.INCONCLUSIVE, Channel(), cause, whose, text, expected, False, None, attempts)
 
 
 def _conclusive(

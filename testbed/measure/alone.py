@@ -65,8 +65,7 @@ class Alone:
                     await self._serve(taken[0], epoch)
                     await self.attempts.pair(epoch, a, b, exchanges, progress=progress)
             except EngineError as error:
-                reason = f"measured alone with {b}: {error}"
-                self.parts.journal.note(observations.SERVER_FAILED, epoch=epoch, domain=a, reason=reason)
+                await self._note_failure(epoch, error)
                 async with task_group() as discards:
                     for berth in taken:
                         discards.create_task(self.parts.workers.do(functools.partial(self.berths.discard, berth)))
@@ -75,6 +74,16 @@ class Alone:
                 for berth in taken:
                     self.berths.give(berth)
         return epoch
+
+    async def _note_failure(self, epoch: Epoch, error: EngineError) -> None:
+        """Which of the two servers ended, with what they logged until then; else that the testbed could not go on."""
+        await self.epochs.note_ended(epoch)
+        if not epoch.failed:
+            servers = [s.domain for s in epoch.servers]
+            self.parts.journal.note(observations.EPOCH_FAILED, epoch=epoch, servers=servers, reason=str(error))
+        for domain in epoch.macs.keys() - epoch.logged:
+            berth = epoch.berths[domain]
+            await self.epochs.keep_log(epoch, domain, await self.parts.workers.do(berth.log))
 
     async def _serve(self, berth: Berth, epoch: Epoch) -> None:
         """A name server for this epoch alone; returns when it answers with this epoch's zone. Raises EngineError."""

@@ -103,7 +103,7 @@ class Attempts:
 
         async with self._gate(epoch.macs[a], epoch.macs[b]) as gate:
             await self._in_turn(epoch, (a, b), cells, rank, first, gate)
-            if failed := [c for c in cells if epoch.words(c) != ["received"]]:
+            if (failed := [c for c in cells if epoch.words(c) != ["received"]]) and not epoch.failed & {a, b}:
                 # In quiet: when no server boots any more, and after the time for which a server may remember the first.
                 await epoch.booted.wait()
                 await asyncio.sleep(RECOVERY[self.timers])

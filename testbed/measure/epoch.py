@@ -53,6 +53,12 @@ class Epoch:
     """Set when no server of this epoch starts any more."""
     answers: dict[str, list[Answer]] = field(default_factory=lambda: defaultdict(list))
     """By cell's id, one an attempt."""
+    failed: set[str] = field(default_factory=set)
+    """Domains of which it is noted that the server failed."""
+    logged: set[str] = field(default_factory=set)
+    """Of `berths`: domains whose log is in the record."""
+    halting: bool = False
+    """Its servers are being ended: what they do from now on says nothing."""
     talked: set[frozenset[str]] = field(default_factory=set)
     """Pairs that have begun to talk."""
     absent: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
 from testbed.display import Display
 from testbed.engine import federation
@@ -17,7 +17,7 @@ from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Disconnected, Online
 from testbed.measure.epoch import Epoch
-from testbed.measure.pace import ALIVE, HEAVY, LINGER, STARTS
+from testbed.measure.pace import ALIVE, HEAVY, LINGER, LOOK, LOOKS, STARTS
 from testbed.measure.parts import Parts
 from testbed.measure.pki import Issued
 from testbed.measure.tasks import task_group
@@ -46,6 +46,8 @@ class Epochs:
         self.parts, self.plan, self.catalog, self.images = parts, plan, catalog, images
         self.issued, self.keep_log, self.display = issued, keep_log, display
         self._epochs: dict[str, Epoch] = {}
+        self._watches: dict[str, asyncio.TaskGroup] = {}
+        """By epoch's id, while its servers are to run."""
         self._versions: set[Implementation] = set()
         parts.driver.channel.on(Disconnected, self._disconnected)
 
@@ -62,11 +64,53 @@ class Epochs:
         async with task_group() as tasks:
             boots = [tasks.create_task(self._start(epoch, server)) for server in self._in_order(epoch.servers)]
             tasks.create_task(self._note_booted(epoch, boots))
-            yield
+            with self._watching(epoch, tasks):
+                yield
         await asyncio.sleep(max(LINGER + 0.1, lag))
         await self._note_storms(epoch)
+        await self.note_ended(epoch)
         await self._halt(epoch)
         self.ended(epoch)
+
+    @contextlib.contextmanager
+    def _watching(self, epoch: Epoch, tasks: asyncio.TaskGroup) -> Iterator[None]:
+        """While this lasts, a client that loses its server has somebody look, as one of the ``tasks``."""
+        self._watches[epoch.id] = tasks
+        try:
+            yield
+        finally:
+            del self._watches[epoch.id]
+
+    async def note_ended(self, epoch: Epoch) -> None:
+        """Note which servers of an epoch have ended by themselves: a client does not always hear of it."""
+        containers = {d: epoch.container(d) for d in epoch.macs}
+        mesh = self.parts.mesh
+        if not containers or not (gone := await self.parts.workers.do(lambda: federation.ended(mesh.engine, mesh.run))):
+            return
+        for domain, container in containers.items():
+            if container.id in gone:
+                await self._look(epoch, domain)
+
+    async def _look(self, epoch: Epoch, domain: str, lost: Envelope | None = None) -> None:
+        """Note that a server has ended, if it has; or that its client ``lost`` it, although it seems to run."""
+        for _ in range(LOOKS):
+            ending = await self.parts.workers.do(lambda: federation.ending(epoch.container(domain)))
+            if ending or not lost:
+                break
+            await asyncio.sleep(LOOK)  # the process may be gone before the engine knows
+        if epoch.halting or domain in epoch.failed or not (ending or lost):
+            return
+        at = ending.at if ending else None
+        if ending:
+            reason = f"the server {ending.how} after its client was online"
+        else:
+            reason = f"its client lost it, although its container runs ({(lost and lost.message.reason) or 'no reason given'})"
+        self._fail(epoch, domain, reason, at=at or (lost.time if lost else None))
+
+    def _fail(self, epoch: Epoch, domain: str, reason: str, *, at: float | None = None) -> None:
+        epoch.failed.add(domain)
+        self.parts.journal.note(observations.SERVER_FAILED, at=at, epoch=epoch, domain=domain, reason=reason)
+        self.display.say(f"{epoch.phase.name}: {domain}: {reason}")
 
     def ended(self, epoch: Epoch) -> None:
         """From now on its addresses are others'."""
@@ -92,8 +136,7 @@ class Epochs:
                 await self._boot(epoch, server, image)
                 await self._note_version(epoch, server)
             except EngineError as error:
-                self.parts.journal.note(observations.SERVER_FAILED, epoch=epoch, domain=server.domain, reason=str(error))
-                self.display.say(f"{server.domain}: {error}")
+                self._fail(epoch, server.domain, str(error))
                 epoch.absent[server.domain] = str(error)
                 if not online.done():
                     online.set_result(False)
@@ -146,28 +189,33 @@ class Epochs:
                 self.parts.driver.login(epoch.client(domain), domain, epoch.addresses[domain][0], epoch.patience)
             )
             while not (await asyncio.wait({login}, timeout=ALIVE))[0]:
-                state = await self.parts.workers.do(lambda: federation.facts(container, self.parts.mesh.name))
-                if not state["running"]:
-                    raise EngineError(f"the server ended with status {state['exit']} before its client was online")
+                if ending := await self.parts.workers.do(lambda: federation.ending(container)):
+                    raise EngineError(f"the server {ending.how} before its client was online")
         envelope = login.result()
         online = isinstance(envelope.message, Online)
         kind = observations.ONLINE if online else observations.LOGIN_FAILED
         self.parts.journal.note(kind, at=envelope.time, epoch=epoch, domain=domain, **vars(envelope.message))
         epoch.online[domain].set_result(online)
         if not online:
+            epoch.failed.add(domain)
             epoch.absent[domain] = f"its client cannot log in: {envelope.message.reason}"
-            self.display.say(f"{domain}: {epoch.absent[domain]}")
+            self.display.say(f"{epoch.phase.name}: {domain}: {epoch.absent[domain]}")
 
     async def _note_version(self, epoch: Epoch, server: Server) -> None:
-        """What the running server's package says of its version; asked once per release."""
+        """What the running server's package says of its version; asked once per release, again if it could not be asked."""
         implementation = server.implementation
         if implementation in self._versions or not epoch.online[server.domain].result():
             return
         self._versions.add(implementation)
         package, container = self.catalog.image(implementation).spec.package, epoch.container(server.domain)
-        version = self.images.version(implementation) or await self.parts.workers.do(
-            lambda: federation.execute(container, ["dpkg-query", "-W", "-f=${Version}", package])
-        )
+        if (version := self.images.version(implementation)) is None:
+            try:
+                query = ["dpkg-query", "-W", "-f=${Version}", package]
+                version = await self.parts.workers.do(lambda: federation.execute(container, query))
+            except EngineError as error:  # says nothing of the server: if it has ended, somebody looks
+                self._versions.discard(implementation)
+                self.display.say(f"{server.domain}: its version is not known: {error}")
+                return
         name, release = implementation.name, implementation.release
         self.parts.journal.note(observations.VERSION, implementation=name, release=release, version=version)
 
@@ -181,12 +229,12 @@ class Epochs:
 
     async def _halt(self, epoch: Epoch) -> None:
         """End an epoch's servers; what those in containers of their own logged stays for `collect`. Raises EngineError."""
-        parts = self.parts
+        parts, epoch.halting = self.parts, True
         parts.driver.logout(epoch.client(s.domain) for s in epoch.servers)
         for domain, berth in epoch.berths.items():
             if domain in epoch.macs:
-                logged = await parts.workers.do(berth.stop)
-                await self.keep_log(epoch, domain, logged)
+                await self.keep_log(epoch, domain, await parts.workers.do(berth.stop))
+                epoch.logged.add(domain)
         containers = list(epoch.containers.values())
         async with task_group() as halts:
             for share in (containers[n::STARTS] for n in range(min(STARTS, len(containers)))):
@@ -195,6 +243,8 @@ class Epochs:
     def _disconnected(self, envelope: Envelope) -> None:
         """A client lost its server."""
         name, _, domain = envelope.message.client.rpartition(":")
-        if (epoch := self._epochs.get(name)) and domain in epoch.online:
+        if (epoch := self._epochs.get(name)) and domain in epoch.online and not epoch.halting:
             reason = envelope.message.reason
             self.parts.journal.note(observations.DISCONNECTED, at=envelope.time, epoch=epoch, domain=domain, reason=reason)
+            if tasks := self._watches.get(epoch.id):
+                tasks.create_task(self._look(epoch, domain, envelope))

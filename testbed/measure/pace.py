@@ -43,6 +43,8 @@ PROBE = 0.25
 """Seconds between two measurements of how strained the machine is."""
 ALIVE = 5.0
 """Seconds after which it is looked whether a server that boots still runs."""
+LOOK, LOOKS = 0.3, 5
+"""Seconds between two looks at a server whose client lost it, and how many: until then its end is known to the engine."""
 PER_SERVER = 6
 """Pairs of one server in flight at once: fairness, and a bound on what one server has to bear."""
 NEGOTIATION = 0.4

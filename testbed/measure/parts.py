@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, jour
     tap.channel.on(Failed, lambda e: journal.note(observations.WIRETAP_FAILED, at=e.time, reason=e.message.reason))
     tap.channel.on(Neighbours, lambda e: journal.note(observations.WIRETAP_NEIGHBOURS, at=e.time, **_known(vars(e.message))))
     await workers.do(lambda: federation.start(container))
-    await _first_word(mesh, container, tap.ready())
+    await tap.ready()
     return tap
 
 
@@ -156,17 +156,8 @@ async def _driver(mesh: federation.Mesh, images: Images, workers: Workers, journ
     clients = Driver(container)
     clients.channel.on(Failed, lambda e: journal.note(observations.DRIVER_ERROR, at=e.time, error=e.message.reason))
     await workers.do(lambda: federation.start(container))
-    await _first_word(mesh, container, clients.ready())
+    await clients.ready()
     return clients
-
-
-async def _first_word(mesh: federation.Mesh, container: federation.Container, ready: Awaitable[None]) -> None:
-    """Await an agent's first word. Raises EngineError, with all that may tell why it did not come."""
-    try:
-        await ready
-    except EngineError as error:
-        told = await asyncio.to_thread(lambda: federation.circumstances(mesh.engine, container))
-        raise EngineError(f"{error}; {told}") from None
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:

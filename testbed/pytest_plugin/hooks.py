@@ -131,9 +131,11 @@ class Session:
         node.workerinput[WORKER_KEY] = str(self.meeting.path)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """No more news."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """No more news; a session in which a server failed fails, also where every cell was decided in spite of it."""
         self.progress.stop()
+        if session.exitstatus == pytest.ExitCode.OK and self.reporting.failures():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
         """The folder where the workers met is of no more use."""

@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from testbed.compare import files
+from testbed.model import InputError
 from testbed.pytest_plugin.federations import Federation
 from testbed.pytest_plugin.workers import Measured, Meeting, Outcome
+from testbed.record.verdicts import Verdicts
+from testbed.report.failed import sentences
 
 
 class Reporting:
@@ -31,9 +35,15 @@ class Reporting:
         """Where the run is kept, or once more why there is none."""
         if terminalreporter.verbosity < 0:
             return
+        for line in self.failures():
+            terminalreporter.write_line(line, red=True)
         for federation in self.federations:
             if outcome := self.meeting.outcome(federation.number):
                 terminalreporter.write_line(ending(federation.plan.scenario, outcome, self.here))
+
+    def failures(self) -> list[str]:
+        """The servers that failed, of every federation that was measured or reported."""
+        return [line for f in self.federations for line in failures(f, self.meeting.outcome(f.number))]
 
     def news(self, lines: list[str]) -> None:
         """Lines of a measurement that is under way."""
@@ -59,6 +69,18 @@ def heading(federation: Federation, here: Path) -> str:
     if judged := federation.judged:
         text += f", reported from {typed(judged.path, here) if judged.path else judged.subject.run}"
     return text
+
+
+def failures(federation: Federation, outcome: Outcome | None) -> list[str]:
+    """``federation smoke: The server b.example failed in 'after' …``: what makes a session fail whose tests pass."""
+    verdicts: Verdicts | None = None
+    if federation.judged:
+        verdicts = federation.judged.subject.verdicts
+    elif isinstance(outcome, Measured):  # the controller of xdist reports what a worker judged
+        with contextlib.suppress(InputError):
+            verdicts = files.verdicts(outcome.run / "derived" / "verdicts.json").verdicts
+    failed = verdicts.get("failed_servers") if verdicts else None
+    return [f"federation {federation.plan.scenario}: {sentence}" for sentence in sentences(failed or [])]
 
 
 def ending(scenario: str, outcome: Outcome, here: Path) -> str:

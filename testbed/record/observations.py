@@ -236,6 +236,13 @@ EPOCH_STARTED = Kind(
     "servers are about to be started",
     (Field("servers", list[str], "domains of the servers"),),
 )
+EPOCH_FAILED = Kind(
+    "epoch-failed",
+    Source.ENGINE,
+    Scope.EPOCH,
+    "the testbed could not go on with a pair that is measured alone; no server of it is known to have ended",
+    (Field("servers", list[str], "domains of the pair"), _reason("why")),
+)
 EPOCH_ENDED = Kind("epoch-ended", Source.ENGINE, Scope.EPOCH, "those servers are measured no more")
 SERVER_STARTED = Kind(
     "server-started",
@@ -258,7 +265,11 @@ ONLINE = Kind(
     (DOMAIN, Field("seconds", float, "from the order to log in", "s")),
 )
 SERVER_FAILED = Kind(
-    "server-failed", Source.ENGINE, Scope.EPOCH, "a server could not be started, or ended", (DOMAIN, _reason("why"))
+    "server-failed",
+    Source.ENGINE,
+    Scope.EPOCH,
+    "a server could not be started, ended by itself, or lost its client; its time is when it ended, where the engine knows",
+    (DOMAIN, _reason("why")),
 )
 LOGIN_FAILED = Kind(
     "login-failed", Source.ENGINE, Scope.EPOCH, "a client could not log in", (DOMAIN, _reason("what was seen last"))
@@ -426,6 +437,7 @@ RUN = (
     SERVER_FAILED,
     LOGIN_FAILED,
     DISCONNECTED,
+    EPOCH_FAILED,
     EPOCH_ENDED,
     VERSION,
     CONTROL,
@@ -446,8 +458,8 @@ TAKEN_IN = (WIRE_TAKEN_IN, LOG_TAKEN_IN)
 """What says that evidence stands in the record; records of older testbeds lack both."""
 
 JUDGED = (
-    *CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING, PHASE_COMPLETE,
-    RUN_RESUMED,
+    *CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, EPOCH_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING,
+    PHASE_COMPLETE, RUN_RESUMED,
 )  # fmt: skip
 """Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""
 

@@ -357,6 +357,26 @@ class ControlEntry(TypedDict):
 
 
 @with_config(DESCRIBED)
+class FailedServerEntry(TypedDict):
+    """A server that ended by itself, did not start, or whose client could not log in or was lost."""
+
+    phase: str
+    """in which phase"""
+    epoch: str
+    """in which start of servers: `mesh`, or that of a pair alone, or of the control pair"""
+    domain: str
+    """its domain"""
+    reason: str
+    """why, as a clause"""
+    seconds: NotRequired[float | None]
+    """after its start; null: it was not started, or the record does not say"""
+    undecided: NotRequired[int]
+    """cells of that phase with it that are undecided for this cause"""
+    evidence: NotRequired[list[str]]
+    """the line of `observations.jsonl`"""
+
+
+@with_config(DESCRIBED)
 class StormEntry(TypedDict):
     """Connection attempts without a pause, cut by the gate."""
 
@@ -422,6 +442,8 @@ class Verdicts(TypedDict):
     """the phases"""
     controls: NotRequired[list[ControlEntry]]
     """the control pair"""
+    failed_servers: NotRequired[list[FailedServerEntry]]
+    """only where a server failed: which, when and why; then the exit status is 3"""
     storms: NotRequired[list[StormEntry]]
     """connection attempts without a pause"""
     timing: NotRequired[dict[str, float]]

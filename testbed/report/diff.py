@@ -46,7 +46,8 @@ def render_text(doc: Document, *, colour: bool, width: int) -> str:
 
     wrap = functools.partial(textwrap.wrap, width=width, break_on_hyphens=False, break_long_words=False)
     s = sheet(doc)
-    out = [f"{name}  {text}" for name, text in s.sides]
+    out = [paint(line, "unknown") for alarm in s.alarms for line in wrap(alarm, subsequent_indent="    ")]
+    out += [f"{name}  {text}" for name, text in s.sides]
     if s.differences:
         out += ["", paint("The two sides differ in more than their results:", "other")]
         out += [line for d in s.differences for line in wrap(d, initial_indent="  ", subsequent_indent="    ")]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.report import words
+from testbed.report.failed import sentences
 from testbed.report.grid import ARROW
 
 Document = Mapping[str, Any]
@@ -93,6 +94,8 @@ class Sheet:
     sections: tuple[Section, ...]
     verdict: str
     tone: str
+    alarms: tuple[str, ...] = ()
+    """What makes the rest doubtful. Shown first."""
     counts: tuple[tuple[str, int, str], ...] = field(default=())
     """Words, number, tone."""
 
@@ -122,9 +125,16 @@ def _of_runs(doc: Document) -> Sheet:
             for (kind, direction), groups in ranked
         ),
         verdict=_verdict(doc),
+        alarms=_alarms(doc),
         tone={0: "better", 1: "worse", 3: "unknown"}[doc["status"]],
         counts=(*((TONES[d], counts[d], d) for d in ("worse", "unknown", "other", "better")), ("the same", counts["same"], "")),
     )
+
+
+def _alarms(doc: Document) -> tuple[str, ...]:
+    """The servers that failed, on either side."""
+    sides = ((name, doc[key].get("failed_servers") or []) for name, key in (("A", "a"), ("B", "b")))
+    return tuple(f"{name}: {sentence}" for name, failed in sides for sentence in sentences(failed))
 
 
 def _verdict(doc: Document) -> str:
@@ -135,6 +145,7 @@ def _verdict(doc: Document) -> str:
     if doc["status"] == 3:
         why = [f"{words.count(counts['unknown'], 'cell')} that one side could not tell"] if counts["unknown"] else []
         why += [f"{run} was cut short" for run in cut]
+        why += [f"a server of {s['run']} failed" for s in (doc["a"], doc["b"]) if s.get("failed_servers")]
         why += [f"a control pair of {s['run']} did not get through" for s in (doc["a"], doc["b"]) if s["controls_failed"]]
         return (
             "Nothing is known to have changed for the worse, but the testbed could not tell everything: " + "; ".join(why) + "."
@@ -236,7 +247,8 @@ def _of_baseline(doc: Document) -> Sheet:
         ]
         verdict = f"Not as the baseline says: {words.listing(counts)}."
     elif doc["status"] == 3:
-        verdict = "No failure beyond the known ones was seen, but the testbed could not tell everything."
+        why = ": a server failed" if doc["b"].get("failed_servers") else ""
+        verdict = f"No failure beyond the known ones was seen, but the testbed could not tell everything{why}."
     else:
         verdict = "No failure beyond the known ones." if known else "No failure, and no known one."
     a = doc["a"]
@@ -247,6 +259,7 @@ def _of_baseline(doc: Document) -> Sheet:
         differences=tuple(map(_difference, doc["differences"])),
         sections=tuple(sections.values()),
         verdict=verdict,
+        alarms=_alarms(doc),
         tone={0: "better", 1: "worse", 3: "unknown"}[doc["status"]],
     )
 

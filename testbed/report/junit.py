@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
-from testbed.record.verdicts import CellEntry, ControlEntry, Verdicts, unexplained
+from testbed.record.verdicts import CellEntry, ControlEntry, FailedServerEntry, Verdicts, unexplained
 from testbed.report import cell as words_of
 from testbed.report import words
+from testbed.report.failed import sentence
 from testbed.report.grid import KINDS, Kind, State, grid, state
 from testbed.report.parts import parts
 
@@ -52,7 +53,7 @@ def render(verdicts: Verdicts) -> bytes:
 
 def _suites(verdicts: Verdicts) -> Iterator[tuple[str, list[Case]]]:
     matrix = grid(verdicts)
-    yield "run", [_run(verdicts)]
+    yield "run", [*map(_failed, verdicts.get("failed_servers") or ()), _run(verdicts)]
     for phase in matrix.phases:
         controls = [_control(c) for c in verdicts.get("controls") or () if c["phase"] == phase]
         yield phase, [*controls, *(_cell(cell, verdicts) for cell in verdicts["cells"] if cell["phase"] == phase)]
@@ -65,6 +66,11 @@ def _run(verdicts: Verdicts) -> Case:
     elif not any(cell["outcome"] in MEASURED for cell in verdicts["cells"]):
         reason = "nothing was measured"
     return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")
+
+
+def _failed(entry: FailedServerEntry) -> Case:
+    name = f"{entry['domain']} in {entry['phase']} ({entry['epoch']})"
+    return Case("run.servers", name, 0.0, "error", "server-failed", sentence(entry), "\n".join(entry.get("evidence", [])))
 
 
 def _control(control: ControlEntry) -> Case:

@@ -18,6 +18,7 @@ from testbed.record.verdicts import Verdicts
 from testbed.report import words
 from testbed.report.changes import Change, causes, changes
 from testbed.report.circumstances import UNCONFIRMED
+from testbed.report.failed import sentences
 from testbed.report.grid import Grid, State, grid, judged, state
 from testbed.report.looks import ORDER, STATES
 from testbed.report.paragraph import paragraph
@@ -74,6 +75,7 @@ def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
         "summary.md.j2",
         title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),
         result=_result(verdicts),
+        failed=[text(sentence, LONGEST) for sentence in sentences(verdicts.get("failed_servers") or [], most)],
         paragraph=text(paragraph(verdicts), 2000),
         surprises=_surprises(verdicts, matrix, most),
         unknown=_cannot_say(verdicts, most),

@@ -14,7 +14,7 @@ from testbed.causes import Group, Inconclusive, group_of, inconclusive_as
 from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, Verdicts
-from testbed.report import words
+from testbed.report import failed, words
 from testbed.report.changes import Change, causes, changes
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
@@ -232,6 +232,7 @@ def _doubts(matrix: Grid) -> list[Point]:
 
 
 def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
+    yield from failed.sentences(verdicts.get("failed_servers") or [])
     if not verdicts.get("complete", False):
         missing = sum(s is State.MISSING for phase in matrix.phases for _, s in matrix.states(phase))
         gone = f" {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing." if missing else ""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
-from testbed.record.verdicts import Verdicts
-from testbed.report import words
+from testbed.record.verdicts import Verdicts, unexplained
+from testbed.report import failed, words
 from testbed.report.changes import Change, broken, causes, changes
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, grid, judged
 
@@ -117,12 +117,14 @@ def paragraph(verdicts: Verdicts) -> str:
     matrix = grid(verdicts)
     if not matrix.members or not matrix.phases or not matrix.addresses:
         return "Nothing was measured: the run has " + ("no server." if not matrix.members else "no pair of servers to try.")
-    sentences = [_attempts(matrix), *_deliveries(matrix)]
+    sentences = [*failed.sentences(verdicts.get("failed_servers") or []), _attempts(matrix), *_deliveries(matrix)]
     if len(matrix.phases) > 1:
         sentences += _cutover(matrix)
     else:
         sentences += _why(matrix, matrix.phases[0], broken(matrix, matrix.phases[0]), "failure")
-    sentences += _reserve(matrix)
+    reserve = _reserve(matrix)
+    calm = ["Nothing was surprising and nothing was left undecided."]
+    sentences += reserve or ([] if verdicts.get("failed_servers") else calm)
     if not verdicts.get("complete", False):
         missing = sum(s is State.MISSING for phase in matrix.phases for _, s in matrix.states(phase))
         gone = f": {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing" if missing else ""
@@ -289,4 +291,6 @@ def _reserve(matrix: Grid) -> list[str]:
     if n := states[State.UNSEEN]:
         what = words.count(n, "delivery", "deliveries")
         sentences.append(f"{what} left no trace on the wire that would show the encryption.")
-    return sentences or ["Nothing was surprising and nothing was left undecided."]
+    if n := sum(unexplained(cell) for phase in matrix.phases for cell in matrix.cells[phase].values()):
+        sentences.append(f"Why {words.count(n, 'result')} failed cannot be said: evidence of it was not read.")
+    return sentences

@@ -12,6 +12,7 @@ from typing import Any
 
 from testbed.model import SCHEMA
 from testbed.record.verdicts import Verdicts
+from testbed.report import failed
 from testbed.report.changes import Change, causes, changes
 from testbed.report.grid import KINDS, Address, Grid, Kind, State, grid, judged
 from testbed.report.paragraph import ATTRIBUTES, paragraph
@@ -34,6 +35,7 @@ def summary(verdicts: Verdicts) -> dict[str, Any]:
         "pairs": len({address[:2] for address in matrix.addresses}),
         "exchanges": list(matrix.exchanges),
         "versions": matrix.versions,
+        "failed_servers": failed.sentences(verdicts.get("failed_servers") or []),
         "phases": [_phase(matrix, name) for name in matrix.phases],
         "cutover": _between(matrix, matrix.phases[0], matrix.phases[-1]) if steps else None,
         "changes": [_between(matrix, before, after) for before, after in steps],

@@ -19,6 +19,7 @@ from testbed.record.verdicts import Verdicts
 from testbed.report import looks, words
 from testbed.report.changes import Change, causes, changes
 from testbed.report.circumstances import CIRCUMSTANCES
+from testbed.report.failed import sentences
 from testbed.report.grid import ARROW, Grid, Member, State, grid, judged
 from testbed.report.looks import Look
 from testbed.report.paragraph import paragraph
@@ -88,7 +89,8 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     facts = [f"{key}: {value}" for key in ("run", "started", "timers") if (value := verdicts.get(key))]
     facts += [f"measured {of}"] if (of := parts(verdicts)) else []
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
-    alarms = [] if verdicts.get("complete", False) else [f"{words.CUT_SHORT.capitalize()}."]
+    alarms = sentences(verdicts.get("failed_servers") or [])
+    alarms += [] if verdicts.get("complete", False) else [f"{words.CUT_SHORT.capitalize()}."]
     alarms += [
         f"The control failed ({c['when']} in '{c['phase']}'): {words.CONTROL_FAILED}: {c.get('reason')}. Do not trust this phase."
         for c in verdicts.get("controls", [])

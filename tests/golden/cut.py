@@ -18,10 +18,10 @@ from typing import Any
 
 LEFT_OUT = ("argv", "machine", "images", "revision")
 SAME = 2
-ABSENT = ("server-failed", "login-failed", "disconnected")
+ABSENT = ("server-started", "server-failed", "login-failed", "disconnected")
 KINDS = (
     *ABSENT, "attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm",
-    "wire-taken-in", "log-taken-in",
+    "wire-taken-in", "log-taken-in", "epoch-failed",
 )  # fmt: skip
 
 
@@ -37,6 +37,8 @@ def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[t
         return (data["implementation"], data["release"]) in releases
     if record["kind"] in ("run-complete", "wire-taken-in"):
         return True
+    if record["kind"] == "epoch-failed":
+        return frozenset(data["servers"]) in pairs
     if record["kind"] in (*ABSENT, "log-taken-in"):
         return any(data["domain"] in pair for pair in pairs)
     return frozenset((data.get("sender") or data.get("server"), data.get("receiver") or data.get("peer"))) in pairs

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from testbed.judge.channel import carrier
-from testbed.judge.evidence import Attempt
+from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.interference import trouble
 from testbed.judge.unmeasured import why_void
 from testbed.judge.verdict import delivered_over
 from testbed.model import Cell, Expectation, Outcome
 from testbed.record.observations import STREAM, Observation
+from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Channel, Fault, FaultWord, Interference, OutcomeWord, Remedy, ThirdParty, Verdict
+from tests.unit.test_verdict import manifest
 
 CELL = Cell("now", "a.example", "b.example", "message")
 ALIVE = {"sender_alive": True, "receiver_alive": True}
+
+
+NOTHING = Evidence(Record(Path("r"), manifest(), (), complete=True))
 
 
 def tried(**facts: Any) -> Attempt:
@@ -36,8 +42,8 @@ def tried(**facts: Any) -> Attempt:
     ],
 )
 def test_an_attempt_is_void_only_where_the_testbed_cannot_say(attempt: Attempt, said: str | None) -> None:
-    found = why_void(attempt, CELL)
-    assert found is None if said is None else said in (found or "")
+    found = why_void(NOTHING, CELL, attempt)
+    assert found is None if said is None else found and (found.cause, said in found.text) == ("testbed", True)
 
 
 def tls(start: float, end: float, *data: float, hello: bool = True) -> Observation:

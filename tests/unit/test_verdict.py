@@ -65,7 +65,7 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
     ("broken", "now", "curve-a", "curve-b"): ("bounced", "tls-handshake-failed", None, True),
     ("broken", "now", "strict", "bare"): ("bounced", "certificate-missing", "receiver", True),
     ("broken", "now", "bare", "strict"): ("bounced", "certificate-missing", "sender", True),
-    ("broken", "now", "a", "closed"): ("inconclusive", "testbed", "testbed", False),
+    ("broken", "now", "a", "closed"): ("inconclusive", "server-failed", None, False),
     ("broken", "now", "a", "absent"): ("inconclusive", "image-unavailable", "testbed", False),
     ("broken", "now", "b", "dialback"): ("unsupported", "policy-not-expressible", None, False),
     # the client purpose counts where its holder is a TLS client: as the initiator, or on the stream for dialback
@@ -79,6 +79,14 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
     ("purpose", "now", P + "authenticated", "early"): ("bounced", "certificate-not-yet-valid", "receiver", False),
     ("purpose", "now", "early", J + "authenticated"): ("bounced", "certificate-not-yet-valid", "sender", False),
     ("unstable", "before", J + "authenticated", P + "opportunistic"): ("inconclusive", "unstable", None, True),
+    # `victim` was killed while the mesh was measured, after its cells with `clear`
+    ("killed", "before", "victim", "clear"): ("delivered", None, None, False),
+    ("killed", "before", "clear", "victim"): ("delivered", None, None, False),
+    ("killed", "before", "a", "b"): ("delivered", None, None, False),
+    ("killed", "before", "a", "victim"): ("inconclusive", "server-failed", None, False),
+    ("killed", "before", "victim", "a"): ("inconclusive", "server-failed", None, False),
+    ("killed", "before", "b", "victim"): ("inconclusive", "server-failed", None, False),
+    ("killed", "before", "victim", "b"): ("inconclusive", "server-failed", None, False),
     # ended by SIGINT in its second phase: the first was taken in, the wire and the logs of the second were not
     ("interrupted", "before", P + "opportunistic", J + "cleartext"): ("delivered", None, None, False),
     ("interrupted", "after", E + "opportunistic", J + "cleartext"): ("bounced", None, None, False),
