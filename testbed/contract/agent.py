@@ -25,10 +25,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import protocol
-from protocol import CLEAR_PEER, SHOWN
+from protocol import CLEAR_PEER, PORT, SHOWN
 
 FOLDER = Path("/opt/testbed")
-PORT = 5269
 STEP = 6.0
 """Seconds for which each answer of the server is awaited."""
 HANDSHAKE = 8.0

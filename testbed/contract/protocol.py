@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 CLEAR_PEER, TLS_PEER, BAD_PEER = "clear.peer.example", "tls.peer.example", "bad.peer.example"
 """The prober's own domains: one that has no TLS at all, one that offers STARTTLS with a good certificate, one with a bad one."""
+PORT = 5269
+"""Where the prober listens, and connects to."""
 SHOWN = {TLS_PEER: "ca", BAD_PEER: "self-signed"}
 """Own domain -> the certificate profile that it shows where servers connect to it."""
 

@@ -21,6 +21,7 @@ from testbed.engine.federation import Container, Mesh
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.measure import pki, zone
+from testbed.measure.wiretap.wall import Wall, walled
 from testbed.model import EngineError, Server, Settings
 from testbed.plan.catalog import Catalog
 
@@ -35,6 +36,7 @@ class Stand:
     issued: Mapping[tuple[str, str], pki.Issued]
     dns: Container
     prober: Container
+    wall: Wall
     ipv6: bool
 
     def certificate(self, server: Server, settings: Settings) -> pki.Issued:
@@ -76,22 +78,25 @@ def raised(
 ) -> Iterator[Stand]:
     """A stand for these servers, none of them started; leaving it removes everything. Raises EngineError.
 
+    The servers reach the prober and the name server, neither each other nor the host: the gate of a run is shut around them.
     ``purpose``: how its containers are named. ``authorities``: fresh ones, unless given.
     """
     authorities = authorities or pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0))
     wanted: dict[tuple[str, str], None] = {(server.domain, settings.certificate): None for server, settings in subjects}
     wanted |= {(TLS_PEER, profile): None for profile in PEER_PROFILES}
     issued = authorities.issue_all(wanted)
-    with Mesh(engine, f"{purpose}-{os.getpid()}-{time.time():.0f}", len(subjects), ipv6=ipv6) as mesh:
+    with contextlib.ExitStack() as stack:
+        mesh = stack.enter_context(Mesh(engine, f"{purpose}-{os.getpid()}-{time.time():.0f}", len(subjects), ipv6=ipv6))
         hosts = {server.domain: mesh.addresses.of(server.index) for server, _ in subjects}
         # the prober listens on IPv4
         hosts |= dict.fromkeys((CLEAR_PEER, TLS_PEER, BAD_PEER), (mesh.addresses.driver[0], None))
+        shut = stack.enter_context(walled(mesh, images.ids["wiretap"], len(subjects), listens=protocol.PORT))
         dns = mesh.start_dns(images.ids["dns"], zone.render_zone(hosts), mesh.addresses.dns)
         files = {name: Path(__file__).with_name(name).read_bytes() for name in ("agent.py", "protocol.py")}
         files |= {f"peer-{p}.pem": issued[TLS_PEER, p].key + issued[TLS_PEER, p].cert for p in PEER_PROFILES}
         prober = mesh.create_agent("prober", images.ids["driver"], files, inside=True)
         federation.start(prober)
-        yield Stand(catalog, images, mesh, issued, dns, prober, ipv6)
+        yield Stand(catalog, images, mesh, issued, dns, prober, shut(), ipv6)
 
 
 # --- inside a server's container --------------------------------------------------------------------------------------

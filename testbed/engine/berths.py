@@ -19,6 +19,7 @@ from docker.models.containers import Container
 
 from testbed.engine import federation
 from testbed.engine.host import ENGINE_ERRORS
+from testbed.engine.rights import SERVER, Rights
 from testbed.model import EngineError
 
 STOPPED = 20.0
@@ -73,10 +74,13 @@ class Berth:
 
 
 class Berths:
-    """All berths of a run; safe to use from threads."""
+    """All berths of a run for servers, or for name servers; safe to use from threads."""
 
-    def __init__(self, mesh: federation.Mesh, addresses: Sequence[tuple[str, str | None]]) -> None:
-        self.mesh, self._addresses = mesh, list(addresses)
+    def __init__(
+        self, mesh: federation.Mesh, addresses: Sequence[tuple[str, str | None]], *, name: str = "berth", rights: Rights = SERVER
+    ) -> None:
+        """``name``: how containers are named, with a number; ``rights``: what each may do."""
+        self.mesh, self.name, self.rights, self._addresses = mesh, name, rights, list(addresses)
         self._free: list[Berth] = []
         self._lock = threading.Lock()
         self._made = 0
@@ -99,10 +103,10 @@ class Berths:
             spare = None if self._addresses else self._free.pop(0)
             address = spare.address if spare else self._addresses.pop(0)
             self._made += 1
-            name = f"berth-{self._made}"
+            name = f"{self.name}-{self._made}"
         if spare:
             federation.drop([spare.container])
-        container = self.mesh.create_berth(name, image, address)
+        container = self.mesh.create_berth(name, image, address, self.rights)
         try:
             federation.start(container)
             return Berth(container, image, address, federation.facts(container, self.mesh.name)["mac"])

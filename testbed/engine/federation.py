@@ -31,7 +31,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from testbed import interruption
 from testbed.engine.host import ENGINE_ERRORS, Engine
-from testbed.engine.rights import DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
+from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
 
 P = ParamSpec("P")
@@ -43,8 +43,8 @@ POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 FIRST_SERVER = 16
 SLOTS = 14
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
-BERTHS = 5 * SLOTS
-"""Containers that are kept for them at most: three a slot, and some more of other images."""
+BERTHS = 4 * SLOTS
+"""Containers that are kept for their servers at most: two a slot, and as many of other images."""
 MAKING = 30.0
 """Seconds that a mesh which is removed waits for containers that are just being made."""
 
@@ -61,8 +61,16 @@ class Addresses:
         return self._at(FIRST_SERVER + index)
 
     def alone(self, size: int) -> list[tuple[str, str | None]]:
-        """Addresses for what is measured alone beside a mesh of ``size``."""
+        """Addresses of the servers that are measured alone beside a mesh of ``size``."""
         return [self._at(FIRST_SERVER + size + n) for n in range(BERTHS)]
+
+    def names(self, size: int) -> list[tuple[str, str | None]]:
+        """Addresses of their name servers: others than the servers', so that the gate knows whom everybody may ask."""
+        return [self._at(FIRST_SERVER + size + BERTHS + n) for n in range(SLOTS)]
+
+    def everybody(self, size: int) -> list[tuple[str, str | None]]:
+        """Every address that a container of a federation of ``size`` may have."""
+        return [self.dns, self.driver, *map(self.of, range(size)), *self.alone(size), *self.names(size)]
 
     @property
     def dns(self) -> tuple[str, str | None]:
@@ -135,7 +143,7 @@ class Mesh:
 
     def _make_network(self, size: int, ipv6: bool) -> Addresses:
         """An internal network (no way out, no port published) in a free part of the pool. Raises EngineError."""
-        prefix = 32 - max(6, (size + FIRST_SERVER + BERTHS + 2).bit_length())
+        prefix = 32 - max(6, (size + FIRST_SERVER + BERTHS + SLOTS + 2).bit_length())
         candidates = POOL4.subnets(new_prefix=prefix)
         last = ""
         for net4 in candidates:
@@ -188,15 +196,19 @@ class Mesh:
         address, rights = (self.addresses.driver, DRIVER) if inside else (None, WIRETAP)
         return self._create(name, image, address, rights, files, agent=True)
 
+    def create_dissector(self, image: str, wiretap: Container) -> Container:
+        """The container, not started, in which captures are dissected: it has ``wiretap``'s files, to read, and no network."""
+        return self._create("dissector", image, None, DISSECTOR, {}, agent=True, of=wiretap)
+
     def create_server(
         self, name: str, image: str, files: dict[str, bytes], address: tuple[str, str | None], dns: str
     ) -> Container:
         """The container of a server, not started, that asks the name server at ``dns``."""
         return self._create(name, image, address, SERVER, files, environment={"TESTBED_DNS": dns})
 
-    def create_berth(self, name: str, image: str, address: tuple[str, str | None]) -> Container:
+    def create_berth(self, name: str, image: str, address: tuple[str, str | None], rights: Rights = SERVER) -> Container:
         """A container, not started, that holds one server after another (see `berths`)."""
-        return self._create(name, image, address, SERVER, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
+        return self._create(name, image, address, rights, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
 
     @_unless_ending
     def _create(
@@ -210,21 +222,24 @@ class Mesh:
         environment: dict[str, str] | None = None,
         agent: bool = False,
         hold: bool = False,
+        of: Container | None = None,
     ) -> Container:
-        """Without an address the container is on the engine's host network. ``files``: what its `rights.files` has."""
+        """``files``: what its `rights.files` has; ``of``: whose volumes it has too, to read."""
         api = self.docker.api
         host = api.create_host_config(
-            network_mode=self._net().name if address else "host",
+            network_mode=rights.network or self._net().name,
+            volumes_from=[f"{of.id}:ro"] if of else None,
             # The engine's resolver answers inside, whatever resolv.conf says: what it does not know it may ask ours alone.
             dns=[self.addresses.dns[0]] if address else None,
             **rights.host_config(),
         )
         networking = None
         if address:
-            endpoint = api.create_endpoint_config(ipv4_address=address[0], ipv6_address=address[1])
+            mac = hardware_address(address[0])
+            endpoint = api.create_endpoint_config(ipv4_address=address[0], ipv6_address=address[1], mac_address=mac)
             # types-docker takes the mapping of names for one endpoint
             networking = api.create_networking_config({self._net().name: endpoint})  # type: ignore[arg-type]
-        if rights.host_network:
+        if rights.network == "host":
             host["ReadonlyPaths"] = READ_ONLY  # the neighbour table's thresholds stand in /proc/sys/net
         try:
             identity = api.create_container(
@@ -232,8 +247,11 @@ class Mesh:
                 name=f"s2s-testbed-{self.short}-{name}"[:120],
                 hostname=name[:60] if address else None,
                 environment=environment or {},
-                volumes=rights.volumes,
+                volumes=[] if of else rights.volumes,
+                # COMPAT Docker before 25 passes an endpoint's over
+                mac_address=mac if address else None,
                 labels=self.labels,
+                user=rights.user or None,
                 stdin_open=agent or hold,
                 detach=hold,  # an agent's standard input ends with the first who wrote to it
                 host_config=host,
@@ -264,6 +282,11 @@ class Mesh:
             time.sleep(0.05)
         if before:
             remove(self.engine, self.labels)
+
+
+def hardware_address(ipv4: str) -> str:
+    """Of the container that has this address: as Docker before 28 makes it, but known before the container is."""
+    return "02:42:" + ipaddress.IPv4Address(ipv4).packed.hex(":")
 
 
 def routed(routes: Path = Path("/proc/net/route")) -> list[ipaddress.IPv4Network]:

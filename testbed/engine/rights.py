@@ -47,8 +47,10 @@ class Rights:
     """Folders in memory, of `SCRATCH` each."""
     logged: bool = False
     """What it says is kept by the engine; what an agent says is heard as it says it."""
-    host_network: bool = False
-    """In the network of the engine's host, and free to set that network's parameters; else in the federation's alone."""
+    network: str = ""
+    """`host`: the engine's host's, whose parameters it may set; `none`; else the federation's alone."""
+    user: str = ""
+    """As whom it runs; else as its image says."""
 
     def host_config(self) -> dict[str, Any]:
         """As docker's `create_host_config` takes it."""
@@ -113,16 +115,27 @@ DRIVER = Rights(
 )
 """The driver, with a client for each server; the prober of `testbed images check`."""
 WIRETAP = Rights(
-    # firewall and neighbour table, capture
-    capabilities=("NET_ADMIN", "NET_RAW"),
-    memory=2048,
+    # Firewall and neighbour table (NET_ADMIN); capture (NET_RAW), by a process of another user that has nothing else (SETGID,
+    # SETUID) and is ended by a signal (KILL). Nothing here reads what servers wrote.
+    capabilities=("KILL", "NET_ADMIN", "NET_RAW", "SETGID", "SETUID"),
+    memory=512,
     processes=64,
-    processors=2.0,
     files="/opt/testbed",
     kept=("/captures",),
     scratch=("/tmp",),
-    host_network=True,
+    network="host",
 )
-"""Gate, capture and dissection."""
-LOOK = Rights(capabilities=("NET_ADMIN",), memory=256, processes=32, scratch=("/tmp",), logged=True, host_network=True)
+"""Gate and capture."""
+DISSECTOR = Rights(
+    # tshark reads what servers wrote, and has had holes: it reaches nothing and may do nothing
+    capabilities=(),
+    memory=2048,
+    processes=32,
+    files="/opt/testbed",
+    scratch=("/tmp",),
+    network="none",
+    user="nobody",
+)
+"""Dissection, of the wiretap's captures."""
+LOOK = Rights(capabilities=("NET_ADMIN", "NET_RAW"), memory=256, processes=32, scratch=("/tmp",), logged=True, network="host")
 """A script of the doctor's: what the engine's host can do."""

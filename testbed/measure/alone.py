@@ -36,9 +36,11 @@ class Alone:
         images: Images,
         servers: Mapping[str, Server],
         berths: Berths,
+        names: Berths,
     ) -> None:
+        """``servers`` by domain; ``berths`` for them, ``names`` for their name servers."""
         self.parts, self.epochs, self.attempts, self.images, self.servers = parts, epochs, attempts, images, servers
-        self.slots, self.berths = Slots(federation.SLOTS), berths
+        self.slots, self.berths, self.names = Slots(federation.SLOTS), berths, names
         self._numbers: dict[str, int] = defaultdict(int)
         self._serials = itertools.count(zone.FIRST + 1)
 
@@ -48,16 +50,20 @@ class Alone:
         """Measure both directions, ``a`` first; ``urgent``: before others that wait. What fails of it is noted, not raised."""
         servers = (self.servers[a], self.servers[b])
         there = {s.domain: image for s in servers if (image := self.images.server(s.implementation))}
-        images = [self.images.ids["dns"], *there.values()]
-        async with self.slots.place(lambda: -1 if urgent else self.berths.missing(images)):
+        wanted = [(self.names, self.images.ids["dns"]), *((self.berths, image) for image in there.values())]
+
+        def cost() -> int:
+            return -1 if urgent else sum(b.missing([i for own, i in wanted if own is b]) for b in (self.names, self.berths))
+
+        async with self.slots.place(cost):
             self._numbers[phase.name] += 1
             name = self.parts.journal.epoch_name(ALONE, self._numbers[phase.name])
             epoch = Epoch(phase, name, servers, phase.settings, {}, "")
             taken: list[Berth] = []
             try:
-                for image in images:
+                for berths, image in wanted:
                     async with self.parts.starting:
-                        taken.append(await self.parts.workers.do(functools.partial(self.berths.take, image)))
+                        taken.append(await self.parts.workers.do(functools.partial(berths.take, image)))
                 epoch.dns = taken[0].address[0]
                 epoch.berths = dict(zip(there, taken[1:], strict=True))
                 epoch.addresses = {domain: berth.address for domain, berth in epoch.berths.items()}
@@ -67,12 +73,12 @@ class Alone:
             except EngineError as error:
                 await self._note_failure(epoch, error)
                 async with task_group() as discards:
-                    for berth in taken:
-                        discards.create_task(self.parts.workers.do(functools.partial(self.berths.discard, berth)))
+                    for (berths, _), berth in zip(wanted, taken, strict=False):
+                        discards.create_task(self.parts.workers.do(functools.partial(berths.discard, berth)))
                 self.epochs.ended(epoch)
             else:
-                for berth in taken:
-                    self.berths.give(berth)
+                for (berths, _), berth in zip(wanted, taken, strict=True):
+                    berths.give(berth)
         return epoch
 
     async def _note_failure(self, epoch: Epoch, error: EngineError) -> None:

@@ -116,8 +116,10 @@ async def conduct(
             collector = Collector(parts, catalog, servers, (s.domain for s in plan.servers), display)
             epochs = Epochs(parts, plan, catalog, images, issued, collector.keep_log, display)
             attempts = Attempts(parts, writer.id, plan.timers)
-            berths = Berths(parts.mesh, parts.mesh.addresses.alone(len(servers)))
-            alone = Alone(parts, epochs, attempts, images, servers, berths)
+            addresses, size = parts.mesh.addresses, len(servers)
+            berths = Berths(parts.mesh, addresses.alone(size))
+            names = Berths(parts.mesh, addresses.names(size), name="names")
+            alone = Alone(parts, epochs, attempts, images, servers, berths, names)
             control = ControlPair(controls, plan, parts, epochs, attempts, display)
             forecast = Forecast(catalog, servers)
             run = RunMeasurement(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class Parts:
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """While this lasts pressure is measured, and a part that ends raises EngineError: an engine may be killed."""
-        channels = (self.wiretap.channel, self.driver.channel)
+        channels = (self.wiretap.channel, self.wiretap.dissector, self.driver.channel)
         try:
             async with task_group() as watchers:
                 tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
@@ -134,18 +135,25 @@ async def parts_of(
             tap = starts.create_task(_wiretap(mesh, images, workers, journal))
             clients = starts.create_task(_driver(mesh, images, workers, journal))
             starts.create_task(packets_pass(mesh, names, clients, tap, workers))
-        with contextlib.closing(tap.result().channel), contextlib.closing(clients.result().channel):
-            await tap.result().prepare(f"s2s_{mesh.short}", mesh.bridge, len(servers), mesh.addresses.subnets)
+        with contextlib.ExitStack() as channels:
+            for channel in (tap.result().channel, tap.result().dissector, clients.result().channel):
+                channels.enter_context(contextlib.closing(channel))
+            await tap.result().prepare(mesh, len(servers))
             yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS), names=names.result())
 
 
 async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Wiretap:
-    """On the engine's host network."""
-    container = await workers.do(lambda: mesh.create_agent("wiretap", images.ids["wiretap"], wiretap.files(), inside=False))
-    tap = Wiretap(container)
-    tap.channel.on(Failed, lambda e: journal.note(observations.WIRETAP_FAILED, at=e.time, reason=e.message.reason))
+    """On the engine's host network, with the dissector on none."""
+    image = images.ids["wiretap"]
+    container = await workers.do(lambda: mesh.create_agent("wiretap", image, wiretap.files(), inside=False))
+    dissector = await workers.do(lambda: mesh.create_dissector(image, container))
+    tap = Wiretap(container, dissector)
+    for channel in (tap.channel, tap.dissector):
+        channel.on(Failed, lambda e: journal.note(observations.WIRETAP_FAILED, at=e.time, reason=e.message.reason))
     tap.channel.on(Neighbours, lambda e: journal.note(observations.WIRETAP_NEIGHBOURS, at=e.time, **_known(vars(e.message))))
-    await workers.do(lambda: federation.start(container))
+    async with task_group() as starts:
+        for each in (container, dissector):
+            starts.create_task(workers.do(functools.partial(federation.start, each)))
     await tap.ready()
     return tap
 

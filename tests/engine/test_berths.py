@@ -56,7 +56,7 @@ def test_a_second_server_finds_nothing_of_the_first(
         owners = process_owners(berth.container)
         served = {u for process, u in owners.items() if not process.startswith(("testbed-start", "find", "tar"))}
         assert served == {user}, owners
-        logged = berth.stop().decode()
+        logged = berth.stop().raw.decode()
         assert logged.strip(), "the log is the server's own, whole"
         assert "testbed-start: start" not in logged, "and begins with it"
         assert domains[1 - number] not in logged, "and nobody else's"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import ipaddress
 import json
 import os
 import re
@@ -12,19 +13,21 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_mesh import EngineBackend, Small, left
+from small_mesh import BOOT, EngineBackend, Small, Subject, left
 from testinfra.host import Host
 
+from testbed.contract import stand
+from testbed.contract.protocol import Task
 from testbed.engine import federation, host
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.measure import zone
-from testbed.measure.wiretap import wiretap
-from testbed.measure.wiretap.wiretap import Wiretap
+from testbed.plan.catalog import Catalog
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
 
@@ -100,74 +103,78 @@ def test_there_is_no_way_out(small: Small, engine: Engine, built: Images) -> Non
             assert subject.inside.run(attempt).rc != 0, f"{subject.server.domain} reaches another network"
 
 
-def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small, built: Images) -> None:
+def reaches(subject: Subject, address: str, port: int) -> bool:
+    """Whether a TCP connection from a server's container to there is made."""
+    return subject.inside.run(f"timeout 2 bash -c '</dev/tcp/{address}/{port}'").rc == 0
+
+
+def test_two_servers_reach_each_other_only_through_an_open_gate(small: Small) -> None:
     first, second = small.subjects["opportunistic"], small.subjects["encrypted"]
     macs = [federation.facts(s.container, small.mesh.name)["mac"] for s in (first, second)]
-    gate = [macs, macs[::-1]]
-
-    def reaches(port: int) -> bool:
-        return first.inside.run(f"timeout 2 bash -c '</dev/tcp/{second.address}/{port}'").rc == 0
-
-    gateway = str(small.mesh.addresses.net4[1])
-    listener = socket.create_server((gateway, 0))
-
-    def reaches_host() -> bool:
-        return first.inside.run(f"timeout 2 bash -c '</dev/tcp/{gateway}/{listener.getsockname()[1]}'").rc == 0
-
-    assert reaches(5269), "without a gate nothing is in the way: the test below would show nothing else"
-    assert reaches_host(), "an internal network still reaches its host: the test below would show nothing else"
-
-    async def measure() -> list[bool]:
-        container = small.mesh.create_agent("wiretap", built.ids["wiretap"], wiretap.files(), inside=False)
-        tap = Wiretap(container)
-        federation.start(container)
-        await tap.ready()
-        await tap.prepare(f"s2s_{small.mesh.short}", small.mesh.bridge, 4, small.mesh.addresses.subnets)
-        ways = [reaches(5269), reaches(5222), reaches_host()]
-        await tap.open(gate)
-        ways.append(reaches(5269))
-        tap.close(gate)
-        await tap.storms(macs)  # commands are done in order: when this is answered, the gate is shut again
-        ways.append(reaches(5269))
-        tap.channel.close()
-        federation.drop([container])
-        return ways
-
-    shut, other_port, host, opened, shut_again = asyncio.run(measure())
-    listener.close()
-    assert (shut, other_port, host, opened, shut_again) == (False, True, False, True, False)
-    assert reaches(5269), "the gate goes with the process that made it"
-
-
-def test_the_gate_stays_shut_when_who_told_it_is_gone_and_servers_are_not(small: Small, built: Images) -> None:
-    """As when the orchestrator is killed: its end of the connection is closed, and nobody has removed the servers yet."""
-    first, second = small.subjects["opportunistic"], small.subjects["encrypted"]
-    macs = [federation.facts(s.container, small.mesh.name)["mac"] for s in (first, second)]
-
-    def reaches() -> bool:
-        return first.inside.run(f"timeout 2 bash -c '</dev/tcp/{second.address}/5269'").rc == 0
-
-    async def abandon() -> federation.Container:
-        container = small.mesh.create_agent("wiretap", built.ids["wiretap"], wiretap.files(), inside=False)
-        tap = Wiretap(container)
-        federation.start(container)
-        await tap.ready()
-        await tap.prepare(f"s2s_{small.mesh.short}", small.mesh.bridge, 4, small.mesh.addresses.subnets)
-        await tap.open([macs, macs[::-1]])
-        assert reaches()
-        tap.channel.close()
-        return container
-
-    container = asyncio.run(abandon())
+    gate, wall = [macs, macs[::-1]], small.stand.wall
+    addresses = [address for address in small.mesh.addresses.of(second.server.index) if address]
+    assert len(addresses) == 2, "IPv4 and IPv6"
+    assert macs == [federation.hardware_address(s.address) for s in (first, second)]
+    ways = [(address, port) for address in addresses for port in (5269, 5222)]
+    assert reaches(first, first.address, 5269), "it could, if nothing were in the way"
+    assert not any(reaches(first, *way) for way in ways)
+    wall.open(gate)
     try:
-        deadline = time.monotonic() + 30
-        while reaches() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not reaches(), "the gate is gone, or the pair that was measured is still let through"
-        assert federation.facts(container, "")["running"]
+        assert [reaches(first, *way) for way in ways] == [True, False, True, False], "a peer's client port stays shut"
+        assert not reaches(small.subjects["authenticated"], second.address, 5269), "it is open for the pair alone"
     finally:
-        federation.drop([container])
-    assert reaches(), "the gate goes with its container"
+        wall.close(gate)
+    assert not any(reaches(first, *way) for way in ways)
+
+
+def test_no_server_reaches_the_host_and_the_host_reaches_no_server(small: Small) -> None:
+    subject = small.subjects["opportunistic"]
+    local = Path(f"/sys/class/net/{small.mesh.bridge}/address").read_text().split(":")
+    first, *rest = (int(byte, 16) for byte in local)
+    linked = f"fe80::{first ^ 2:02x}{rest[0]:02x}:{rest[1]:02x}ff:fe{rest[2]:02x}:{rest[3]:02x}{rest[4]:02x}"
+    assert small.mesh.addresses.net6
+    addresses = [str(small.mesh.addresses.net4[1]), str(small.mesh.addresses.net6[1]), f"{linked}%{small.mesh.bridge}"]
+    with contextlib.closing(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)) as listener:
+        port = listener.getsockname()[1]
+        for address in addresses:
+            with contextlib.suppress(OSError), contextlib.closing(socket.create_connection((address, port), 2)):
+                continue
+            pytest.fail(f"the host has no {address}: what follows would show nothing")
+        for address in (a.replace(small.mesh.bridge, "eth0") for a in addresses):
+            assert not reaches(subject, address, port), address
+        listener.settimeout(0.1)
+        while True:  # the connections from above
+            try:
+                _, peer = listener.accept()
+            except TimeoutError:
+                break
+            peer_address = ipaddress.ip_address(peer[0].partition("%")[0].removeprefix("::ffff:"))
+            assert peer_address in {ipaddress.ip_address(a.partition("%")[0]) for a in addresses}
+    with pytest.raises(OSError, match=r"timed out|unreachable|No route"):
+        socket.create_connection((subject.address, 5222), 2)
+
+
+def test_the_gate_stays_shut_when_who_told_it_is_gone_and_servers_are_not(
+    small: Small, engine: Engine, catalog: Catalog, built: Images
+) -> None:
+    """As when the orchestrator is killed: its end of the connection is closed, and nobody has removed the servers yet."""
+    servers = [small.subjects[preset].server for preset in ("opportunistic", "encrypted")]
+    wanted = [(replace(s, index=n), small.subjects[s.policy.name].settings) for n, s in enumerate(servers)]
+    with stand.raised(engine, catalog, built, wanted, purpose="test-gone") as own:
+        first, second = (
+            Subject(s, settings, own.boot(s, settings), own.certificate(s, settings), own.address(s), "")
+            for s, settings in wanted
+        )
+        macs = [federation.hardware_address(s.address) for s in (first, second)]
+        assert own.ask(Task(second.address, second.server.domain, account=5222, patience=BOOT)).account
+        own.wall.open([macs, macs[::-1]])
+        assert reaches(first, second.address, 5269)
+        own.wall.tap.channel.close()
+        deadline = time.monotonic() + 30
+        while reaches(first, second.address, 5269) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not reaches(first, second.address, 5269), "the gate is gone, or the pair that was measured is still let through"
+        assert federation.facts(own.wall.tap.channel.container, "")["running"]
 
 
 def test_the_reaper_takes_what_the_dead_left_and_nothing_else(small: Small, engine: Engine, built: Images) -> None:

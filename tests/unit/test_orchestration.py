@@ -97,7 +97,8 @@ def test_a_pair_that_could_not_be_measured_alone_gives_its_addresses_up(root: Pa
             parts = Parts(None, workers, Journal(writer), None, driver, asyncio.Semaphore(1))  # type: ignore[arg-type]
             epochs = Epochs(parts, plan, catalog, images, {}, None, Silent())  # type: ignore[arg-type]
             attempts = Attempts(parts, "run", "short")
-            alone = Alone(parts, epochs, attempts, images, {s.domain: s for s in plan.servers}, berths)  # type: ignore[arg-type]
+            servers = {s.domain: s for s in plan.servers}
+            alone = Alone(parts, epochs, attempts, images, servers, berths, berths)  # type: ignore[arg-type]
             free = alone.slots.free
             epoch = await alone.pair(phase, a.domain, b.domain, plan.exchanges)
             assert alone.slots.free == free
@@ -218,7 +219,7 @@ def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monk
         """An agent that lives until it is ended."""
 
         def __init__(self) -> None:
-            self.closed, self.failure, self.channel = asyncio.Event(), None, self
+            self.closed, self.failure, self.channel, self.dissector = asyncio.Event(), None, self, self
             self.container = SimpleNamespace(name="s2s-driver")
 
         def last_words(self) -> str:

@@ -1,30 +1,37 @@
-"""Runs in the wiretap's container, in the network namespace of the engine's host: neighbour table, gate, capture, tshark.
+"""Runs in the wiretap's container, in the network namespace of the engine's host: neighbour table, gate, capture.
 
-It imports nothing of the testbed but what is copied beside it (the protocol), and judges nothing. The gate is an nftables table
-of the bridge family that belongs to this process (`flags owner`): it vanishes with it, however it ends. So it does not end of
-itself while servers are on the bridge: whoever commanded it may have been killed, and they go on.
+Also in the dissector's, which has no network, no rights, and the captures to read: there it runs tshark, and nothing else.
+
+It imports nothing of the testbed but what is copied beside it (the protocol, the gate), and judges nothing. The gate vanishes
+with this process, however it ends. So it does not end of itself while servers are on the bridge: whoever commanded it may have
+been killed, and they go on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-import time
 from pathlib import Path
 
 import messages
-import nftables
 import packet_rules
 import protocol
+from gate import Gate
 
 CAPTURES = Path("/captures")
+CAPTURER = (
+    "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw",
+    "--no-new-privs", "--",
+)  # fmt: skip
+"""Before dumpcap's name: it has the right to see packets, and no other."""
+DISSECTION = 900
+"""Seconds of processor time after which the kernel ends tshark."""
+DISSECTOR = ("prlimit", f"--cpu={DISSECTION}", "--", "choom", "-n", "1000", "--")
+"""Before tshark's name: where memory runs out it is ended, and not who started it."""
 LINES_AT_ONCE = 500
-HOLD = 0.5
-"""Seconds between two looks at whether servers are still there when nobody commands any more."""
 FIELDS = (
     "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
     "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version",
@@ -73,83 +80,6 @@ def neighbours(servers: int) -> protocol.TableTooSmall | None:
     return refused
 
 
-class Gate:
-    """Who may talk to whom on the s2s port: nobody, but for the pairs that are measured right now."""
-
-    def __init__(self, name: str, interface: str, subnets: list[str], port: int, attempts: int) -> None:
-        self.nft = nftables.Nftables()
-        self.ports = Path(f"/sys/class/net/{interface}/brif")
-        self.table = f"bridge {name}"
-        # COMPAT nftables 1.0.6: `tcp sport != X tcp dport != X` is merged into one comparison that means something else; each
-        # rule here names one port only.
-        drops = "".join(
-            f"{'ip6' if ':' in net else 'ip'} saddr {net} tcp {side} {port} counter drop\n"
-            for net in subnets
-            for side in ("dport", "sport")
-        )
-        pair = "ether saddr . ether daddr"
-        over = f"update @attempts {{ {pair} limit rate over {attempts}/second burst {attempts * 3} packets }}"
-        # An internal network has no way out, but to the host itself: nothing in the mesh needs that, so there is none.
-        # Only frames to the bridge's own address: the capture sees all others by way of the same hook.
-        own = Path(f"/sys/class/net/{interface}/address").read_text().strip()
-        closed = "".join(f"ether daddr {own} {'ip6' if ':' in net else 'ip'} saddr {net} counter drop\n" for net in subnets)
-        self.run(f"""
-            table {self.table} {{
-                flags owner
-                set pairs {{ type ether_addr . ether_addr; size 65536; }}
-                set attempts {{ type ether_addr . ether_addr; flags dynamic; size 65536; timeout 10s; }}
-                set storm {{ type ether_addr . ether_addr; flags dynamic; size 65536; counter; }}
-                chain forward {{
-                    type filter hook forward priority 0; policy accept;
-                    tcp dport {port} tcp flags & (syn | ack) == syn {pair} @pairs {over} update @storm {{ {pair} }} drop
-                    {pair} @pairs accept
-                    {drops}
-                }}
-                chain input {{
-                    type filter hook input priority 0; policy accept;
-                    {closed}
-                }}
-            }}""")
-
-    def run(self, text: str) -> str:
-        code, output, error = self.nft.cmd(text)
-        if code:
-            raise RuntimeError(f"nft: {error.strip()}")
-        return str(output)
-
-    def change(self, verb: str, pairs: list[list[str]]) -> None:
-        elements = ", ".join(f"{a} . {b}" for a, b in pairs)
-        self.run(f"{verb} element {self.table} pairs {{ {elements} }}")
-
-    def hold(self) -> None:
-        """Let nobody through any more; returns when nothing is plugged into the bridge, or the bridge is gone."""
-        with contextlib.suppress(RuntimeError):
-            self.run(f"flush set {self.table} pairs")
-        with contextlib.suppress(FileNotFoundError):
-            while any(self.ports.iterdir()):
-                time.sleep(HOLD)
-
-    def storms(self, among: list[str]) -> list[tuple[str, str, int]]:
-        """Pairs among these addresses whose connection attempts were cut, with how many; they are forgotten then."""
-        self.nft.set_json_output(True)
-        try:
-            listing = json.loads(self.run(f"list set {self.table} storm"))
-        finally:
-            self.nft.set_json_output(False)
-        storms: list[tuple[str, str, int]] = []
-        for item in listing.get("nftables", []):
-            for element in item.get("set", {}).get("elem", []):
-                inner = element.get("elem", {}) if isinstance(element, dict) else {}
-                if "val" in inner:
-                    a, b = inner["val"]["concat"]
-                    if a in among and b in among:
-                        storms.append((a, b, inner.get("counter", {}).get("packets", 0)))
-        if storms:
-            elements = ", ".join(f"{a} . {b}" for a, b, _ in storms)
-            self.run(f"delete element {self.table} storm {{ {elements} }}")
-        return storms
-
-
 class Agent:
     """What the host may ask for, one method a command; each returns the reply."""
 
@@ -191,7 +121,7 @@ class Agent:
     def prepare(self, command: protocol.Prepare) -> object:
         if refused := neighbours(command.servers):
             return refused
-        self._gate = Gate(command.name, command.interface, command.subnets, command.port, command.attempts)
+        self._gate = Gate(command)
         return protocol.Prepared()
 
     def read_rules(self, _command: protocol.ReadRules) -> object:
@@ -213,11 +143,12 @@ class Agent:
     def capture(self, command: protocol.Capture) -> object:
         """Capture into a file of at most ``limit`` kB (0: no bound)."""
         CAPTURES.mkdir(exist_ok=True)
-        arguments = ["dumpcap", "-q", "-i", command.interface, "-f", command.filter, "-B", "64"]
-        arguments += ["-w", str(CAPTURES / f"{command.name}.pcapng")]
+        arguments = [*CAPTURER, "dumpcap", "-q", "-i", command.interface, "-f", command.filter, "-B", "64", "-w", "-"]
         arguments += ["-a", f"filesize:{command.limit}"] if command.limit else []
         self.limits[command.name] = command.limit * 1000
-        process = self.captures[command.name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+        with (CAPTURES / f"{command.name}.pcapng").open("wb") as file:
+            process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.PIPE, text=True)
+        self.captures[command.name] = process
         assert process.stderr
         for line in process.stderr:
             if line.startswith("File:"):
@@ -236,23 +167,25 @@ class Agent:
 
     def dissect(self, command: protocol.Dissect) -> object:
         """tshark's fields, one line a packet, onto the channel."""
-        arguments = ["tshark", "-n", "-r", str(CAPTURES / f"{command.name}.pcapng")]
+        arguments = [*DISSECTOR, "tshark", "-n", "-r", str(CAPTURES / f"{command.name}.pcapng")]
         arguments += ["-o", "tcp.desegment_tcp_streams:TRUE", "-o", "tcp.analyze_sequence_numbers:TRUE"]
         arguments += ["-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
         for field in FIELDS:
             arguments += ["-e", field]
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout
-        assert process.stderr
-        lines: list[str] = []
-        for line in process.stdout:
-            lines.append(line.rstrip("\n"))
-            if len(lines) == LINES_AT_ONCE:
-                emit(protocol.Packets(command.name, lines))
-                lines = []
-        emit(protocol.Packets(command.name, lines))
-        error = process.stderr.read()
-        return protocol.Dissected(process.wait(), error.strip()[-500:])
+        # what it complains of goes to a file, for a pipe that nobody reads would stop it
+        with tempfile.TemporaryFile("w+", errors="replace") as said:
+            process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=said, text=True, errors="replace")
+            assert process.stdout
+            lines: list[str] = []
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if len(lines) == LINES_AT_ONCE:
+                    emit(protocol.Packets(command.name, lines))
+                    lines = []
+            emit(protocol.Packets(command.name, lines))
+            status = process.wait()
+            said.seek(0)
+            return protocol.Dissected(status, said.read().strip()[-500:])
 
 
 SLOW = (protocol.StopCapture, protocol.Dissect)

@@ -12,22 +12,28 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Prepare:
-    """Size the neighbour table for so many `servers`, and shut the gate `name` on `port` of the bridge `interface`.
+    """Size the neighbour table for so many `servers`, and shut the gate `name` on the bridge `interface`.
 
-    A pair may make `attempts` connections a second; more are cut, and counted as a storm.
+    `members`: hardware, IPv4 and IPv6 address (or null) of everybody that there can be. Everybody may ask the `names`; the
+    `driver` may talk to everybody, and is answered; on the port that it `listens` on (0: none) everybody may talk to it. All
+    else is shut, to and from the host too. What is opened for a pair is TCP, but for the ports of `clients`. A pair may make
+    `attempts` connections a second; more are cut, and counted as a storm.
     """
 
     name: str
     interface: str
     servers: int
-    subnets: list[str]
-    port: int
+    members: list[tuple[str, str, str | None]]
+    names: list[str]
+    driver: str
+    listens: int
+    clients: list[int]
     attempts: int
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The gate is shut: nobody reaches anybody on that port."""
+    """The gate is shut: no server reaches another, or the host."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from testbed.engine.channel import Channel, agent_files
-from testbed.engine.federation import Container
+from testbed.engine.federation import Container, Mesh, hardware_address
 from testbed.engine.firewall import PACKET_RULES, Facts
 from testbed.engine.messages import Envelope
 from testbed.measure.pace import ANSWER, ATTEMPTS, DISSECTION, FIRST_WORD
@@ -14,24 +14,29 @@ from testbed.measure.wiretap import protocol
 from testbed.model import EngineError
 
 S2S_PORT = 5269
+CLIENT_PORTS = [5222, 5223]
+"""Where servers take clients, with STARTTLS and with direct TLS: a peer has no business there."""
 
 Gate = list[list[str]]
 """Ordered pairs of hardware addresses."""
 
 
 def files() -> dict[str, bytes]:
-    """What the wiretap's container needs: the agent, what it says, and what reads the host's rules."""
-    return agent_files(Path(__file__).parent) | {PACKET_RULES.name: PACKET_RULES.read_bytes()}
+    """What the wiretap's container needs, and the dissector's: the agent, what it says, the gate, what reads the host's rules."""
+    gate = Path(__file__).with_name("gate.py")
+    return agent_files(gate.parent) | {path.name: path.read_bytes() for path in (gate, PACKET_RULES)}
 
 
 class Wiretap:
-    """Gate and capture of a run."""
+    """Gate and capture of a run, and the dissector of its captures."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, dissector: Container | None = None) -> None:
+        """Attach to containers that are not started yet; where nothing is captured no ``dissector`` is needed."""
         self.channel = Channel(container, protocol.COMMANDS, protocol.EVENTS)
+        self.dissector = Channel(dissector, protocol.COMMANDS, protocol.EVENTS) if dissector else self.channel
         self._readers: dict[str, Callable[[list[str]], None]] = {}
         """Capture -> who takes its lines."""
-        self.channel.on(protocol.Packets, self._read)
+        self.dissector.on(protocol.Packets, self._read)
 
     def _read(self, envelope: Envelope) -> None:
         if reader := self._readers.get(envelope.message.name):  # a dissection that took too long is nobody's any more
@@ -40,10 +45,17 @@ class Wiretap:
     async def ready(self) -> None:
         """Await its first word. Raises EngineError, as every method here that awaits something."""
         await self.channel.ready(FIRST_WORD)
+        await self.dissector.ready(FIRST_WORD)
 
-    async def prepare(self, name: str, interface: str, servers: int, subnets: list[str]) -> None:
-        """Size the neighbour table and shut the gate."""
-        command = protocol.Prepare(name, interface, servers, subnets, S2S_PORT, ATTEMPTS)
+    async def prepare(self, mesh: Mesh, servers: int, *, listens: int = 0) -> None:
+        """Size the neighbour table and shut the gate of a mesh of ``servers``; ``listens``: a port on which the driver does."""
+        addresses = mesh.addresses
+        members = [(hardware_address(ip4), ip4, ip6) for ip4, ip6 in addresses.everybody(servers)]
+        names = [hardware_address(ip4) for ip4, _ in (addresses.dns, *addresses.names(servers))]
+        driver = hardware_address(addresses.driver[0])
+        command = protocol.Prepare(
+            f"s2s_{mesh.short}", mesh.bridge, servers, members, names, driver, listens, CLIENT_PORTS, ATTEMPTS
+        )
         reply = (await self.channel.ask(command, FIRST_WORD, "the gate between servers")).message
         if isinstance(reply, protocol.TableTooSmall):
             raise EngineError(
@@ -57,7 +69,7 @@ class Wiretap:
         return Facts(**vars((await self.channel.ask(protocol.ReadRules(), ANSWER, "the host's rules")).message))
 
     async def open(self, gate: Gate) -> None:
-        """Let two servers reach each other's s2s port."""
+        """Let two servers reach each other."""
         await self.channel.ask(protocol.Open(gate), FIRST_WORD, "an open gate")
 
     def close(self, gate: Gate) -> None:
@@ -88,7 +100,7 @@ class Wiretap:
         """Have tshark read a capture: ``feed`` gets its lines, all of them before this returns."""
         self._readers[name] = feed
         try:
-            reply = (await self.channel.ask(protocol.Dissect(name), DISSECTION, "the dissection")).message
+            reply = (await self.dissector.ask(protocol.Dissect(name), DISSECTION, "the dissection")).message
         finally:
             del self._readers[name]
         assert isinstance(reply, protocol.Dissected)
