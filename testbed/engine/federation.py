@@ -30,7 +30,7 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from testbed import interruption
-from testbed.engine.host import ENGINE_ERRORS, Engine
+from testbed.engine.host import ENGINE_ERRORS, Engine, last_words
 from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
 
@@ -384,6 +384,31 @@ def state_of(container: Container) -> str:
         return "is gone, or its engine is"
     state = container.attrs["State"]
     return "runs, but the connection to it was lost" if state["Running"] else f"ended with status {state.get('ExitCode')}"
+
+
+def circumstances(engine: Engine, container: Container) -> str:
+    """In words, what may keep a container from saying anything: its state, and what the engine has to do; never raises."""
+    facts, began = [], time.monotonic()
+    try:
+        engine.client.ping()
+        facts.append(f"the engine answers a ping in {time.monotonic() - began:.1f} s")
+        container.reload()
+        state = container.attrs["State"]
+        ended = "" if state["Running"] else f" with status {state.get('ExitCode')}"
+        facts.append(f"the container is {state['Status']}{ended}, started {state.get('StartedAt') or 'never'}")
+        there = engine.client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True, sparse=True)
+        going = sum(c.attrs["State"] in ("removing", "dead") for c in there)
+        facts.append(f"{len(there)} containers of the testbed's are there, {going} of them being removed")
+        if state["Running"]:
+            commands = [" ".join(row[-1].split())[:80] for row in container.top()["Processes"]]
+            facts.append(f"in it runs {', '.join(commands) or 'nothing'}")
+    except ENGINE_ERRORS as error:
+        facts.append(f"the engine said: {_message(error)}")
+    with contextlib.suppress(OSError):
+        facts.append(f"the load of this machine is {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    if engine.private:
+        facts.append(f"the engine's log ends with: {last_words()}")
+    return "; ".join(facts)
 
 
 def image_version(container: Container) -> str:

@@ -296,6 +296,14 @@ def remove_bridges(names: re.Pattern[str] = BRIDGE) -> list[str]:
     return gone
 
 
+def last_words() -> str:
+    """The last line of the private engine's log."""
+    try:
+        return _last_line(_folder() / "run" / "dockerd.log")
+    except OSError as error:
+        return f"(it cannot be read: {error.strerror})"
+
+
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1][-300:] if lines else "it said nothing"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, jour
     async with task_group() as starts:
         for each in (container, dissector):
             starts.create_task(workers.do(functools.partial(federation.start, each)))
-    await tap.ready()
+    await _first_word(mesh, container, tap.ready())
     return tap
 
 
@@ -164,8 +164,17 @@ async def _driver(mesh: federation.Mesh, images: Images, workers: Workers, journ
     clients = Driver(container)
     clients.channel.on(Failed, lambda e: journal.note(observations.DRIVER_ERROR, at=e.time, error=e.message.reason))
     await workers.do(lambda: federation.start(container))
-    await clients.ready()
+    await _first_word(mesh, container, clients.ready())
     return clients
+
+
+async def _first_word(mesh: federation.Mesh, container: federation.Container, ready: Awaitable[None]) -> None:
+    """Await an agent's first word. Raises EngineError, with all that may tell why it did not come."""
+    try:
+        await ready
+    except EngineError as error:
+        told = await asyncio.to_thread(lambda: federation.circumstances(mesh.engine, container))
+        raise EngineError(f"{error}; {told}") from None
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:

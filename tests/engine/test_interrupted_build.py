@@ -1,4 +1,4 @@
-"""Ctrl-C while images are made: obeyed at once, and nothing half-made is left on the engine or on this host."""
+"""Ctrl-C while images are made or checked: obeyed at once, and nothing half-made is left on the engine or on this host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from smoke_run import TESTBED
 
+from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 
@@ -100,3 +101,29 @@ def test_a_base_system_that_is_interrupted_leaves_no_folder_no_mount_and_no_imag
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
     assert engine.client.images.list(repository) == []
+
+
+def test_a_check_that_is_interrupted_removes_its_servers_and_begins_no_more(
+    environment: dict[str, str], built: Images, engine: Engine
+) -> None:
+    """Its threads go on for a moment: what they are just making is removed too."""
+    del built
+
+    def of(pid: int) -> list[str]:
+        owned = engine.client.containers.list(all=True, filters={"label": federation.OWNER_LABEL}, ignore_removed=True)
+        networks = engine.client.networks.list(filters={"label": federation.OWNER_LABEL})
+        labels = [c.labels for c in owned] + [(n.attrs or {}).get("Labels") or {} for n in networks]
+        return [own[federation.RUN_LABEL] for own in labels if own.get(federation.OWNER_LABEL, "").split("/")[1:2] == [str(pid)]]
+
+    with subprocess.Popen(
+        [TESTBED, "images", "check", "prosody@trixie"], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_the_foreground,
+    ) as process:  # fmt: skip
+        assert eventually(lambda: len(of(process.pid)) > 4 or process.poll() is not None), "name server, prober, servers"
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+    assert of(process.pid) == []

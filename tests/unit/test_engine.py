@@ -245,6 +245,26 @@ def test_what_the_living_own_is_left_alone_and_what_is_left_is_said_by_run() -> 
     assert asked == [{"label": federation.RUN_LABEL}] * 3
 
 
+def test_why_a_container_says_nothing_is_told_with_all_that_the_engine_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(federation, "last_words", lambda: "level=warning")
+    there = [SimpleNamespace(attrs={"State": state}) for state in ("running", "removing", "dead")]
+    client = SimpleNamespace(ping=lambda: True, containers=SimpleNamespace(list=lambda **_: there))
+    state = {"Running": True, "Status": "running", "StartedAt": "2026-11-28T16:00:00Z"}
+    container = SimpleNamespace(
+        reload=lambda: None, attrs={"State": state}, top=lambda: {"Processes": [["root", "1", "python3 -u agent.py"]]}
+    )
+    told = federation.circumstances(host.Engine(client, "", True), container)  # type: ignore[arg-type]
+    assert "the engine answers a ping in 0.0 s; the container is running, started 2026-11-28T16:00:00Z; " in told
+    assert "3 containers of the testbed's are there, 2 of them being removed; in it runs python3 -u agent.py; the load" in told
+    assert told.endswith("the engine's log ends with: level=warning")
+
+    def gone() -> None:
+        raise APIError("no such container")
+
+    container.reload = gone
+    assert "the engine said: no such container" in federation.circumstances(host.Engine(client, "", False), container)  # type: ignore[arg-type]
+
+
 def test_what_a_container_on_the_host_wrote_last_is_the_error() -> None:
     def run(*_: object, **how: object) -> bytes:
         assert how["network_mode"] == "host"
