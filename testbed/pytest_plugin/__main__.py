@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from testbed import campaign, unforeseen
+from testbed import campaign, interruption, unforeseen
 from testbed.display import Lines
 from testbed.model import TestbedError, visible
 from testbed.plan.narrow import narrow
@@ -28,7 +28,8 @@ def main(path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background of a shell ignores it
     outcome: Outcome
     try:
-        outcome = Measured(measured(order))
+        with interruption.handled():
+            outcome = Measured(measured(order))
     except TestbedError as error:
         text = visible(str(error), lines=True)
         outcome = NotMeasured("; ".join([*reasons, text.removeprefix("interrupted; ") if reasons else text]))
