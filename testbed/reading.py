@@ -118,8 +118,10 @@ def inside(folder: Path, name: str, *, hint: str) -> Path:
     return path
 
 
-PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
-"""A plain name of a file: no folder, no space, and nothing that a shell or an option would take for something else."""
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
+"""A plain name of a file: no folder, no space, and nothing that a shell or an option would take for something else.
+
+The longest is a domain with an ending, of 130 characters."""
 
 
 def plain(name: str) -> bool:

@@ -48,6 +48,7 @@ def _manifest(manifest: Manifest) -> Iterator[Trouble]:
     domains = [s["domain"] for s in manifest["servers"]]
     phases = [p["name"] for p in manifest["phases"]]
     yield from _names("scenario", [manifest["scenario"]])
+    yield from _names("timers", [manifest["timers"]])
     yield from _names("servers[].domain", domains)
     yield from _names("phases[].name", phases)
     yield from _names("exchanges", manifest["exchanges"])
@@ -74,6 +75,7 @@ def _verdicts(verdicts: Verdicts) -> Iterator[Trouble]:
     domains = [s["domain"] for s in verdicts["servers"]]
     phases = {p["name"]: p["settings"] for p in verdicts["phases"]}
     yield from _names("scenario", [verdicts["scenario"]])
+    yield from _names("timers", [verdicts.get("timers", "short")])
     yield from _names("servers[].domain", domains)
     yield from _names("phases[].name", [p["name"] for p in verdicts["phases"]])
     for name, settings in phases.items():

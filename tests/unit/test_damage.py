@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed import campaign, unforeseen
+from testbed import campaign, reading, unforeseen
 from testbed.cli import main
 from testbed.compare import accept as acceptance
 from testbed.compare import baseline, diff, files, history
@@ -237,6 +237,28 @@ def test_strange_things_among_the_runs_disturb_nobody(
     told = capfd.readouterr()
     assert "Traceback" not in told.err
     assert "\x1b" not in told.err + told.out
+
+
+def test_a_history_of_kept_verdicts_writes_no_picture_elsewhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A picture's name has the scenario and its timers in it."""
+    shutil.copytree(run, run.parent / "r2")
+    kept = run.parent / "r2" / "derived" / "verdicts.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"timers": "../../../x"}))
+    shutil.copytree(run, run.parent / "r3")
+    kept = run.parent / "r3" / "derived" / "verdicts.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"scenario": "../../../x"}))
+    fine = {"pictures", "cache"}  # a plotter keeps its list of fonts
+    there = {p for p in tmp_path.rglob("*") if not fine & set(p.parts)}
+    assert ended(monkeypatch, "history", str(run.parent), "--picture", str(tmp_path / "pictures" / "h.svg")) == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert {p for p in tmp_path.rglob("*") if not fine & set(p.parts)} == there
+
+
+def test_the_longest_names_that_a_scenario_may_have_are_plain() -> None:
+    assert reading.plain(f"{'a' * 63}.{'b' * 48}.example.log.gz")
+    assert not any(map(reading.plain, ("", ".", "..", "a/b", "-a", "a b", "a\n", "a" * 201)))
 
 
 # --- every value of every document ------------------------------------------------------------------------------------
