@@ -132,6 +132,8 @@ def held() -> Iterator[None]:
 def cancelling(cancel: Callable[[], object]) -> Iterator[None]:
     """While this lasts, the first signal calls ``cancel``; the KeyboardInterrupt follows where the `held` around it is left."""
     before, _state.cancel = _state.cancel, cancel
+    if _state.owed:  # it came before there was anything to cancel
+        cancel()
     try:
         yield
     finally:

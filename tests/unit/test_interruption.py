@@ -150,6 +150,21 @@ def test_work_is_cancelled_once_and_cleans_up_to_its_end(
     assert capfd.readouterr().err.count("already interrupted") == 1
 
 
+def test_work_is_cancelled_though_the_signal_came_before_it_began() -> None:
+    """Else it would go on to its end, and be interrupted then."""
+
+    async def work() -> None:
+        await asyncio.sleep(600)
+
+    @interruption.held()
+    def begin() -> None:
+        send("SIGTERM")
+        campaign.run_blocking(work())
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+
+
 def test_what_must_be_finished_is_finished_and_then_the_cancellation_goes_on() -> None:
     done: list[str] = []
 
