@@ -226,7 +226,7 @@ def resume(
         same = Manner.recorded(manifest)
         engine = host.ensure(display.say)
         federation.reap(engine)
-        images = preparation.recorded(engine, known, manifest["images"], manifest.get("unavailable", {}))
+        images = preparation.recorded(engine, known, manifest.get("images", {}), manifest.get("unavailable", {}))
         given = recorded.as_observed(planned, manifest) if planned else began
         now = planned_run(given.plan, given.catalog, images, manner or same, {}, engine=engine.version)
         resumption.refuse_another(run.path / "manifest.json", manifest, now)

@@ -19,7 +19,7 @@ from testbed.model import InputError
 from testbed.record.legs import complete_phases, legs_of
 from testbed.record.manifest import Manifest, OrderedRun
 from testbed.record.observations import RUN_RESUMED
-from testbed.record.store import Record, Writer, planned_cells
+from testbed.record.store import UNTOUCHED, Record, Writer, planned_cells
 
 # --- what is missing ----------------------------------------------------------------------------------------------------
 
@@ -41,10 +41,10 @@ class Lack:
 
 
 def lack_of(record: Record) -> Lack:
-    """What is missing of a record that is not complete."""
+    """What is missing of a record that is not complete. Raises InputError if its manifest does not say when it began."""
     whole = complete_phases(record.observations)
     phases = tuple(p["name"] for p in record.manifest["phases"] if p["name"] not in whole)
-    began = last = dt.datetime.fromisoformat(record.manifest["started"]).timestamp()
+    began = last = _moment(record)
     spent = 0.0
     for o in record.observations:
         if o.kind == RUN_RESUMED.word:
@@ -53,6 +53,16 @@ def lack_of(record: Record) -> Lack:
         last = max(last, o.time)
     cells = sum(cell.phase in phases for cell in planned_cells(record.manifest))
     return Lack(legs_of(record.observations) + 1, phases, cells, last, spent + last - began)
+
+
+def _moment(record: Record) -> float:
+    """When the run began, in Unix seconds. Raises InputError."""
+    started = record.manifest["started"]
+    try:
+        return dt.datetime.fromisoformat(started).timestamp()
+    except (ValueError, OverflowError):
+        file = str(record.path / "manifest.json")
+        raise InputError(f"`started` is no time: {started!r}", file=file, value=started, hint=UNTOUCHED) from None
 
 
 # --- whether it is the same run -----------------------------------------------------------------------------------------

@@ -169,6 +169,11 @@ def test_of_a_run_that_ended_before_anything_all_is_missing(ordered: Any) -> Non
     assert resume.lack_of(record_of(ordered)) == resume.Lack(2, ("before", "after"), 4, BEGAN, 0.0)
 
 
+def test_a_manifest_that_does_not_say_when_it_began_is_input(ordered: Any) -> None:
+    with pytest.raises(InputError, match="`started` is no time: 'soon'"):
+        resume.lack_of(record_of({**ordered, "started": "soon"}))
+
+
 def test_the_time_between_two_legs_is_not_the_runs(ordered: Any) -> None:
     lack = resume.lack_of(record_of(ordered, *FIRST, *CUT_SHORT, resumed(1000, 11.5, "after"), *attempt(1003, "after", "mesh.2")))
     assert (lack.leg, lack.spent) == (3, 11.5 + 3.5)
