@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -140,8 +140,8 @@ class Attempts:
 
     async def _attempt(self, epoch: Epoch, cell: Cell, answered: Answered) -> None:
         """Let the sender's client write and wait for what becomes of it; a silence is noted with what is known of both ends."""
-        number = len(epoch.answers[cell.id]) + 1
-        token = "cell-" + hashlib.sha256(f"{self.run}/{cell.id}/{epoch.name}/{number}".encode()).hexdigest()[:16]
+        # drawn, so that no third server can say it: only the two and their clients ever have it
+        token = f"cell-{secrets.token_hex(8)}"
         letter = self._letters[token] = Letter(cell, epoch, asyncio.get_running_loop().create_future())
         note, patience = self.parts.journal.note, PATIENCE[self.timers]
         cold = epoch.begin_to_talk(cell)

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import logging
 import re
+import secrets
 import struct
 import sys
 import time
@@ -21,7 +22,7 @@ import messages
 import protocol
 import slixmpp
 
-USER, SECRET, RESOURCE = "tester", "secret", "testbed"
+USER, RESOURCE = "tester", "testbed"
 STREAMS = "http://etherx.jabber.org/streams"
 ANSWER = re.compile(rb"<iq\b[^>]*(?:/>|>.*?</iq>)", re.S)
 RETRY = 0.25  # seconds between two attempts to reach a server that still boots
@@ -49,10 +50,10 @@ def flush() -> None:
 class Client(slixmpp.ClientXMPP):
     """One account at one server, without TLS: client encryption is not what is measured here."""
 
-    def __init__(self, key: str, domain: str, exchanges: dict[str, Any]) -> None:
+    def __init__(self, key: str, domain: str, password: str, exchanges: dict[str, Any]) -> None:
         super().__init__(
             f"{USER}@{domain}/{RESOURCE}",
-            SECRET,
+            password,
             plugin_config={"feature_mechanisms": {"unencrypted_plain": True, "use_mech": "PLAIN"}},
         )
         self.key = key
@@ -108,14 +109,15 @@ class Driver:
 
     async def login(self, command: protocol.Login, id: int) -> None:
         client, domain, address, port, timeout = vars(command).values()
+        password = secrets.token_hex(16)  # a server knows its own client's, and nobody else's
         began = time.monotonic()
         reason, tries = "nothing was tried", 0
         while (left := timeout - (time.monotonic() - began)) > 0:
-            if (seen := await register(domain, address, port)) is not None:
+            if (seen := await register(domain, address, port, password)) is not None:
                 reason = seen
                 await asyncio.sleep(RETRY)
                 continue
-            account = Client(client, domain, self.exchanges)
+            account = Client(client, domain, password, self.exchanges)
             account.connect(address, port)
             ready = asyncio.ensure_future(account.ready.wait())
             # What stands behind the port may still fall silent while it starts: first attempts are short ones.
@@ -243,7 +245,7 @@ async def serial(address: str, serial: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def register(domain: str, address: str, port: int) -> str | None:
+async def register(domain: str, address: str, port: int, password: str) -> str | None:
     """Make the account in-band (XEP-0077); None once it is there, else what was seen.
 
     Also the test of readiness: a port may accept connections before anything stands behind it. By hand, because slixmpp goes on
@@ -255,7 +257,7 @@ async def register(domain: str, address: str, port: int) -> str | None:
         namespaces = f"xmlns='jabber:client' xmlns:stream='{STREAMS}'"
         writer.write(f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' {namespaces}>".encode())
         await asyncio.wait_for(reader.readuntil(b"</stream:features>"), 2)
-        account = f"<username>{USER}</username><password>{SECRET}</password>"
+        account = f"<username>{USER}</username><password>{password}</password>"
         writer.write(f"<iq type='set' id='r' to='{domain}'><query xmlns='jabber:iq:register'>{account}</query></iq>".encode())
         answer = b""
         while not ANSWER.search(answer):
