@@ -1,6 +1,6 @@
 """Says what a run needs and what is there, one finding a line, with the command to type where something is missing.
 
-It changes nothing. What can only be known on the engine's host (gate, neighbour table, IPv6) is looked at from a container of the
+It changes nothing. What only the engine's host knows (gate, firewall, neighbour table, IPv6) is looked at from a container of the
 wiretap's image, if that is there; it is removed again, and the table that it tries belongs to its process and ends with it.
 """
 
@@ -13,13 +13,14 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from testbed.engine import federation, host, images
+from testbed.engine import federation, firewall, host, images
+from testbed.engine.firewall import PACKET_RULES, Facts, Way
 from testbed.model import EngineError, InputError
 from testbed.plan import scenario
 from testbed.plan.catalog import DEFAULT_ROOT, Catalog
@@ -219,30 +220,35 @@ def _cgroup(information: dict[str, Any]) -> Finding:
     return ok("cgroup", f"version {version}")
 
 
-PROBE = """
+NEW_BRIDGE = "s2s00000000"
+"""Stands for a bridge that a run would make."""
+PROBE = f"""{PACKET_RULES.read_text()}
 import json, os, pathlib, nftables
 nft = nftables.Nftables()
-chain = "chain c { type filter hook forward priority 0; policy accept; };"
-code, _, error = nft.cmd("table bridge s2s_doctor_%d { flags owner; %s }" % (os.getpid(), chain))
+chain = "chain c {{ type filter hook forward priority 0; policy accept; }};"
+code, _, error = nft.cmd("table bridge s2s_doctor_%d {{ flags owner; %s }}" % (os.getpid(), chain))
 proc = pathlib.Path("/proc/sys/net")
 families = [f for f in ("ipv4", "ipv6") if (proc / f).is_dir()]
 def number(path):
     return int(path.read_text()) if path.exists() else None
-print(json.dumps({
+print(json.dumps({{
     "gate": None if code == 0 else error.strip(),
-    "neighbours": {f: [number(proc / f / f"neigh/default/gc_thresh{n}") for n in (1, 3)] for f in families},
+    "neighbours": {{f: [number(proc / f / f"neigh/default/gc_thresh{{n}}") for n in (1, 3)] for f in families}},
     "ipv6": "ipv6" in families,
-}))
+    "rules": read(),
+}}))
 """
 
 
 def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: int, largest: str) -> Iterator[Finding]:
-    """Gate, neighbour table, IPv6: of the engine's host if it can be asked, else of this one."""
+    """Gate, firewall, neighbour table, IPv6: of the engine's host if it can be asked, else of this one."""
     seen: dict[str, Any] | None = None
     entry = present.get("wiretap:latest") or present.get("wiretap")
     if engine and entry:
         try:
+            before = federation.ways(engine)
             seen = json.loads(federation.run_on_host(engine, entry["id"], PROBE, "doctor").splitlines()[-1])
+            ways = before & federation.ways(engine)  # what comes or goes meanwhile may be without its rules
         except (EngineError, ValueError, IndexError) as error:  # the latter two: it wrote something else
             yield problem("gate", f"the wiretap's container does not run: {error}", "testbed images build")
     else:
@@ -256,6 +262,7 @@ def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: 
             )
         else:
             yield ok("gate", "nftables' bridge family works")
+        yield firewall_of(Facts(**seen["rules"]), ways, ipv6=seen["ipv6"])
     yield _neighbours(seen, size, largest)
     ipv6 = seen["ipv6"] if seen else Path("/proc/sys/net/ipv6").is_dir()
     yield (
@@ -263,6 +270,34 @@ def _host(engine: host.Engine | None, present: dict[str, dict[str, Any]], size: 
         if ipv6
         else note("IPv6", "unavailable: the federation uses IPv4 only")
     )
+
+
+def firewall_of(facts: Facts, ways: Iterable[Way], *, ipv6: bool) -> Finding:
+    """Whether the host's rules let packets pass between containers; ``ways``: on the bridges of the engine's networks.
+
+    Of a bridge that is not there yet only this can be known: whether the engine has to write a rule for it.
+    """
+    subject = "firewall"
+    ways = sorted(ways, key=lambda way: (way.family, way.bridge))
+    blocked = {way.family: way for way in ways if firewall.obstacles(facts, way)}.values()
+    if blocked:
+        found = [o for way in blocked for o in firewall.obstacles(facts, way)]
+        texts = "\n".join(firewall.sentence(facts, way) for way in blocked)
+        commands = dict.fromkeys(f"sudo {o.command}" for o in found)
+        return problem(subject, texts.partition(" As root")[0], " && ".join(commands))
+    if ways:
+        names = ", ".join(sorted({way.bridge for way in ways}))
+        return ok(subject, f"packets pass between containers by the rules of the engine's host ({names})")
+    families = ("ip", "ip6") if ipv6 else ("ip",)
+    unwritten = [o for family in families for o in firewall.obstacles(facts, firewall.new_way(family, NEW_BRIDGE))]
+    if unwritten:
+        return note(
+            subject,
+            f"{unwritten[0].said.partition(' (nor')[0]}: a run is possible if the engine writes a rule for each of its bridges, "
+            "as it does unless its option `iptables` is false; a run looks before it starts a server",
+            f"sudo {unwritten[0].command}   # only if a run asks for it",
+        )
+    return ok(subject, "nothing on the engine's host drops what passes between containers")
 
 
 def _neighbours(seen: dict[str, Any] | None, size: int, largest: str) -> Finding:

@@ -30,6 +30,7 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from testbed import interruption
+from testbed.engine.firewall import Way
 from testbed.engine.host import ENGINE_ERRORS, Engine, last_words
 from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
@@ -570,6 +571,22 @@ def left(engine: Engine) -> list[Left]:
     labels = [(c.labels, False) for c in containers]
     labels += [((n.attrs or {}).get("Labels") or {}, True) for n in networks]
     return [Left(own.get(RUN_LABEL, ""), own.get(OWNER_LABEL, ""), network) for own, network in labels]
+
+
+def ways(engine: Engine) -> set[Way]:
+    """The ways between containers on each network of an engine whose containers may reach each other."""
+    there = set()
+    for network in engine.client.networks.list(filters={"driver": "bridge"}):
+        attributes = network.attrs or {}
+        options = attributes.get("Options") or {}
+        if options.get("com.docker.network.bridge.enable_icc") == "false":
+            continue
+        bridge = options.get("com.docker.network.bridge.name") or f"br-{str(network.id)[:12]}"
+        for pool in (attributes.get("IPAM") or {}).get("Config") or []:
+            with contextlib.suppress(ValueError, KeyError, IndexError):
+                net = ipaddress.ip_network(pool["Subnet"])
+                there.add(Way("ip" if net.version == 4 else "ip6", bridge, (str(net[3]), str(net[2]))))
+    return there
 
 
 def running(engine: Engine) -> int:

@@ -84,9 +84,26 @@ ICMP6, SOLICIT = "ipv6-icmp", "nd-neighbor-solicit"
 """As nftables names them."""
 
 
-def obstacles(facts: Facts, family: str, bridge: str) -> list[Obstacle]:
-    """What lets no packet of ``family`` (`ip`, `ip6`) pass between two containers on ``bridge``; empty if nothing was found."""
-    chains = dict.fromkeys(chain for packet in _packets(family, bridge) for chain in dropping(facts, packet))
+@dataclass(frozen=True)
+class Way:
+    """From one container to another: the bridge that both are on, and their addresses."""
+
+    family: str
+    """`ip` or `ip6`."""
+    bridge: str
+    ends: tuple[str, str]
+
+
+def new_way(family: str, bridge: str) -> Way:
+    """On a bridge that a run could make: with addresses of the pool."""
+    net = ipaddress.ip_network(POOLS[family])
+    return Way(family, bridge, (str(net[3]), str(net[2])))
+
+
+def obstacles(facts: Facts, way: Way) -> list[Obstacle]:
+    """What lets no packet pass between two containers; empty if nothing was found."""
+    family, bridge = way.family, way.bridge
+    chains = dict.fromkeys(chain for packet in _packets(way) for chain in dropping(facts, packet))
     unwritten = bridge not in str(facts.ruleset)
     found = [_obstacle(chain, family, bridge, facts, unwritten=unwritten) for chain in chains]
     if facts.bridged.get(family) and facts.legacy.get(family) == "drop":
@@ -100,13 +117,13 @@ def obstacles(facts: Facts, family: str, bridge: str) -> list[Obstacle]:
     return found
 
 
-def sentence(facts: Facts, family: str, bridge: str) -> str:
+def sentence(facts: Facts, way: Way) -> str:
     """One sentence for a user: packets do not pass, why, and what to type."""
-    begin = f"packets between containers do not pass over {WORDS[family]}"
-    if found := obstacles(facts, family, bridge):
+    begin = f"packets between containers do not pass over {WORDS[way.family]}"
+    if found := obstacles(facts, way):
         commands = " && ".join(dict.fromkeys(o.command for o in found))
         return f"{begin}: {'; '.join(o.said for o in found)}. As root on the engine's host: {commands}"
-    switch = "on" if facts.bridged.get(family) else "off"
+    switch = "on" if facts.bridged.get(way.family) else "off"
     return (
         f"{begin}, and none of the rules that can be read on the engine's host says why (nftables' rules; the policies of "
         f"iptables-legacy; br_netfilter is {switch} for it). To look further, as root there: nft list ruleset"
@@ -251,10 +268,9 @@ def _within(value: str | int, network: str) -> bool | None:
     return address.version == net.version and address in net
 
 
-def _packets(family: str, bridge: str) -> Iterator[Packet]:
-    """What has to pass for a question and its answer, between two of the pool's addresses."""
-    net = ipaddress.ip_network(POOLS[family])
-    a, b = str(net[3]), str(net[2])
+def _packets(way: Way) -> Iterator[Packet]:
+    """What has to pass for a question and its answer."""
+    family, bridge, (a, b) = way.family, way.bridge, way.ends
     for protocol in ("udp", "tcp"):
         yield Packet(family, bridge, protocol, "new", a, b, 40000, 53)
         yield Packet(family, bridge, protocol, "established", b, a, 53, 40000)

@@ -11,7 +11,7 @@ import time
 
 from testbed.engine import federation
 from testbed.engine.federation import Container, Mesh
-from testbed.engine.firewall import WORDS, Facts, obstacles, sentence
+from testbed.engine.firewall import WORDS, Facts, Way, obstacles, sentence
 from testbed.measure.driver.driver import Driver
 from testbed.measure.pace import FIRST_WORD, REACH, REACH_AT_LAST
 from testbed.measure.tasks import Workers
@@ -46,15 +46,15 @@ async def packets_pass(
     seen = await _unanswered(clients, mesh, REACH)
     if not seen:
         return
-    facts, bridge = await (await wiretap).rules(), mesh.bridge
-    if not any(obstacles(facts, family, bridge) for family in seen):
+    facts, ways = await (await wiretap).rules(), ways_of(mesh)
+    if not any(obstacles(facts, ways[family]) for family in seen):
         seen = await _unanswered(clients, mesh, REACH_AT_LAST)
     if seen:
-        raise EngineError("\n".join(said(facts, family, bridge, what) for family, what in seen.items()))
+        raise EngineError("\n".join(said(facts, ways[family], what) for family, what in seen.items()))
 
 
 async def _unanswered(clients: Driver, mesh: Mesh, patience: float) -> Seen:
-    addresses = {family: address for family, address in zip(WORDS, mesh.addresses.dns, strict=True) if address}
+    addresses = {family: way.ends[1] for family, way in ways_of(mesh).items()}
     replies = await asyncio.gather(*(clients.reach(address, patience) for address in addresses.values()))
     ways = {
         family: [f"over {way.upper()}: {what}" for way, what in vars(reply).items() if what]
@@ -63,9 +63,15 @@ async def _unanswered(clients: Driver, mesh: Mesh, patience: float) -> Seen:
     return {family: ", ".join(whats) for family, whats in ways.items() if whats}
 
 
-def said(facts: Facts, family: str, bridge: str, seen: str) -> str:
+def ways_of(mesh: Mesh) -> dict[str, Way]:
+    """By family: from the driver to the name server."""
+    ends = zip(WORDS, mesh.addresses.driver, mesh.addresses.dns, strict=True)
+    return {family: Way(family, mesh.bridge, (a, b)) for family, a, b in ends if a and b}
+
+
+def said(facts: Facts, way: Way, seen: str) -> str:
     """The sentence of one family, with what was seen."""
-    return f"{sentence(facts, family, bridge)} (the driver asked the name server in the mesh, {seen})"
+    return f"{sentence(facts, way)} (the driver asked the name server in the mesh, {seen})"
 
 
 def listens(container: Container) -> bool:

@@ -32,6 +32,7 @@ def test_a_run_is_possible_here(environment: dict[str, str], engine: Engine, bui
     findings = {f["subject"]: f for f in said["findings"]}
     assert engine.address in findings["Docker engine"]["said"]
     assert findings["gate"]["state"] == "ok"
+    assert findings["firewall"]["state"] in ("ok", "note"), findings["firewall"]
     filters = {"label": "s2s-testbed.run=doctor"}
     assert engine.client.containers.list(all=True, filters=filters, ignore_removed=True) == []
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from testbed.engine.firewall import POOLS, Facts, Packet, dropping, obstacles, sentence
+from testbed.doctor import State, firewall_of
+from testbed.engine.firewall import POOLS, Facts, Packet, Way, dropping, new_way, obstacles, sentence
 
 BRIDGE = "s2s01234567"
 GOLDEN = Path(__file__).parents[1] / "golden" / "firewalls"
@@ -154,16 +155,24 @@ CASES: dict[str, tuple[Facts, dict[str, tuple[str, str]]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_stands_in_the_way_is_named_with_its_command(case: str) -> None:
     facts, expected = CASES[case]
-    found = {family: obstacles(facts, family, BRIDGE) for family in POOLS}
+    found = {family: obstacles(facts, new_way(family, BRIDGE)) for family in POOLS}
     assert {family for family in POOLS if found[family]} == set(expected)
     for family, (words, command) in expected.items():
-        text = sentence(facts, family, BRIDGE)
+        text = sentence(facts, new_way(family, BRIDGE))
         assert words in text
         assert f"As root on the engine's host: {command}" in text
 
 
+def test_the_rules_of_an_engine_are_gone_through_with_the_addresses_of_its_network() -> None:
+    """They drop what comes to a bridge from elsewhere: with addresses of another network they would seem to drop everything."""
+    facts = Facts(recorded("engine-26.1"), ON, {})
+    assert obstacles(facts, Way("ip", BRIDGE, ("198.18.0.3", "198.18.0.2"))) == []
+    (found,) = obstacles(facts, Way("ip", BRIDGE, ("198.18.7.3", "198.18.7.2")))
+    assert "a rule of its chain DOCKER-ISOLATION-STAGE-1 drops it" in found.said
+
+
 def test_where_no_rule_says_why_the_sentence_says_that() -> None:
-    text = sentence(Facts([], ON, {}), "ip", BRIDGE)
+    text = sentence(Facts([], ON, {}), new_way("ip", BRIDGE))
     assert text.startswith("packets between containers do not pass over IPv4, and none of the rules")
     assert "br_netfilter is on" in text
 
@@ -188,6 +197,23 @@ def test_a_match_that_cannot_be_said_decides_nothing(left: Mapping[str, Any], ri
     assert bool(list(dropping(facts, packet))) is fits
 
 
+def test_the_doctor_says_it_of_the_bridges_that_are_there() -> None:
+    closed, open_ = Facts(recorded("iptables-drop"), ON, {}), Facts(recorded("engine-26.1"), ON, {})
+    found = firewall_of(closed, [new_way("ip", BRIDGE), new_way("ip6", BRIDGE)], ipv6=True)
+    assert found.state is State.PROBLEM
+    assert found.said.startswith("packets between containers do not pass over IPv4: iptables' chain FORWARD: its policy is DROP")
+    assert found.command
+    assert [c.split()[1] for c in found.command.split(" && ")] == ["iptables", "ip6tables"]
+    assert firewall_of(open_, [new_way("ip", BRIDGE)], ipv6=True).state is State.OK
+
+
+def test_of_a_bridge_that_is_not_there_yet_the_doctor_says_what_it_needs() -> None:
+    found = firewall_of(Facts(recorded("engine-28.5"), ON, {}), [], ipv6=True)
+    assert (found.state, "a run is possible if the engine writes a rule" in found.said) == (State.NOTE, True)
+    assert firewall_of(Facts(recorded("engine-28.5"), ON, {}), [], ipv6=False).state is State.OK
+    assert firewall_of(Facts([], ON, {}), [], ipv6=True).state is State.OK
+
+
 def test_rules_without_end_are_no_endless_loop() -> None:
     facts = Facts([chain(*MINE, policy="drop"), rule(*MINE, {"jump": {"target": "forward"}})], ON, {})
-    assert obstacles(facts, "ip", BRIDGE)
+    assert obstacles(facts, new_way("ip", BRIDGE))

@@ -43,7 +43,10 @@ def ask(replies: list[dict[str, Reached]], facts: Facts, monkeypatch: pytest.Mon
         return value
 
     async def work() -> None:
-        mesh = SimpleNamespace(bridge="s2s01234567", addresses=SimpleNamespace(dns=("198.18.0.2", "fd53::2" if ipv6 else None)))
+        addresses = SimpleNamespace(
+            dns=("198.18.0.2", "fd53::2" if ipv6 else None), driver=("198.18.0.3", "fd53::3" if ipv6 else None)
+        )
+        mesh = SimpleNamespace(bridge="s2s01234567", addresses=addresses)
         parts = (SimpleNamespace(name="dns"), SimpleNamespace(reach=reach), SimpleNamespace(rules=rules))
         async with Workers(1) as workers:
             await reachability.packets_pass(mesh, *(asyncio.ensure_future(task(p)) for p in parts), workers)  # type: ignore[arg-type]
