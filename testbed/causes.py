@@ -239,6 +239,22 @@ VOCABULARY: tuple[Cause, ...] = (
         "find out what the silent side waits for: its log says so, if anything does",
     ),
     Cause(
+        "stream-refused",
+        Group.SYMPTOM,
+        "the sender's server ended the stream with an error, about what the receiver's server had sent",
+        "the sender's server refused what the other server answered",
+        "RFC 6120 §4.9.3",
+        "look up the stream error by its name, and look in the capture at what the receiver's server had sent before",
+    ),
+    Cause(
+        "failed-after-proof",
+        Group.SYMPTOM,
+        "the sender's domain was proven on the stream, and the stanza did not arrive all the same",
+        "the servers were connected and identified, and the message did not arrive all the same",
+        "RFC 6120 §8.1, §10.5",
+        "look for this stanza in the logs of both: one did not send it on, or the other did not deliver it",
+    ),
+    Cause(
         "connection-closed",
         Group.SYMPTOM,
         "the connection was closed during negotiation, and nothing that can be read says why",

@@ -28,6 +28,8 @@ WRITTEN_LATE = 0.05
 """Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log."""
 AFTERMATH = 0.25
 """Seconds after the sender was told within which a stream may still begin that belongs to the cell."""
+CIVIL = 4096
+"""Bytes in clear that the opening of a stream takes at most, from one side: header, features or a key. More is something else."""
 LOGGED_LATE = 2.0
 """Seconds after the sender was told within which a log may still say why: lines are stamped late on a loaded machine."""
 
@@ -175,6 +177,20 @@ def torn(case: Case) -> list[tuple[str, bool]]:
         if silent and d.get("reset_by"):
             found.append((initiator if d["reset_by"] == "out" else receiver, initiator == "sender"))
     return found
+
+
+def proven(case: Case) -> Observation | None:
+    """The sender's last stream, if it shows in clear that the sender's domain was proven, and no error or end until the answer.
+
+    One that ended long after the sender was told ended for another reason: its last packet is the servers' end.
+    """
+    last = max(case.streams, key=lambda s: s.time, default=None)
+    if last is None or last.data.get("server_hello") or last.data.get("stream_errors"):
+        return None
+    if "in:result:valid" not in last.data.get("dialback", []) or last.data.get("end", last.time) < case.began:
+        return None
+    early = ended_by(last) and last.data.get("end", last.time) <= case.ended
+    return None if early else last
 
 
 def refused_in_clear(case: Case) -> set[str]:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from testbed.causes import CAUSES, Group, words_in
-from testbed.judge.case import SIDES, Case, ended_by, named_in, refused_in_clear, torn
+from testbed.judge.case import CIVIL, SIDES, Case, ended_by, named_in, proven, refused_in_clear, torn
+from testbed.record.observations import Observation
 from testbed.record.verdicts import Fault
 
 RECEIVERS_OWN = {
@@ -74,7 +75,23 @@ def _mute(case: Case) -> Fault | None:
 def _closer(case: Case) -> Fault | None:
     """RFC 6120 §4.4, §4.9: a stream is closed by its end tag, an error is told. Under TLS it may have been."""
     clear = [s for s in case.answered if not s.data.get("server_hello")]
-    return _one_of("sender" if ended_by(s) == "out" else "receiver" for s in clear if ended_by(s))
+    return _one_of("sender" if side == "out" else "receiver" for s in clear if (side := _left_without_cause(s)))
+
+
+def _left_without_cause(stream: Observation) -> str | None:
+    """`out` or `in`: who closed a stream without a word, although what the other had sent was in order as far as it was seen."""
+    side = ended_by(stream)
+    if not side or any(e.startswith(f"{side}:") for e in stream.data.get("stream_errors", [])):
+        return None
+    sent = stream.data.get("bytes_in" if side == "out" else "bytes_out", 0)
+    nameless = side == "out" and sent and not stream.data.get("starttls_offered")
+    return None if sent > CIVIL or nameless else side
+
+
+def _keeper(case: Case) -> Fault | None:
+    """After the proof: who never sent the stanza on. That it crossed says nothing of what else crossed with it."""
+    last = proven(case)
+    return Fault.SENDER if last and not last.data.get("tokens") and last.data.get("bytes_out", 0) <= CIVIL else None
 
 
 FAULTS: dict[str, Callable[[Case], Fault | None]] = {
@@ -85,6 +102,7 @@ FAULTS: dict[str, Callable[[Case], Fault | None]] = {
     "unreachable": _unreached,
     "negotiation-timeout": _mute,
     "connection-closed": _closer,
+    "failed-after-proof": _keeper,
     "remote-server-error": lambda c: Fault.RECEIVER if refused_in_clear(c) & RECEIVERS_OWN else None,
     **{word: functools.partial(_holders, word) for word in words_in(Group.CERTIFICATE)},
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from testbed.causes import UNKNOWN, Group, group_of, words_in
-from testbed.judge.case import SIDES, Case, ended_by, named_in, refused_in_clear, torn
+from testbed.judge.case import CIVIL, SIDES, Case, ended_by, named_in, proven, refused_in_clear, torn
 from testbed.record.observations import Observation
 
 Finder = Callable[[Case], str | None]
@@ -60,8 +60,9 @@ def _without_tls(case: Case) -> bool:
 
 
 def _not_offered(case: Case) -> bool:
-    """The receiver's features were seen, and STARTTLS was never among them."""
-    seen = {s.data["starttls_offered"] for s in case.answered if s.data.get("starttls_offered")}
+    """The receiver's features were seen, and STARTTLS was never among them; of features without an end nothing is absent."""
+    ended = [s for s in case.answered if s.data.get("bytes_in", 0) <= CIVIL]
+    seen = {s.data["starttls_offered"] for s in ended if s.data.get("starttls_offered")}
     return _without_tls(case) and seen == {"no"}
 
 
@@ -210,7 +211,22 @@ def _stream_error(case: Case) -> str | None:
 
 def _symptom(case: Case) -> str | None:
     said = named_in([*case.sender_log, *case.receiver_log, *case.returned])
-    return next((word for word in SYMPTOMS if word in said), None)
+    return next((word for word in SYMPTOMS if word in said and word != "connection-closed"), None)
+
+
+def _refused_answer(case: Case) -> str | None:
+    """The sender complains in clear of what it was answered; that time ran out is no complaint."""
+    errors = {e for s in case.streams for e in s.data.get("stream_errors", []) if e.startswith("out:")}
+    return "stream-refused" if errors - {"out:connection-timeout"} else None
+
+
+def _failed_after_proof(case: Case) -> str | None:
+    return "failed-after-proof" if proven(case) else None
+
+
+def _closed_said(case: Case) -> str | None:
+    said = named_in([*case.sender_log, *case.receiver_log, *case.returned])
+    return "connection-closed" if "connection-closed" in said else None
 
 
 def _timed_out(case: Case) -> str | None:
@@ -220,6 +236,12 @@ def _timed_out(case: Case) -> str | None:
 
 def _closed(case: Case) -> str | None:
     return "connection-closed" if any(ended_by(s) for s in case.answered) else None
+
+
+def _never_ended(case: Case) -> str | None:
+    """No answer came, and a stream in clear neither came to a proof nor was ended."""
+    waiting = [s for s in case.answered if not s.data.get("server_hello") and not ended_by(s)]
+    return "negotiation-timeout" if waiting and not case.error and not proven(case) else None
 
 
 def _no_look_up(case: Case) -> str | None:
@@ -238,6 +260,7 @@ RULES: tuple[CauseRule, ...] = (
     CauseRule("wire", "TLS alert insufficient_security", _too_weak),
     CauseRule("wire, settings", "no ServerHello, and no version offered that the other was set to", _versions_apart),
     CauseRule("wire, settings", "no ServerHello; one has only ephemeral suites, the other none", _ciphers_apart),
+    CauseRule("wire", "dialback in clear: the key was accepted on the last stream, which no error ended", _failed_after_proof),
     CauseRule("sender's log", "a cause in what the sender's server logged", lambda c: _logged(c.sender_log, c)),
     CauseRule("receiver's log", "a cause in what the receiver's server logged", lambda c: _logged(c.receiver_log, c)),
     CauseRule("both logs", "a cause in what was logged of the stream for dialback", _logged_back),
@@ -248,8 +271,11 @@ RULES: tuple[CauseRule, ...] = (
     CauseRule("wire", "the ClientHello was not answered by a ServerHello, and nothing says why", _handshake_failed),
     CauseRule("wire", "a stream error of the receiver, in clear", _stream_error),
     CauseRule("logs", "how it ended, where nothing says why", _symptom),
+    CauseRule("wire", "a stream error of the sender, in clear", _refused_answer),
+    CauseRule("logs", "the connection was closed, and nothing says why", _closed_said),
     CauseRule("wire", "a stream error in clear: time ran out", _timed_out),
     CauseRule("wire", "the connection was closed, and nothing says why", _closed),
+    CauseRule("wire", "no answer came, the connection was open in clear, and nothing ended it", _never_ended),
     CauseRule("sender", "no connection attempt, and the sender's client was told that there is no such server", _no_look_up),
 )
 

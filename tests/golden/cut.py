@@ -71,6 +71,7 @@ def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only:
     domains = {d for pair in wanted for d in pair}
     manifest = {k: v for k, v in manifest.items() if k not in LEFT_OUT}
     manifest["file"] = Path(manifest["file"]).name
+    manifest["folders"] = [Path(folder).name for folder in manifest.get("folders", [])]
     manifest["servers"] = [s for s in manifest["servers"] if s["domain"] in domains]
     manifest["planned"] = {d: [b for a, b in wanted if a == d] for d, _ in wanted}
     for phase in manifest["phases"]:

@@ -87,6 +87,18 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
     ("killed", "before", "victim", "a"): ("inconclusive", "server-failed", None, False),
     ("killed", "before", "b", "victim"): ("inconclusive", "server-failed", None, False),
     ("killed", "before", "victim", "b"): ("inconclusive", "server-failed", None, False),
+    # peers that mean harm (tests/engine/hostile): nobody is blamed for closing in the face of nonsense
+    ("hostile", "now", "bouncer", "plain"): ("bounced", "failed-after-proof", "sender", True),
+    ("hostile", "now", "plain", "bouncer"): ("lost", "failed-after-proof", None, True),
+    ("hostile", "now", "plain", "endless"): ("bounced", "stream-refused", None, True),
+    ("hostile", "now", "plain", "garbage"): ("bounced", "stream-refused", None, True),
+    ("hostile", "now", "other", "garbage"): ("bounced", "stream-refused", None, True),
+    ("hostile", "now", "bouncer", "garbage"): ("bounced", "connection-closed", "receiver", True),
+    ("hostile", "now", "bouncer", "endless"): ("lost", "negotiation-timeout", None, True),
+    ("hostile", "now", "flood", "plain"): ("bounced", "remote-server-error", None, True),
+    ("hostile", "now", "flood", "garbage"): ("bounced", "connection-closed", None, True),
+    # it ended while `endless` answered it: out of memory
+    ("hostile", "now", "other", "endless"): ("inconclusive", "server-failed", None, False),
     # ended by SIGINT in its second phase: the first was taken in, the wire and the logs of the second were not
     ("interrupted", "before", P + "opportunistic", J + "cleartext"): ("delivered", None, None, False),
     ("interrupted", "after", E + "opportunistic", J + "cleartext"): ("bounced", None, None, False),
@@ -398,6 +410,38 @@ def returned(time: float = 1.5, **data: Any) -> Observation:
 UP = {"server_hello": True, "tls_version": "TLSv1.3", "offered_versions": ["TLSv1.3"]}
 
 
+@pytest.mark.parametrize(
+    ("closed", "fault"),
+    [
+        ({"closed_by": "out", "bytes_in": 600, "starttls_offered": "no"}, Fault.SENDER),
+        ({"closed_by": "in", "bytes_out": 200}, Fault.RECEIVER),
+        # in the face of nonsense
+        ({"closed_by": "out", "bytes_in": 142_528, "starttls_offered": "no"}, None),
+        ({"closed_by": "out", "bytes_in": 380}, None),
+        ({"closed_by": "in", "bytes_out": 144_401, "bytes_in": 380}, None),
+        # with a word about it
+        ({"closed_by": "out", "bytes_in": 600, "starttls_offered": "no", "stream_errors": ["out:policy-violation"]}, None),
+    ],
+)
+def test_who_closes_is_at_fault_only_if_the_other_was_in_order(closed: dict[str, Any], fault: Fault | None) -> None:
+    assert fault_of("connection-closed", case(streams=[stream(**closed)])) is fault
+
+
+def test_of_features_without_an_end_nothing_is_absent() -> None:
+    endless = stream(starttls_offered="no", bytes_in=142_528, reset_by="out")
+    assert cause_of(case("encrypted", "encrypted", streams=[endless]))[0] == "connection-closed"
+
+
+def test_a_sender_that_was_proven_and_sent_nothing_is_at_fault_and_one_whose_stanza_crossed_is_not() -> None:
+    proof = {"dialback": ["out:result", "in:result:valid"], "bytes_out": 264, "bytes_in": 538}
+    kept = case("cleartext", "cleartext", streams=[stream(**proof)])
+    assert (cause_of(kept)[0], fault_of("failed-after-proof", kept)) == ("failed-after-proof", Fault.SENDER)
+    crossed = case("cleartext", "cleartext", streams=[stream(**proof, tokens=["cell-mesh"])])
+    assert (cause_of(crossed)[0], fault_of("failed-after-proof", crossed)) == ("failed-after-proof", None)
+    ended = case("cleartext", "cleartext", streams=[stream(**proof, closed_by="in", end=1.8)])
+    assert cause_of(ended)[0] == "connection-closed", "it ended before the answer"
+
+
 def test_settings_alone_name_no_cause() -> None:
     """Two that cannot agree, of whom the record shows only that they were connected."""
     for a, b in (("encrypted", "cleartext"), ("authenticated", "encrypted"), ("cleartext", "encrypted")):
@@ -570,12 +614,14 @@ def test_less_record_never_makes_a_better_verdict(name: str) -> None:
     """A run that was killed: what was not recorded any more becomes inconclusive, or stays what it was."""
     record = store.load(GOLDEN / name)
     whole = {c["id"]: c["outcome"] for c in judge_run(record)["cells"]}
+    whole_causes = {c["id"]: c["cause"] for c in judge_run(record)["cells"]}
     for length in range(0, len(record.observations), 7):
         cut = replace(record, observations=record.observations[:length], complete=False)
         found = judge_run(cut)
         assert found["complete"] is False
         for cell in found["cells"]:
             interference = cell["id"].startswith("before/") and name == "interference"
+            interference |= whole_causes[cell["id"]] == "server-failed"  # the server's end is noted after what it voids
             assert cell["outcome"] in (whole[cell["id"]], Outcome.INCONCLUSIVE.value) or interference
 
 
