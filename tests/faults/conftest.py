@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import own_engine
 import pytest
 from fault import SCENARIO
 from harness import Bench, Reference, bench_of, reference_of
@@ -42,6 +43,13 @@ def bench(catalog: Catalog) -> Iterator[Bench]:
     made = bench_of(engine, images.ids["wiretap"])
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def own_bench(bench: Bench) -> Iterator[Bench]:
+    """A bench on an engine that the test may kill."""
+    with own_engine.own_bench(bench) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

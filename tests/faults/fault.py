@@ -67,12 +67,12 @@ class Fault:
     """Of `testbed run`."""
     own_engine: bool = False
     """On an engine of the test's own, which it may stop and kill."""
+    reaped: bool = False
+    """What is left may stay until the next command."""
     results: Callable[[Case], Path] | None = None
     """Makes the results folder, where that is not an ordinary one."""
-    blamed: tuple[str, ...] = ()
-    """Causes that a cell may have instead of the reference's, because the fault is what it names."""
-    touched: Callable[[str, str], bool] = lambda _sender, _receiver: False
-    """Of which pairs the outcome may differ from the reference, if one of ``blamed`` is the cause."""
+    surprises: bool = False
+    """Status 1 is right too: the fault lies with a server, or with the network, and a pair may come out unstable."""
     bound: float = 150
     """Seconds from the injection to the end of the run."""
     defect: str = ""

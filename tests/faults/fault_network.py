@@ -42,7 +42,7 @@ def lose(percent: int, case: Case) -> None:
 FAULTS = tuple(
     Fault(
         f"loss-of-{percent}-percent", f"{percent}% of the packets between all containers are dropped", Stage.PARTS,
-        functools.partial(lose, percent), End.EITHER, bound=400,
+        functools.partial(lose, percent), End.EITHER, bound=400, surprises=True,
     )
     for percent in (1, 5, 20)
 )  # fmt: skip

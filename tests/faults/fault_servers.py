@@ -87,7 +87,7 @@ FAULTS = (
           functools.partial(hangs, None), End.TELLS, bound=400),
     Fault("server-hangs-for-a-while", "a server's container is paused for 5 s as it starts", Stage.PARTS,
           functools.partial(hangs, 5.0), End.EITHER),
-    Fault("server-forks", "a fork bomb in a server's container", Stage.SERVERS, forks, End.EITHER),
+    Fault("server-forks", "a fork bomb in a server's container", Stage.SERVERS, forks, End.EITHER, surprises=True),
     Fault("server-eats-memory", "a process in a server's container takes memory without end", Stage.SERVERS, eats, End.EITHER),
     Fault("server-fills-disk", "2 GB are written to each folder of a server's container that its user may write",
           Stage.SERVERS, fills, End.EITHER),
