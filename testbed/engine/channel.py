@@ -18,6 +18,7 @@ from typing import Any
 from docker.models.containers import Container
 
 from testbed.engine import messages
+from testbed.engine.host import ENGINE_ERRORS
 from testbed.engine.messages import Envelope, Failed, Ready, decode, encode, name_of, vocabulary
 from testbed.model import EngineError
 
@@ -44,7 +45,10 @@ class Channel:
     """One agent. What answers no command reaches whoever asked for that kind of message with `on`."""
 
     def __init__(self, container: Container, commands: Mapping[type, tuple[type, ...]], events: Sequence[type]) -> None:
-        """Attach to a container that is not started yet. ``commands``: each with the replies that it may get."""
+        """Attach to a container that is not started yet. ``commands``: each with the replies that it may get.
+
+        Raises EngineError.
+        """
         self.container = container
         self.closed = asyncio.Event()
         """Set when the agent has ended, or the connection to it, or what it said could not be dealt with."""
@@ -58,7 +62,10 @@ class Channel:
         self._ready: asyncio.Future[Envelope] = self._loop.create_future()
         self._asked: dict[int, asyncio.Future[Envelope]] = {}
         self._stderr = b""
-        self._stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        try:
+            self._stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        except ENGINE_ERRORS as error:
+            raise EngineError(f"{container.name} cannot be attached to: {error}") from None
         self._socket: Any = getattr(self._stream, "_sock", self._stream)  # with TLS it is the socket itself
         self._socket.settimeout(None)
         self._lock = threading.Lock()

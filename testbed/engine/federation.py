@@ -314,8 +314,11 @@ def start(container: Container) -> None:
 
 
 def facts(container: Container, network_name: str) -> dict[str, Any]:
-    """What the engine says of a started container: `mac`, `image`, `running`, `exit`."""
-    container.reload()
+    """What the engine says of a started container: `mac`, `image`, `running`, `exit`. Raises EngineError."""
+    try:
+        container.reload()
+    except ENGINE_ERRORS as error:
+        raise EngineError(f"{container.name} cannot be looked up: {_message(error)}") from None
     state = container.attrs["State"]
     network = container.attrs["NetworkSettings"]["Networks"].get(network_name) or {}
     return {

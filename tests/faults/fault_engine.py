@@ -29,7 +29,7 @@ FAULTS = (
     *(
         Fault(
             f"engine-{number.name.lower()}-{stage.name.lower()}", f"the engine gets {number.name} {stage.value}", stage,
-            functools.partial(end, number), End.EARLY, own_engine=True, reaped=True,
+            functools.partial(end, number), End.EARLY, own_engine=True, reaped=True, times=3,
         )
         for number in (signal.SIGKILL, signal.SIGTERM)
         for stage in (Stage.PARTS, Stage.CELLS)

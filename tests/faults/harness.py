@@ -38,7 +38,14 @@ GONE_BOUND = 20
 """Seconds after a run within which the kernel and the engine must have let go of what was removed."""
 GRACE = 2.0
 """Seconds that a fault leaves to what was measured, until it must be on disk."""
-BAD_WORDS = ("Traceback", "Task exception was never retrieved", "Exception ignored", "coroutine ", "cannot schedule new futures")
+BAD_WORDS = (
+    "Traceback",
+    "Task exception was never retrieved",
+    "Exception ignored",
+    "coroutine ",
+    "cannot schedule new futures",
+    "a bug of it",
+)
 """What no user should read on standard error."""
 DECIDED = ("delivered", "bounced", "lost", "unsupported")
 UNSHIELDED = ("env", "--default-signal=INT,TERM,HUP")
