@@ -47,6 +47,8 @@ BAD_WORDS = (
     "a bug of it",
 )
 """What no user should read on standard error."""
+INTERRUPTED = 130
+"""The status of a command that was interrupted before there was a record."""
 DECIDED = ("delivered", "bounced", "lost", "unsupported")
 UNSHIELDED = ("env", "--default-signal=INT,TERM,HUP")
 """What starts this may have ignored a signal, as a shell does for what it puts in the background."""
@@ -384,6 +386,8 @@ class Case:
         end, wrong = self.fault.end, []
         if end is End.KILLED:
             return [] if self.status == -signal.SIGKILL else [f"status {self.status}, not killed"]
+        if self._before_any_record():
+            return []
         if self.status not in (0, 1, 3):
             wrong.append(f"status {self.status}: {self.error[-1500:]}")
         if sentences:
@@ -409,6 +413,10 @@ class Case:
         if end is End.WHOLE and self.reference and (not complete or self.status != self.reference.status):
             wrong.append(f"status {self.status}, the undisturbed run has {self.reference.status}: {self.error[-1500:]}")
         return wrong
+
+    def _before_any_record(self) -> bool:
+        """Whether it was interrupted before there was a record (README, exit status): 130, one word, and no run is left."""
+        return self.status == INTERRUPTED and self.error.strip() == "interrupted" and self.path is None and not self.out
 
     def _too_late(self) -> bool:
         """Whether the moment that the seed drew was at the end of the run."""
