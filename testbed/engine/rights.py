@@ -88,7 +88,7 @@ SERVER = Rights(
     # testbed-start gives /etc/testbed to the server's user (CHOWN) and becomes it (SETUID, SETGID). In a berth it also ends the
     # processes of that user (KILL) and puts its files back (DAC_OVERRIDE, FOWNER, FSETID). A user's own image may need the same.
     capabilities=("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"),
-    # measured: 12 to 140 MB, 4 to 40 threads; a Java virtual machine takes a quarter of it for its heap
+    # packaged servers take 10 to 80 MB (docs/troubleshooting.md); a Java virtual machine takes a quarter of it for its heap
     memory=1024,
     processes=512,
     # The engine mounts /etc/resolv.conf read-only into a read-only root, with its own resolver in it; that one must not be asked.
