@@ -280,6 +280,29 @@ def test_a_run_that_cannot_be_relied_on_fails_all(
     result.stdout.fnmatch_lines([line])
 
 
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_a_server_that_failed_is_named_and_fails_the_session(
+    pytester: pytest.Pytester, catalog: Catalog, workers: list[str]
+) -> None:
+    """Also where each cell was decided in spite of it: else the gate would pass a server that crashes."""
+    failed = {"phase": "before", "epoch": "mesh", "domain": "b.example", "reason": "the server ended with status 139"}
+    kept = verdicts(pytester.path, catalog, failed_servers=[failed])
+    result = report(pytester, kept, *workers)
+    result.assert_outcomes(passed=12)
+    result.stdout.fnmatch_lines(["federation tiny: The server b.example failed in 'before': the server ended with status 139."])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert report(pytester, verdicts(pytester.path, catalog), *workers).ret == pytest.ExitCode.OK
+
+
+def test_a_failure_without_a_cause_is_an_error_unless_it_is_a_surprise(pytester: pytest.Pytester, catalog: Catalog) -> None:
+    ought = {"outcome": "bounced", "because": "RFC 6120", "encryption": None, "cause": "tls-required"}
+    unread = {"outcome": "bounced", "channel": UNSEEN, "explanation": "why it failed cannot be said: tshark ended"}
+    changes = {CELL: unread | {"expected": ought}, "before/b.example/a.example/message": unread | {"surprise": True}}
+    result = report(pytester, verdicts(pytester.path, catalog, changes))
+    result.assert_outcomes(passed=10, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["ERROR scenarios/x.yaml::before::a.example -> b.example::message - *tshark ended*"])
+
+
 def test_a_cell_that_the_run_did_not_measure_is_an_error(pytester: pytest.Pytester, catalog: Catalog) -> None:
     kept = verdicts(pytester.path, catalog)
     document = json.loads((pytester.path / kept).read_text())
