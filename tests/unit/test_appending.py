@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from testbed import campaign
-from testbed.model import StorageError
+from testbed.model import InputError, StorageError
 from testbed.record.appending import Appender, stored
 from testbed.record.observations import RUN_COMPLETE
 from testbed.record.store import Writer
@@ -124,5 +124,5 @@ def test_a_report_that_cannot_be_written_says_so(root: Path, tmp_path: Path) -> 
     for name in ("manifest.json", "observations.jsonl"):
         (copy / name).write_bytes((root / "results" / "reference" / name).read_bytes())
     (copy / "derived").symlink_to(tmp_path / "nowhere" / "else")
-    with pytest.raises(StorageError, match="derived cannot be written"):
+    with pytest.raises(InputError, match=r"derived: cannot be written"):
         campaign.report(copy)

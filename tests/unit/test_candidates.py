@@ -20,6 +20,7 @@ from testbed.engine.images import Images
 from testbed.judge.federation import agrees
 from testbed.measure import manifest, pki
 from testbed.measure.control import control_pair
+from testbed.measure.manifest import Manner
 from testbed.model import CONTROL_DOMAINS, Expectation, Implementation, InputError, Outcome, Plan
 from testbed.plan import candidates, recorded, scenario
 from testbed.plan import catalog as catalogs
@@ -212,7 +213,7 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
     for found in (start, candidates.observed(start, MINE, dataclasses.replace(CANDIDATE_POLICY, tls_min="1.3"), None)):
         wanted = {(d, s.certificate): None for p in found.plan.phases for d, s in p.settings.items()}
         issued = pki.make_pki(dt.datetime.now(dt.UTC).replace(microsecond=0)).issue_all(wanted)
-        kept = manifest.build(found.plan, found.catalog, images, issued, engine="0")
+        kept = manifest.build(found.plan, found.catalog, images, Manner(), issued, engine="0")
         written = {"schema": 1, "run": "r", "argv": [], "isolated": False, "confirm": None, "full_capture": False, **kept}
         manifest_form().validate_python(json.loads(json.dumps(written)), strict=True)
         again = recorded.restore(kept, catalog)
