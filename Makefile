@@ -46,7 +46,7 @@ test: setup browser  ## every test, real containers included (sets up all that i
 test-unit: setup  ## the tests that need no engine
 	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine and not browser"
 
-faults: setup  ## the long tests of faults: 30 to 40 minutes on two cores (FAULTS_SEED=… draws other moments; FAULTS=… chooses, as pytest's -k)
+faults: setup  ## the long tests of faults: about 24 s each on two busy cores (FAULTS_SEED=… draws other moments; FAULTS=… chooses, as pytest's -k)
 	@$(TESTBED) images build --for tests/faults/scenario.yaml
 	@FAULTS_LOG=$(or $(FAULTS_LOG),results/faults.jsonl) $(VENV)/bin/pytest -v -n $(JOBS) --dist load -m faults tests/faults $(if $(FAULTS),-k "$(FAULTS)")
 

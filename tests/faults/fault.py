@@ -58,7 +58,7 @@ class Fault:
     end: End
     says: str = ""
     """What standard error must match, where the run ends early."""
-    times: int = 2
+    times: int = 1
     """Runs in `make faults`, each with another seed."""
     short: bool = False
     """Run once in `make test` too."""

@@ -34,7 +34,7 @@ FAULTS = (
     *(
         Fault(
             f"{part}-killed-{stage.name.lower()}", f"the {part}'s container is killed {stage.value}", stage,
-            functools.partial(kill, part), End.EARLY, part,
+            functools.partial(kill, part), End.EARLY, rf"error: .*{part}",
             short=(part, stage) == ("wiretap", Stage.CELLS),
         )
         for part in PARTS
@@ -50,7 +50,7 @@ FAULTS = (
     *(
         Fault(
             f"{part}-stopped", f"the {part}'s container is paused {Stage.SERVERS.value}, and stays so", Stage.SERVERS,
-            functools.partial(pause, part, None), End.EARLY, bound=400,
+            functools.partial(pause, part, None), End.EARLY, rf"error: .*{part}", bound=400,
         )
         for part in PARTS
     ),
