@@ -106,6 +106,17 @@ def test_every_target_of_make_exists(document: Path) -> None:
     assert named <= targets
 
 
+@every_document
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    named = {code for code in CODE.findall(document.read_text()) if re.fullmatch(r"test_\w+", code)}
+    tests = {name for path in (ROOT / "tests").rglob("test_*.py") for name in (path.stem, *_functions(path))}
+    assert named <= tests
+
+
+def _functions(source: Path) -> list[str]:
+    return re.findall(r"^ *def (test_\w+)", source.read_text(), re.M)
+
+
 def texts_of(source: Path) -> Iterator[str]:
     """The strings in a file; of those that are put together, `…` for what is put in."""
     for node in ast.walk(ast.parse(source.read_text())):
