@@ -177,11 +177,11 @@ def _stream(observation: Observation) -> str:
 
 
 def _log(run: Path, name: str) -> dict[int, str]:
-    """Line number -> text, without the engine's stamp; empty if the evidence is gone, no log, or not of this run's folder."""
+    """Line number -> text, without the engine's stamp, as `serverlog.stamped` counts; empty if the evidence is gone, no log, or not of this run's folder."""
     try:
         path = reading.inside(run, name, hint="evidence is never edited")
         with gzip.open(io.BytesIO(reading.content(path, MOST_EVIDENCE))) as packed:
             raw = packed.read(MOST_EVIDENCE).decode(errors="replace")
     except (OSError, EOFError, zlib.error, InputError):
         return {}
-    return {n: line.partition(" ")[2].strip() for n, line in enumerate(raw.splitlines(), 1)}
+    return {n: line.partition(" ")[2].strip() for n, line in enumerate(raw.split("\n"), 1)}

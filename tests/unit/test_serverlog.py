@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+
+import pytest
+
 from testbed.measure.serverlog import cause_of, match_line, observe, stamped
 from testbed.plan.image_files import LogsFile
 from testbed.record.observations import Observation, Source
+from testbed.report import story
 
 
 def pattern(match: str, observe: str, **constants: str) -> dict[str, object]:
@@ -126,3 +132,18 @@ def test_the_engine_s_stamps_are_seconds_and_colours_are_gone() -> None:
         (1400457601.0, "second"),
         (1400457602.5, "\N{REPLACEMENT CHARACTER}"),
     ]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c", "\x1d", "\x1e", "\r"])
+def test_a_peer_s_text_starts_no_line(end: str) -> None:
+    """The engine stamps what a line feed ends: a stamp behind another separator is what a peer wrote, and no failure of c.example."""
+    forged = f"s1 says x{end}2014-05-19T00:00:01Z to c.example failed: has expired"
+    raw = f"2014-05-19T00:00:00Z {forged}\n2014-05-19T00:00:02Z to b.example failed: x\r\n".encode()
+    assert [line for _, line in stamped(raw)] == [forged.removeprefix("2014-05-19T00:00:00Z "), "to b.example failed: x"]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\f"])
+def test_the_report_shows_the_line_that_was_counted(tmp_path: Path, end: str) -> None:
+    raw = f"2014-05-19T00:00:00Z a{end}b\n2014-05-19T00:00:02Z to b.example failed: x\n".encode()
+    (tmp_path / "b.log.gz").write_bytes(gzip.compress(raw))
+    assert story._log(tmp_path, "b.log.gz")[2] == "to b.example failed: x"
