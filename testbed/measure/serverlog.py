@@ -49,8 +49,7 @@ def cause_of(logs: LogsFile, text: str) -> str | None:
 def stamped(raw: bytes) -> Iterator[tuple[float, str]]:
     """Lines behind the engine's time (RFC 3339, nanoseconds): Unix seconds and the line, colours removed.
 
-    A line ends at a line feed and nowhere else: the engine stamps no other, so what looks like a stamp behind U+2028 or a form feed
-    is a peer's text.
+    A line ends at a line feed and nowhere else: what looks like a stamp behind U+2028 or a form feed is a peer's text.
     """
     for line in raw.decode(errors="replace").split("\n"):
         stamp, _, text = line.partition(" ")

@@ -177,7 +177,10 @@ def _stream(observation: Observation) -> str:
 
 
 def _log(run: Path, name: str) -> dict[int, str]:
-    """Line number -> text, without the engine's stamp, as `serverlog.stamped` counts; empty if the evidence is gone, no log, or not of this run's folder."""
+    """Line number -> text, without the engine's stamp; empty if the evidence is gone, no log, or not of this run's folder.
+
+    Lines end as for `serverlog.stamped`, which counts them.
+    """
     try:
         path = reading.inside(run, name, hint="evidence is never edited")
         with gzip.open(io.BytesIO(reading.content(path, MOST_EVIDENCE))) as packed:

@@ -136,7 +136,7 @@ def test_the_engine_s_stamps_are_seconds_and_colours_are_gone() -> None:
 
 @pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c", "\x1d", "\x1e", "\r"])
 def test_a_peer_s_text_starts_no_line(end: str) -> None:
-    """The engine stamps what a line feed ends: a stamp behind another separator is what a peer wrote, and no failure of c.example."""
+    """The engine stamps what a line feed ends: a stamp behind another separator is what a peer wrote."""
     forged = f"s1 says x{end}2014-05-19T00:00:01Z to c.example failed: has expired"
     raw = f"2014-05-19T00:00:00Z {forged}\n2014-05-19T00:00:02Z to b.example failed: x\r\n".encode()
     assert [line for _, line in stamped(raw)] == [forged.removeprefix("2014-05-19T00:00:00Z "), "to b.example failed: x"]
