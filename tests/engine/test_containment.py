@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import inside
 import pytest
+from docker.models.containers import Container
 from small_mesh import BOOT, Small
 
+from testbed import campaign
 from testbed.contract import stand
 from testbed.contract.protocol import Task
 from testbed.engine import federation
@@ -22,9 +22,8 @@ from testbed.engine.host import Engine
 from testbed.engine.images import Images
 from testbed.plan.catalog import Catalog
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("containment")]
+pytestmark = pytest.mark.engine
 
-TESTBED = Path(sys.executable).with_name("testbed")
 ATTACK = Path(__file__).with_name("attack.pl").read_text()
 PAIR = """name: pair
 title: Two servers, each direction alone
@@ -83,25 +82,35 @@ def test_the_engines_resolver_asks_nobody_but_the_federations_name_server(small:
         assert subject.container.attrs["HostConfig"]["Dns"] == [small.mesh.addresses.dns[0]]
 
 
+def rights_of(container: Container) -> inside.Seen:
+    """The rights of a container that was started just now. Its filter of system calls comes last, right before its program."""
+    deadline = time.monotonic() + 30
+    while not (rights := inside.of(container)).seccomp and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return rights
+
+
 def test_every_container_of_a_run_has_the_rights_of_its_row(
-    environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
+    built: Images, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first of each row is looked into as soon as it is started; the run waits for that, so that none is gone before."""
     del built
+    monkeypatch.setenv("DOCKER_HOST", engine.address)
     (tmp_path / "pair.yaml").write_text(PAIR)
-    command = [TESTBED, "run", tmp_path / "pair.yaml", "--isolated", "--results", tmp_path / "results", "-q"]
     seen: dict[str, inside.Seen] = {}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        owner = f"/{process.pid}/"
-        while process.poll() is None:
-            for container in engine.client.containers.list(filters={"label": federation.RUN_LABEL}, ignore_removed=True):
-                name = str(container.name)
-                row = next((r for r in ROWS if re.search(f"{r}$", name)), None)
-                if owner in container.labels[federation.OWNER_LABEL] and row and row not in seen:
-                    with contextlib.suppress(Exception):  # it may end while it is asked
-                        seen[row] = inside.of(container)
-            time.sleep(0.3)
-        assert process.stdout
-        assert process.returncode == 0, process.stdout.read()
+    begun: set[str] = set()
+    start = federation.start
+
+    def start_and_look(container: Container) -> None:
+        start(container)
+        row = next((r for r in ROWS if re.search(f"{r}$", f"-{container.name}")), str(container.name))
+        if row not in begun:
+            begun.add(row)
+            seen[row] = rights_of(engine.client.containers.get(str(container.id)))
+
+    monkeypatch.setattr(federation, "start", start_and_look)
+    run = campaign.measure(campaign.plan(tmp_path / "pair.yaml"), results=tmp_path / "results", isolated=True)
+    assert run.exit_status == 0, [c["explanation"] for c in run.verdicts["cells"]]
     assert seen.keys() == ROWS.keys()
     for row, (capabilities, written, network) in ROWS.items():
         rights = seen[row]

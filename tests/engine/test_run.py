@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import pty
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import termios
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +44,8 @@ from testbed.record.observations import misfits
 pytestmark = pytest.mark.engine
 
 PNG = b"\x89PNG\r\n\x1a\n"
+BUSY = 240.0
+"""Seconds that a run may take to its first servers, or to its end, on a machine that has much else to do."""
 
 
 ANY = object()
@@ -249,7 +254,10 @@ def test_a_control_pair_that_does_not_get_through_ends_the_run_before_anything_i
 def start_and_wait(
     root: Path, environment: dict[str, str], results: Path, *, terminal: int | None = None
 ) -> subprocess.Popen[str]:
-    """A smoke run that has begun to start its servers; ``terminal``: on this one, which is the run's own, not on pipes."""
+    """A smoke run that has begun to start its servers; ``terminal``: on this one, which is the run's own, not on pipes.
+
+    Fails if it does not come so far.
+    """
 
     def prepare() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a session in the background of a shell ignores it
@@ -261,17 +269,45 @@ def start_and_wait(
     process = subprocess.Popen(
         command, env=environment, stdin=out, stdout=out, stderr=out, text=True, start_new_session=True, preexec_fn=prepare
     )
-    deadline = time.monotonic() + 90
-    while not any(line.count("/") for line in started(results)) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.2)
-    time.sleep(2)  # containers are being started by now
+    deadline = time.monotonic() + BUSY
+    try:
+        while not started(results):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"no server was configured within {BUSY} s"
+            time.sleep(0.2)
+        time.sleep(2)  # containers are being started by now
+    except BaseException:
+        process.terminate()
+        raise
     return process
+
+
+class Terminal:
+    """A terminal of a run's own. What the run writes is read: its bars fill an unread one, and then it waits for a reader."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self._ending = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # EIO: nobody has the other side any more
+            while not self._ending.is_set():
+                if select.select([self.ours], [], [], 0.1)[0]:
+                    os.read(self.ours, 65536)
+
+    def close(self) -> None:
+        """Close it, once nobody reads: the kernel keeps a terminal that is being read, and sends no SIGHUP."""
+        self._ending.set()
+        self._reader.join()
+        os.close(self.theirs)
+        os.close(self.ours)
 
 
 def kept_and_left_nothing(engine: Engine, results: Path, process: subprocess.Popen[str]) -> str:
     """What a run that ended early owes: status 3, a sentence, its record, and no container. Returns what it said."""
-    _, said = process.communicate(timeout=90)
+    _, said = process.communicate(timeout=BUSY)
     assert process.returncode == 3, said
     if said is not None:  # else nobody reads its terminal
         assert "testbed report" in said
@@ -307,10 +343,8 @@ def test_a_run_whose_terminal_is_closed_keeps_its_record_and_leaves_nothing(
 ) -> None:
     """The kernel sends SIGHUP, and what is written to the terminal fails from then on."""
     del built
-    ours, theirs = pty.openpty()
-    process = start_and_wait(root, environment, tmp_path, terminal=theirs)
-    os.close(theirs)
-    os.close(ours)
+    with contextlib.closing(Terminal()) as terminal:
+        process = start_and_wait(root, environment, tmp_path, terminal=terminal.theirs)
     kept_and_left_nothing(engine, tmp_path, process)
 
 
