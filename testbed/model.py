@@ -64,7 +64,8 @@ class TestbedError(Exception):
 class InputError(TestbedError):
     """A scenario, an image folder or an argument is wrong. Names file, line, value, allowed values and remedy (exit 2).
 
-    Its text has one line each for the message, what is allowed, and the remedy: what they quote is made `visible`.
+    Its text has one line each for the message, each of its ``details``, what is allowed, and the remedy; what they quote is made
+    `visible`.
     """
 
     exit_status = 2
@@ -76,12 +77,13 @@ class InputError(TestbedError):
         file: str | None = None,
         line: int | None = None,
         value: object = None,
+        details: tuple[str, ...] = (),
         allowed: tuple[str, ...] = (),
         hint: str | None = None,
     ) -> None:
         self.message, self.file, self.line, self.value, self.allowed, self.hint = message, file, line, value, allowed, hint
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        text = visible(where + message)
+        text = "\n  ".join(map(visible, (where + message, *details)))
         if allowed:
             text += "\n  allowed: " + visible(", ".join(allowed))
         if hint:

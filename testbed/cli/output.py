@@ -20,7 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 from rich.console import Console
 from rich.markup import escape
 
-from testbed.model import InputError, visible
+from testbed.model import InputError, StorageError, visible
+from testbed.record.files import write_whole
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Stderr:
 # rich takes anything that has write and flush
 errors = Console(file=Stderr(), highlight=False)  # type: ignore[arg-type]
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SIGPIPE = 141
 """The exit status of a command whose reader went away: what a shell says of a tool that the signal SIGPIPE ended (128 + 13)."""
 
@@ -103,6 +105,12 @@ def ending(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except BrokenPipeError:
             raise ReaderGone from None
+        except OSError as error:
+            # what a command reads, and the record that it writes, have errors of their own, and those name a file
+            if error.errno in FULL and error.filename is None:
+                let_go()
+                raise StorageError(f"standard output cannot be written: {error.strerror}; let it go elsewhere") from None
+            raise
 
     return run
 
@@ -137,6 +145,9 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file that the user named, its folder made. Raises InputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if path.exists() and not path.is_file():  # a device, a pipe: it is written to, not replaced
+            path.write_bytes(data)
+        else:
+            write_whole(path.resolve(), data)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=str(path), hint="choose another file") from None

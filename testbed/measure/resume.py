@@ -76,6 +76,8 @@ NOTED = ("revision", "machine.python", "machine.kernel", "machine.cpus")
 """Of these, what is noted if it does."""
 ISSUED = ("fingerprint", "not_after")
 """Certificates are issued anew, under the same profiles: no key is kept."""
+OF_SERVERS = ("servers", "phases", "planned", "certificates")
+"""Keys of the manifest that follow from which servers there are."""
 MOST = 8
 """Differences that are listed."""
 SHOWN = 60
@@ -106,6 +108,13 @@ ROWS = (
 """The first whose key fits is it."""
 
 
+def _servers_apart(recorded: Manifest, now: OrderedRun) -> list[str]:
+    """In words, which servers one of the two has and the other has not."""
+    was, is_ = ({server["domain"] for server in manifest["servers"]} for manifest in (recorded, now))
+    gone = [f"server {domain}: was in the scenario, is no more" for domain in sorted(was - is_)]
+    return gone + [f"server {domain}: was not in the scenario, is now" for domain in sorted(is_ - was)]
+
+
 def refuse_another(file: Path, recorded: Manifest, now: OrderedRun) -> None:
     """Raise InputError if the manifest that would be written ``now`` is not the one that a run began with."""
     old, new = dict(_leaves(recorded)), dict(_leaves(now))
@@ -113,12 +122,17 @@ def refuse_another(file: Path, recorded: Manifest, now: OrderedRun) -> None:
     if not keys:
         return
     rows = {key: next(row for row in ROWS if key.startswith(row.key)) for key in keys}
-    lines = [f"  {rows[k].what}{k.removeprefix(rows[k].key)}: was {_shown(old.get(k))}, is {_shown(new.get(k))}" for k in keys]
+    apart = _servers_apart(recorded, now)
+    # what differs because the servers do would hide it
+    listed = [k for k in keys if not (apart and k.startswith(OF_SERVERS))]
+    lines = [f"{rows[k].what}{k.removeprefix(rows[k].key)}: was {_shown(old.get(k))}, is {_shown(new.get(k))}" for k in listed]
     if any(k.startswith("sources.testbed") for k in keys):
-        lines.append(f"  revision: was {_shown(recorded.get('revision'))}, is {_shown(now.get('revision'))}")
-    more = [f"  and {len(keys) - MOST} more"] if len(keys) > MOST else []
+        lines.append(f"revision: was {_shown(recorded.get('revision'))}, is {_shown(now.get('revision'))}")
+    lines = [*apart, *lines]
+    more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
     raise InputError(
-        "this run cannot be resumed: it would not be measured as it was begun\n" + "\n".join([*lines[:MOST], *more]),
+        "this run cannot be resumed: it would not be measured as it was begun",
+        details=(*lines[:MOST], *more),
         file=str(file),
         value=keys[0],
         hint="; ".join(dict.fromkeys(row.remedy for row in rows.values())),

@@ -18,7 +18,7 @@ from testbed.model import StorageError
 
 INTERVAL = 0.5
 """Seconds between two looks at whether something was appended."""
-ELSEWHERE = "or choose another folder with --results"
+ELSEWHERE = "or let a run go elsewhere with --results"
 REMEDIES = {
     errno.ENOSPC: f"free some space there, {ELSEWHERE}",
     errno.EDQUOT: f"free some space there, {ELSEWHERE}",

@@ -78,6 +78,11 @@ class Fault:
     defect: str = ""
     """Why it does not hold."""
 
+    @property
+    def must(self) -> str:
+        """How a run with it must end, in words."""
+        return self.end.value + (", or an `unstable` pair, which is a surprise (status 1)" if self.surprises else "")
+
 
 @dataclass(frozen=True)
 class Family:

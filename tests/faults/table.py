@@ -34,7 +34,7 @@ def row(fault: Fault, runs: Sequence[Run]) -> str:
     """One line of the table."""
     verdict = "not run" if not runs else "defect" if fault.defect or any(r["wrong"] for r in runs) else "held"
     what = seen(runs) if runs else ""
-    return f"| {fault.name} | {fault.how} | {fault.end.value} | {len(runs)} | {what} | {verdict} |\n"
+    return f"| {fault.name} | {fault.how} | {fault.must} | {len(runs)} | {what} | {verdict} |\n"
 
 
 def tables(found: Iterable[Family], runs: Mapping[str, Sequence[Run]]) -> str:

@@ -25,7 +25,7 @@ def test_every_fault_has_its_own_name() -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name)
 def test_every_fault_stands_in_the_page_as_it_is_injected(fault: Fault) -> None:
     _, how, end, runs, _, verdict = rows()[fault.name]
-    assert (how, end) == (fault.how, fault.end.value)
+    assert (how, end) == (fault.how, fault.must)
     assert verdict == ("not run" if runs == "0" else "defect" if fault.defect else "held"), (
         "make faults, then tests/faults/table.py"
     )

@@ -90,7 +90,7 @@ def test_every_reason_has_a_remedy(number: int, remedy: str) -> None:
             raise OSError(number, "reason")
 
     with pytest.raises(
-        StorageError, match=f"^results/x cannot be written: reason; {remedy}, or choose another folder with --results$"
+        StorageError, match=f"^results/x cannot be written: reason; {remedy}, or let a run go elsewhere with --results$"
     ):
         write()
 

@@ -131,6 +131,17 @@ def test_a_reader_that_went_away_ends_a_command_quietly(argv: list[str]) -> None
     assert (status, told) == (output.SIGPIPE, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_standard_output_that_takes_no_more_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "testbed", "explain", "reference", *reference(), "--results", "results"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    sentence = "error: standard output cannot be written: No space left on device; let it go elsewhere\n"
+    assert (process.returncode, process.stderr) == (3, sentence)
+
+
 def test_an_error_that_nobody_reads_keeps_its_status() -> None:
     status, _ = without_reader("plan", "no/such.yaml", errors_too=True)
     assert status == 2
