@@ -109,7 +109,7 @@ class Berths:
         container = self.mesh.create_berth(name, image, address, self.rights)
         try:
             federation.start(container)
-            return Berth(container, image, address, federation.facts(container, self.mesh.name)["mac"])
+            return Berth(container, image, address, self.mesh.mac_of(container, address))
         except EngineError:
             federation.drop([container])
             with self._lock:

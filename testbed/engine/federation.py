@@ -271,6 +271,19 @@ class Mesh:
         assert self.network is not None, "the network is made first"
         return self.network
 
+    def mac_of(self, container: Container, address: tuple[str, str | None]) -> str:
+        """The hardware address of a started container at ``address``; empty where it has ended and has none any more.
+
+        Raises EngineError if the engine gave it another one than was asked for: the gate would not know it, and stand open.
+        """
+        mac, wanted = str(facts(container, self.name)["mac"] or "").lower(), hardware_address(address[0])
+        if mac not in ("", wanted):
+            raise EngineError(
+                f"{container.name} has the hardware address {mac}, not {wanted} as was asked for: "
+                "this engine does not set it, so that the gate between servers would let everything through"
+            )
+        return mac
+
     def remove(self) -> None:
         """Remove every container and the network of this mesh; never raises, so that it hides no cause.
 

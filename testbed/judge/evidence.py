@@ -32,7 +32,7 @@ class Attempt:
     error: dict[str, Any] = field(default_factory=dict)
     silence: dict[str, Any] | None = None
     silent: float | None = None
-    """When it was noted that no answer had come."""
+    """When it was noted that no answer had come, or that none would: nothing had been sent."""
     unsendable: bool = False
     token: str = ""
     cold: bool = False
@@ -60,6 +60,8 @@ class Evidence:
         """(phase, epoch, domain) -> since when and why a server was not there; the first that was noted."""
         self.started: dict[tuple[str, str, str], float] = {}
         """(phase, epoch, domain) -> when its server was started."""
+        self.ended: dict[tuple[str, str], float] = {}
+        """(phase, epoch) -> when its servers were gone."""
         self.given_up: dict[tuple[str, str], Numbered] = {}
         """(phase, epoch) with which the testbed could not go on."""
         self.storms: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -83,6 +85,8 @@ class Evidence:
                     self.dissected.add((phase, epoch))
                 case kinds.SERVER_FAILED.word | kinds.LOGIN_FAILED.word:
                     self.failures.setdefault((phase, epoch, o.data["domain"]), (number, o))
+                case kinds.EPOCH_ENDED.word:
+                    self.ended[phase, epoch] = o.time
                 case kinds.EPOCH_FAILED.word:
                     self.given_up[phase, epoch] = (number, o)
                 case kinds.SERVER_STARTED.word if "domain" in o.data:
@@ -127,7 +131,7 @@ class Evidence:
                 answered.bounced = answered.bounced or o.time
                 answered.error = o.data
             case kinds.UNSENDABLE.word:
-                answered.unsendable = True
+                answered.unsendable, answered.silent = True, o.time
 
     def _cold_by_order(self, o: Observation) -> bool:
         """Whether an attempt was cold, from the order of attempts: for records in which the attempt does not say it itself."""
@@ -143,10 +147,16 @@ class Evidence:
 
         A server that is on its way down fails its peers before its process is gone, so a little later counts too.
         """
-        ended = attempt.received or attempt.bounced or attempt.silent or attempt.end
+        ended = attempt.received or attempt.bounced or attempt.silent or self._over(cell, attempt)
         found = [self.failures.get((cell.phase, attempt.epoch, domain)) for domain in (cell.sender, cell.receiver)]
         failures = [f[1] for f in found if f and f[1].time <= ended + GOING_DOWN]
         return min(failures, key=lambda o: o.time, default=None)
+
+    def _over(self, cell: Cell, attempt: Attempt) -> float:
+        """When nothing more could become of an attempt without answer: its cell's next one there began, or its epoch ended."""
+        attempts = self.attempts.get(cell.id, ())
+        later = [a.started for a in attempts if a.epoch == attempt.epoch and a.started > attempt.started]
+        return min([*later, self.ended.get((cell.phase, attempt.epoch), attempt.end)])
 
     def streams(self, cell: Cell, epoch: str, *, back: bool = False) -> list[Numbered]:
         """TCP streams that the sender's server opened to the receiver's (or, ``back``, the other way round: dialback)."""

@@ -21,6 +21,7 @@ from testbed.judge.rules import cause_of
 from testbed.judge.unmeasured import SERVER, TESTBED, Void, not_expressible, reason_of, why_no_attempt, why_void
 from testbed.judge.weigh import Weighed, weigh
 from testbed.model import SCHEMA, Cell, Expectation, Outcome, all_visible
+from testbed.record import legs
 from testbed.record.manifest import PlannedServer, PlannedSettings
 from testbed.record.observations import RUN_RESUMED, TIMING, Observation
 from testbed.record.store import Record, planned_cells
@@ -114,9 +115,15 @@ def exit_status(verdicts: Verdicts) -> int:
 
 
 def _failed_servers(evidence: Evidence, cells: Sequence[CellEntry]) -> list[FailedServerEntry]:
-    """Every server that failed in an epoch, in the order in which it was noted."""
+    """Every server that failed in an epoch, in the order in which it was noted.
+
+    Not those of a try of the control pair after which it got through with fresh servers: that is what it is tried again for.
+    """
     failed: list[FailedServerEntry] = []
+    made_good = {(o.phase or "", legs.repeated(o.epoch or "")) for _, o in evidence.controls if o.data["ok"]}
     for (phase, epoch, domain), (number, o) in evidence.failures.items():
+        if (phase, epoch) in made_good:
+            continue
         started = evidence.started.get((phase, epoch, domain))
         void = [c for c in cells if c["cause"] == SERVER and c["phase"] == phase and domain in (c["sender"], c["receiver"])]
         failed.append(

@@ -20,7 +20,7 @@ from testbed.model import CONTROL_DOMAINS, Cell, Phase, Plan, Server, Settings
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS
 from testbed.record import observations
-from testbed.record.legs import CONTROL
+from testbed.record.legs import AGAIN, CONTROL
 
 CONTROL_POLICY = "opportunistic"
 FIRST = "first"
@@ -73,7 +73,7 @@ class ControlPair:
             tries, patience = (FIRST_TRIES, FIRST_BOOT) if when == FIRST else (1, BOOT)
             reasons: list[str] = []
             for number in range(1, tries + 1):
-                name = self.parts.journal.epoch_name(CONTROL, when, *(["again"] if number > 1 else []))
+                name = self.parts.journal.epoch_name(CONTROL, when, *([AGAIN] if number > 1 else []))
                 epoch = Epoch(phase, name, self.servers, settings, at, addresses.dns[0], patience=patience)
                 begun.append(epoch)
                 async with self.epochs.running(epoch):

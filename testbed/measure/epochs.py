@@ -166,7 +166,7 @@ class Epochs:
             container = await parts.workers.do(lambda: parts.mesh.create_server(name, image, files, address, epoch.dns))
             epoch.containers[domain] = container
             await parts.workers.do(lambda: federation.start(container))
-            epoch.macs[domain] = (await parts.workers.do(lambda: federation.facts(container, parts.mesh.name)))["mac"]
+            epoch.macs[domain] = await parts.workers.do(lambda: parts.mesh.mac_of(container, address))
         parts.journal.note(
             observations.SERVER_STARTED, epoch=epoch, domain=domain, image=image, mac=epoch.macs[domain],
             address=address[0], address6=address[1],
@@ -247,4 +247,8 @@ class Epochs:
             reason = envelope.message.reason
             self.parts.journal.note(observations.DISCONNECTED, at=envelope.time, epoch=epoch, domain=domain, reason=reason)
             if tasks := self._watches.get(epoch.id):
-                tasks.create_task(self._look(epoch, domain, envelope))
+                look = self._look(epoch, domain, envelope)
+                try:
+                    tasks.create_task(look)
+                except RuntimeError:  # the group is ending, of an error that is the news
+                    look.close()

@@ -35,7 +35,7 @@ REACH_AT_LAST = 30.0
 """The same where no rule of the host explains the silence."""
 DISSECTION = 900.0
 """Seconds that tshark may take for a capture."""
-LOOK = 2.0
+NAMES = 2.0
 """Seconds between two questions to the mesh's name server."""
 SILENT = 20.0
 """Seconds without an answer after which that name server counts as gone: on a machine with busy cores it takes tenths."""

@@ -20,7 +20,7 @@ from testbed.measure import zone
 from testbed.measure.driver import driver
 from testbed.measure.driver.driver import Driver
 from testbed.measure.journal import Journal
-from testbed.measure.pace import LOOK, PROBE, SILENT, STARTS, Admission
+from testbed.measure.pace import NAMES, PROBE, SILENT, STARTS, Admission
 from testbed.measure.reachability import packets_pass
 from testbed.measure.tasks import Workers, finish, task_group
 from testbed.measure.wiretap import wiretap
@@ -80,11 +80,11 @@ class Parts:
         It is no agent, so that nobody hears its end; and servers would say of their peers that they cannot be found.
         """
         while (container := self.names) is not None:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(NAMES)
             asked = asyncio.ensure_future(self.driver.zone_loaded(self.mesh.addresses.dns[0], zone.FIRST))
             try:
-                for _ in range(round(SILENT / LOOK)):
-                    if (await asyncio.wait({asked}, timeout=LOOK))[0]:
+                for _ in range(round(SILENT / NAMES)):
+                    if (await asyncio.wait({asked}, timeout=NAMES))[0]:
                         break
                     how = await self.workers.do(lambda: federation.state_of(container))
                     if not how.startswith("runs"):

@@ -24,6 +24,8 @@ from testbed.record.observations import (
 
 MESH, ALONE, CONTROL = "mesh", "alone", "control"
 """The kinds of epochs: all servers of a phase, a pair by itself, the control pair."""
+AGAIN = "again"
+"""Ends the name of an epoch in which the control pair is tried once more, before its leg."""
 
 ANSWERS = {kind.word for kind in (RECEIVED, ERROR, SILENCE)}
 """With which an attempt of a cell ends."""
@@ -40,6 +42,12 @@ def epoch_name(kind: str, *which: object, leg: int) -> str:
 def epoch_kind(name: str) -> str:
     """The kind of an epoch, by its name."""
     return re.split(r"[-.]", name, maxsplit=1)[0]
+
+
+def repeated(name: str) -> str | None:
+    """The name of the epoch that one repeats with fresh servers: ``control-first`` of ``control-first-again``; else None."""
+    first = re.sub(rf"-{AGAIN}(?=\.|$)", "", name)
+    return None if first == name else first
 
 
 GAPS: dict[str, Callable[[Observation], bool]] = {

@@ -12,6 +12,7 @@ import tarfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from docker.errors import APIError, ContainerError
@@ -273,3 +274,19 @@ def test_what_a_container_on_the_host_wrote_last_is_the_error() -> None:
     engine = host.Engine(SimpleNamespace(containers=SimpleNamespace(run=run)), "", False)
     with pytest.raises(EngineError, match="first last words"):
         federation.run_on_host(engine, "image", "script", "doctor")
+
+
+def test_a_server_with_another_hardware_address_than_the_gate_knows_is_refused() -> None:
+    """The gate lets through what is no member's: such a server would talk to everybody, and be seen by nobody."""
+
+    def container(mac: str | None) -> Any:
+        attrs = {"State": {"Running": True}, "Image": "", "NetworkSettings": {"Networks": {"net": {"MacAddress": mac}}}}
+        return SimpleNamespace(name="server", attrs=attrs, reload=lambda: None)
+
+    mesh: Any = SimpleNamespace(name="net")
+    address = ("198.18.0.16", None)
+    wanted = federation.hardware_address(address[0])
+    assert federation.Mesh.mac_of(mesh, container(wanted.upper()), address) == wanted
+    assert federation.Mesh.mac_of(mesh, container(None), address) == "", "it has ended, which somebody else says"
+    with pytest.raises(EngineError, match=f"has the hardware address 5a:00:00:00:00:01, not {wanted}"):
+        federation.Mesh.mac_of(mesh, container("5a:00:00:00:00:01"), address)

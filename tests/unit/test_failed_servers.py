@@ -25,12 +25,12 @@ from testbed.measure.epochs import Epochs
 from testbed.measure.journal import Journal
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import Workers, task_group
-from testbed.model import Phase
+from testbed.model import EngineError, Phase
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
 from testbed.record import observations as kinds
 from testbed.record import store
-from testbed.record.observations import Observation
+from testbed.record.observations import Observation, Source
 from testbed.record.store import Record, Writer
 from testbed.record.verdicts import Verdicts
 from testbed.report import diff as drawn
@@ -39,7 +39,7 @@ from testbed.report.failed import sentences
 from testbed.report.markdown import render as markdown
 from testbed.report.paragraph import paragraph
 from testbed.report.text import render_text
-from tests.unit.test_verdict import A, B, attempt, bounced, manifest, received, silence, stream
+from tests.unit.test_verdict import A, B, attempt, bounced, manifest, received, seen, silence, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 REASON = "the server ended with status 137 (killed by SIGKILL) after its client was online"
@@ -66,6 +66,7 @@ def cell(*observations: Observation) -> tuple[str, str | None, str | None]:
 
 
 VOID = ("inconclusive", "server-failed", None)
+UP = stream(server_hello=True, tls_version="TLSv1.3")
 NOTHING_ANSWERED = stream(answered=False, syns=3)
 
 
@@ -129,6 +130,31 @@ def test_of_a_failure_in_the_control_pair_the_run_says_who() -> None:
     (entry,) = verdicts["failed_servers"]
     assert (entry["domain"], entry["epoch"], entry["undecided"]) == ("control-a.example", "control-first", 0)
     assert "in the control pair" in sentences([entry])[0]
+
+
+@pytest.mark.parametrize("leg", ["", ".2"])
+def test_a_try_of_the_control_pair_that_was_repeated_with_success_fails_no_run(leg: str) -> None:
+    first, again = f"control-first{leg}", f"control-first-again{leg}"
+    observations = [*attempt(1.0), received(2.0), UP, failed(0.5, "control-a.example", first)]
+
+    def control(**data: Any) -> Observation:
+        return kinds.CONTROL.at(0.9, {"when": "first", "tries": 2, "reason": None, **data}, phase="now", epoch=again)
+
+    verdicts = judged(*observations, control(ok=True))
+    assert "failed_servers" not in verdicts
+    assert exit_status(verdicts) == 0
+    assert len(judged(*observations, control(ok=False))["failed_servers"]) == 1
+    assert len(judged(*observations, failed(0.8, epoch=again), control(ok=True))["failed_servers"]) == 1, "it failed later"
+
+
+def test_a_failure_long_after_an_attempt_was_over_does_not_explain_it() -> None:
+    unsendable = [o for o in attempt(1.0) if o.kind == "attempt"] + [seen(Source.SENDER, "unsendable", 1.2)]
+    assert cell(*unsendable, failed(2.0)) == VOID
+    assert cell(*unsendable, failed(60.0))[1] == "testbed"
+    unanswered = [*attempt(1.0), kinds.EPOCH_ENDED.at(40.0, {}, phase="now", epoch="mesh")]
+    assert cell(*unanswered, failed(30.0)) == VOID
+    assert cell(*unanswered, failed(60.0))[1] == "testbed"
+    assert cell(*attempt(1.0), failed(60.0)) == VOID, "the run ended before its time, of that perhaps"
 
 
 # --- what reports say -----------------------------------------------------------------------------------------------------
@@ -319,3 +345,33 @@ def test_a_server_that_is_being_ended_has_not_failed(
     tmp_path: Path, root: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert watched(tmp_path, root, catalog, monkeypatch, Ending("ended with status 137"), halting=True) == []
+
+
+def test_a_client_that_loses_its_server_while_the_run_ends_of_something_else_is_no_bug_of_the_testbed(
+    tmp_path: Path, root: Path, catalog: Catalog
+) -> None:
+    """The handler's error would be taken for the channel's, and hide the one that ends the run."""
+    plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
+    server, writer, channel = plan.servers[0], Writer(tmp_path, "ending"), Channel()
+
+    async def fail() -> None:
+        raise EngineError("the news")
+
+    async def watch() -> None:
+        driver: Any = SimpleNamespace(channel=channel)
+        parts = Parts(None, None, Journal(writer), None, driver, asyncio.Semaphore(1))  # type: ignore[arg-type]
+        epochs = Epochs(parts, plan, catalog, None, {}, None, Silent())  # type: ignore[arg-type]
+        epoch = Epoch(Phase("before", {}), "mesh", (server,), {}, {}, "")
+        epoch.online[server.domain] = asyncio.get_running_loop().create_future()
+        epochs._epochs[epoch.id] = epoch
+        async with task_group() as tasks:
+            with epochs._watching(epoch, tasks):
+                tasks.create_task(fail())
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    channel.handler(Envelope(Disconnected(epoch.client(server.domain), ""), None, time.time()))
+
+    with pytest.raises(EngineError, match="the news"):
+        asyncio.run(watch())
+    writer.close(None)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections import Counter
+from pathlib import Path
 
+from testbed.measure import pace
 from testbed.measure.pace import PER_SERVER, Admission, Rank, Slots
 
 
@@ -248,3 +251,11 @@ def test_a_slot_that_nobody_took_is_passed_on() -> None:
         assert slots.free == 1
 
     asyncio.run(main())
+
+
+def test_no_bound_is_named_twice() -> None:
+    """The second would silently take the place of the first."""
+    tree = ast.parse(Path(pace.__file__).read_text())
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    names = Counter(n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
+    assert not [name for name, count in names.items() if count > 1]
