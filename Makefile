@@ -47,6 +47,7 @@ test-unit: setup  ## the tests that need no engine
 	@$(VENV)/bin/pytest -n $(JOBS) -m "not engine and not browser"
 
 faults: setup  ## the long tests of faults: about 24 s each on two busy cores (FAULTS_SEED=… draws other moments; FAULTS=… chooses, as pytest's -k)
+	@$(if $(FAULTS),,FAULTS_WORDS=drawn $(VENV)/bin/pytest -q tests/faults/test_words.py)
 	@$(TESTBED) images build --for tests/faults/scenario.yaml
 	@FAULTS_LOG=$(or $(FAULTS_LOG),results/faults.jsonl) $(VENV)/bin/pytest -v -n $(JOBS) --dist load -m faults tests/faults $(if $(FAULTS),-k "$(FAULTS)")
 

@@ -92,6 +92,11 @@ class Addresses:
         return str(self.net4[offset]), str(self.net6[offset]) if self.net6 else None
 
 
+def prefix_for(size: int) -> int:
+    """Length of the prefix of the smallest IPv4 subnet that holds everybody of a federation of ``size``; at most 26."""
+    return 32 - max(6, (FIRST_SERVER + size + BERTHS + SLOTS + 2).bit_length())
+
+
 def _unless_ending(create: Callable[P, Container]) -> Callable[P, Container]:
     """A method of `Mesh` that makes a container: not while the mesh is removed, and removal waits for it."""
 
@@ -144,7 +149,7 @@ class Mesh:
 
     def _make_network(self, size: int, ipv6: bool) -> Addresses:
         """An internal network (no way out, no port published) in a free part of the pool. Raises EngineError."""
-        prefix = 32 - max(6, (size + FIRST_SERVER + BERTHS + SLOTS + 2).bit_length())
+        prefix = prefix_for(size)
         candidates = POOL4.subnets(new_prefix=prefix)
         last = ""
         for net4 in candidates:

@@ -1,7 +1,7 @@
 """What the tests on real containers share: the engine, the images, and one small mesh of four servers with different policies.
 
 Everything is raised through the testbed's own code. A missing engine or image is an error, never a skip. The mesh is raised once
-per worker; tests that use it carry the group `mesh`, so that with `--dist loadgroup` that is one worker.
+in each worker that needs it, the smoke run once for all workers. `--dist loadfile` (see the Makefile) gives a file to one worker.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from testbed.model import EngineError, Implementation, Server, Settings
 from testbed.plan.catalog import Catalog
 from testbed.plan.policy import PRESETS
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
+pytestmark = pytest.mark.engine
 
 STATE = "find / -xdev -user %s -not -path '/proc/*' -not -path '/etc/testbed*' -printf '%%p %%s %%m\\n' | sort"
 """What belongs to a user: path, size, mode. Times may differ, contents are compared by `SUMS`."""

@@ -17,7 +17,7 @@ from testbed.plan.catalog import Catalog, Image
 from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import PRESETS
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("check")]
+pytestmark = pytest.mark.engine
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from small_mesh import Small
 
 from testbed.contract.stand import process_owners
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
+pytestmark = pytest.mark.engine
 
 RUNGS = ("cleartext", "opportunistic", "encrypted", "authenticated")
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, proc(5)

@@ -18,7 +18,7 @@ from testbed import campaign
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.engine
 
 OF_THIS_RUN = ("run", "argv", "started")
 """Keys of a manifest that differ from run to run."""

@@ -21,7 +21,7 @@ from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("builds")]
+pytestmark = pytest.mark.engine
 
 LONG = 900
 """Seconds that a build here would take."""

@@ -29,7 +29,7 @@ from testbed.engine.images import Images
 from testbed.measure import zone
 from testbed.plan.catalog import Catalog
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("mesh")]
+pytestmark = pytest.mark.engine
 
 LOOKUP = """
 import json, socket, struct, sys, time

@@ -32,7 +32,7 @@ from testbed.probe.ladder import Answer
 from testbed.probe.seen import Offer, TargetSeen
 from testbed.probe.text import Peer
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("probe")]
+pytestmark = pytest.mark.engine
 
 BOOT = 120
 """Seconds within which every server must have answered a stream."""

@@ -16,7 +16,7 @@ from smoke_run import TESTBED, Done
 from testbed.engine.host import Engine
 from testbed.record import store
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.engine
 
 ENDS_ITSELF = """
 import asyncio, os, signal

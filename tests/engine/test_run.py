@@ -98,7 +98,6 @@ def test_the_shape_check_sees_departures() -> None:
     assert departures({"a": [{"b": "x"}]}, form, "v") == ["v.a[0].c is missing", "v.a[0].b is 'x', not float"]
 
 
-@pytest.mark.xdist_group("smoke")
 class TestSmoke:
     """One run, looked at from all sides."""
 
@@ -200,7 +199,6 @@ class TestSmoke:
             assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes(), path
 
 
-@pytest.mark.xdist_group("smoke")
 def test_rerun_measures_each_direction_cold_and_alone(smoke: Done, environment: dict[str, str], tmp_path: Path) -> None:
     a, b = (s["domain"] for s in smoke.verdicts["servers"] if s["implementation"] != "jabberd2")
     command = [TESTBED, "rerun", smoke.path, a, b, "--results", tmp_path, "--quiet", "--json"]
@@ -217,7 +215,6 @@ def test_rerun_measures_each_direction_cold_and_alone(smoke: Done, environment: 
         assert sorted(first for (of, _), first in opened.items() if of == phase) == sorted((a, b))
 
 
-@pytest.mark.xdist_group("control")
 def test_a_control_pair_that_does_not_get_through_ends_the_run_before_anything_is_measured(
     engine: Engine, built: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,7 +320,6 @@ def kept_and_left_nothing(engine: Engine, results: Path, process: subprocess.Pop
     return str(said)
 
 
-@pytest.mark.xdist_group("interrupted")
 @pytest.mark.parametrize("names", [("SIGINT",), ("SIGTERM", "SIGINT", "SIGHUP")], ids=" ".join)
 def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
     root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path, names: tuple[str, ...]
@@ -337,7 +333,6 @@ def test_an_interrupted_run_keeps_its_record_and_leaves_nothing(
     assert said.count("already interrupted: containers are being removed") == (len(names) > 1)
 
 
-@pytest.mark.xdist_group("interrupted")
 def test_a_run_whose_terminal_is_closed_keeps_its_record_and_leaves_nothing(
     root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
 ) -> None:
@@ -348,7 +343,6 @@ def test_a_run_whose_terminal_is_closed_keeps_its_record_and_leaves_nothing(
     kept_and_left_nothing(engine, tmp_path, process)
 
 
-@pytest.mark.xdist_group("interrupted")
 def test_a_run_whose_disk_is_full_removes_its_containers_and_keeps_what_it_has(
     root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
 ) -> None:
@@ -363,7 +357,6 @@ def test_a_run_whose_disk_is_full_removes_its_containers_and_keeps_what_it_has(
     assert re.search(r"error: \S+ cannot be written: File too large; .*; what was measured until then is kept", said)
 
 
-@pytest.mark.xdist_group("interrupted")
 def test_a_run_whose_agent_dies_ends_with_a_sentence(
     root: Path, environment: dict[str, str], built: Images, engine: Engine, tmp_path: Path
 ) -> None:
@@ -382,7 +375,6 @@ def started(results: Path) -> list[str]:
     return [str(p.relative_to(results)) for p in results.glob("*/evidence/*/config/*/*")]
 
 
-@pytest.mark.xdist_group("broken")
 def test_an_image_that_cannot_be_built_costs_only_its_own_cells(
     root: Path, engine: Engine, built: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -343,7 +343,12 @@ def test_every_value_of_an_observation_may_be_wrong(golden: str, tmp_path: Path)
 
 # --- whatever the bytes -----------------------------------------------------------------------------------------------
 
-QUICK = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 KEYS = ["name", "title", "servers", "phases", "set", "where", "policy", "config", "match", "entries", "patterns"]
 SMALL = st.recursive(
     st.one_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import itertools
 import os
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from docker.errors import APIError, ContainerError
 
 from testbed import doctor
 from testbed.engine import federation, host
-from testbed.engine.federation import BERTHS, FIRST_SERVER, Addresses, pack
+from testbed.engine.federation import BERTHS, SLOTS, Addresses, pack
 from testbed.model import EngineError
 
 
@@ -64,21 +65,22 @@ def test_contents_survive() -> None:
 def test_no_address_is_given_twice_not_even_to_pairs_that_are_measured_alone() -> None:
     size = 48
     addresses = Addresses(ipaddress.IPv4Network("198.18.0.0/24"), ipaddress.IPv6Network("fd53::/64"))
-    given = [addresses.dns, addresses.driver, *(addresses.of(n) for n in range(size))]
-    given += addresses.alone(size)
-    assert len({four for four, _ in given}) == len({six for _, six in given}) == len(given) == 2 + size + BERTHS
+    given = addresses.everybody(size)
+    assert {addresses.dns, addresses.driver, *map(addresses.of, range(size))} < set(given)
+    assert {*addresses.alone(size), *addresses.names(size)} < set(given)
+    assert len({four for four, _ in given}) == len({six for _, six in given}) == len(given) == 2 + size + BERTHS + SLOTS
     for four, six in given:
         assert ipaddress.IPv4Address(four) in addresses.net4
         assert six is not None
         assert ipaddress.IPv6Address(six) in ipaddress.IPv6Network("fd53::/64")
 
 
-@pytest.mark.parametrize("size", [2, 12, 48, 100, 400])
+@pytest.mark.parametrize("size", [2, 12, 38, 39, 40, 48, 100, 166, 167, 168, 400])
 def test_the_subnet_holds_everybody_and_the_broadcast_address_is_nobody_s(size: int) -> None:
-    prefix = 32 - max(6, (size + FIRST_SERVER + BERTHS + 2).bit_length())  # as _make_network chooses it
-    net4 = next(federation.POOL4.subnets(new_prefix=prefix))
-    last = Addresses(net4, None).alone(size)[-1][0]
-    assert ipaddress.IPv4Address(last) < net4.broadcast_address
+    for net4 in itertools.islice(federation.POOL4.subnets(new_prefix=federation.prefix_for(size)), 2):
+        given = {ipaddress.IPv4Address(four) for four, _ in Addresses(net4, None).everybody(size)}
+        assert given < set(net4.hosts())
+        assert net4[1] not in given, "the engine's own"
 
 
 def test_the_networks_of_another_engine_on_this_host_are_taken(tmp_path: Path) -> None:

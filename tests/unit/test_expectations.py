@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.expectations import RULES, Side, expect
@@ -16,7 +16,9 @@ from testbed.plan.certificates import PROFILES
 
 DEFECTS = (None, *sorted({p.defect for p in PROFILES.values() if p.defect}))
 MECHANISMS = (("dialback",), ("external",), ("dialback", "external"))
-whatever = settings(deadline=None, derandomize=True, database=None, max_examples=300)
+whatever = settings(
+    deadline=None, derandomize=True, database=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
+)
 
 POLICIES = st.builds(
     Policy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.judge.evidence import Attempt
@@ -104,7 +104,9 @@ Tried = tuple[str, bool, Outcome | None]
 """Epoch, cold, outcome."""
 TRIED = st.tuples(st.sampled_from(("mesh", "alone-1", "alone-2")), st.booleans(), st.sampled_from((D, B, L, None)))
 SEQUENCES = st.lists(TRIED, min_size=1, max_size=7)
-whatever = settings(deadline=None, derandomize=True, database=None, max_examples=250)
+whatever = settings(
+    deadline=None, derandomize=True, database=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def said(found: Weighed) -> tuple[object, ...]:
