@@ -14,6 +14,8 @@ from testbed.model import Cell
 from testbed.record.observations import LOGIN_FAILED, Observation
 
 IMAGE, SERVER, TESTBED = "image-unavailable", "server-failed", "testbed"
+ENDED = "the run ended before"
+"""How a sentence begins about what an interrupted run did not come to."""
 
 
 class Void(NamedTuple):
@@ -45,7 +47,7 @@ def why_no_attempt(evidence: Evidence, federation: Federation, cell: Cell) -> Vo
         if not o.data["ok"] and o.data["when"] == "first":
             reason = o.data.get("reason")
             return Void(TESTBED, f"nothing was measured, because the control pair did not get through before: {reason}")
-    return Void(TESTBED, "the run ended before this cell was measured")
+    return Void(TESTBED, f"{ENDED} this cell was measured")
 
 
 def why_void(evidence: Evidence, cell: Cell, attempt: Attempt) -> Void | None:
@@ -59,7 +61,7 @@ def why_void(evidence: Evidence, cell: Cell, attempt: Attempt) -> Void | None:
     if attempt.unsendable:
         return Void(TESTBED, "the sender's client had lost its own server")
     if attempt.silence is None:
-        return Void(TESTBED, "the run ended before an answer, or its time, came")
+        return Void(TESTBED, f"{ENDED} an answer, or its time, came")
     ends = ((cell.sender, "sender_alive"), (cell.receiver, "receiver_alive"))
     unproven = [domain for domain, key in ends if not attempt.silence.get(key)]
     if unproven:

@@ -7,7 +7,7 @@ what the testbed cannot say on either side is ``cannot-say``, never a success.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -78,6 +78,19 @@ def changes(matrix: Grid, before: str, after: str, exchange: str | None = None) 
 def broken(matrix: Grid, phase: str) -> list[Address]:
     """The addresses that were not delivered in a phase, whatever was expected."""
     return [address for address, s in matrix.states(phase) if KINDS[s] is Kind.BROKEN]
+
+
+def doubtful(matrix: Grid, by_address: Mapping[Address, Change]) -> list[Address]:
+    """Addresses that were delivered in the first phase, and of which nothing is known in the last."""
+    first, last = matrix.phases[0], matrix.phases[-1]
+    worked = (Kind.TLS, Kind.CLEARTEXT, Kind.UNSEEN)
+    return [
+        address
+        for address, change in by_address.items()
+        if change is Change.CANNOT_SAY
+        and KINDS[state(matrix.cell(first, address))] in worked
+        and KINDS[state(matrix.cell(last, address))] is Kind.UNKNOWN
+    ]
 
 
 def causes(

@@ -20,8 +20,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from testbed.causes import VOCABULARY
+from testbed.judge.unmeasured import TESTBED
 from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
-from testbed.report import words
+from testbed.report import unfinished, words
 from testbed.report.captions import captions
 from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
@@ -139,6 +140,14 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
             flat += [places[sender], places[receiver], row, -1 if seconds is None else round(seconds * 1000), len(lines), *lines]
     raw = {s["domain"]: s for s in verdicts["servers"]}
     defined = {c.word: {"means": c.meaning, "clause": c.clause, "remedy": c.remedy} for c in VOCABULARY}
+    ended = [unfinished.cut_off(c) for c in verdicts["cells"] if c.get("cause") == TESTBED]
+    if ended and all(ended):  # that one is the user's, then
+        remedy = unfinished.resume(verdicts) or defined[TESTBED]["remedy"]
+        defined[TESTBED] |= {"words": unfinished.CAUSE, "means": unfinished.CAUSE, "remedy": remedy}
+
+    def plain(cause: str) -> str:
+        return defined.get(cause, {}).get("words") or words.cause(cause)
+
     failures = Counter(cause for c in verdicts["cells"] if (cause := c.get("cause")))
     return {
         "run": verdicts.get("run"),
@@ -158,7 +167,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
         "change": [[list(Change).index(CHANGES[a, b]) for b in Kind] for a in Kind],
         "colourings": {
             name: [vars(tone) for tone in tones]
-            for name, tones in (COLOURINGS | {"cause": cause_tones([name for name, _ in failures.most_common()])}).items()
+            for name, tones in (COLOURINGS | {"cause": cause_tones([name for name, _ in failures.most_common()], plain)}).items()
         },
         "causes": {name: {"words": words.cause(name)} | defined.get(name, {}) for name in failures},
         "mends": [group.to_json(places) for group in groups],

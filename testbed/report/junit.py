@@ -17,7 +17,7 @@ from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, ControlEntry, FailedServerEntry, Verdicts, unexplained
 from testbed.report import cell as words_of
-from testbed.report import words
+from testbed.report import unfinished, words
 from testbed.report.failed import sentence
 from testbed.report.grid import KINDS, Kind, State, grid, state
 from testbed.report.parts import parts
@@ -62,7 +62,7 @@ def _suites(verdicts: Verdicts) -> Iterator[tuple[str, list[Case]]]:
 def _run(verdicts: Verdicts) -> Case:
     reason = None
     if not verdicts.get("complete", False):
-        reason = f"{words.CUT_SHORT}: its record has no closing line"
+        reason = f"{words.CUT_SHORT}: its record has no closing line. {unfinished.resume(verdicts)}"
     elif not any(cell["outcome"] in MEASURED for cell in verdicts["cells"]):
         reason = "nothing was measured"
     return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")

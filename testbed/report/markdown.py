@@ -15,11 +15,11 @@ from typing import Any
 
 from testbed.judge.verdict import exit_status
 from testbed.record.verdicts import Verdicts
-from testbed.report import words
-from testbed.report.changes import Change, causes, changes
+from testbed.report import unfinished, words
+from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import UNCONFIRMED
 from testbed.report.failed import sentences
-from testbed.report.grid import Grid, State, grid, judged, state
+from testbed.report.grid import Grid, grid, judged
 from testbed.report.looks import ORDER, STATES
 from testbed.report.paragraph import paragraph
 from testbed.report.parts import parts
@@ -76,6 +76,7 @@ def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
         title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),
         result=_result(verdicts),
         failed=[text(sentence, LONGEST) for sentence in sentences(verdicts.get("failed_servers") or [], most)],
+        remedies=[text(sentence, LONGEST) for sentence in unfinished.after_failure(verdicts)],
         paragraph=text(paragraph(verdicts), 2000),
         surprises=_surprises(verdicts, matrix, most),
         unknown=_cannot_say(verdicts, most),
@@ -89,6 +90,8 @@ def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
 def _result(verdicts: Verdicts) -> str:
     n = sum(bool(c.get("surprise")) for c in verdicts["cells"])
     surprises = f"{words.count(n, 'result')} not as expected"
+    if exit_status(verdicts) == 3 and not unfinished.undecided(verdicts):
+        return "Every result is known, but a server failed" + (f"; {surprises}." if n else ".")
     if exit_status(verdicts) == 3:
         return "The testbed could not tell everything" + (f"; {surprises}." if n else ".")
     return f"{surprises[0].upper()}{surprises[1:]}." if n else "Everything as expected."
@@ -124,10 +127,10 @@ def _cannot_say(verdicts: Verdicts, most: int) -> Table | None:
     unknown = Counter(
         str(c.get("explanation") or words.cause(c.get("cause"))) for c in verdicts["cells"] if c["outcome"] == "inconclusive"
     )
-    unseen = sum(state(c) is State.UNSEEN for c in verdicts["cells"])
     rows = [("1", f"control pair, {text(c['when'])} of {code(c['phase'])}: {text(c.get('reason'), LONGEST)}") for c in failed]
     rows += [(f"{n:,}", text(reason, LONGEST)) for reason, n in unknown.most_common()]
-    rows += [(f"{unseen:,}", words.UNSEEN_WIRE)] if unseen else []
+    for gap, n in unfinished.unseen(verdicts["cells"]).most_common():
+        rows.append((f"{n:,}", f"delivered, but the encryption is not known: {text(gap, LONGEST)}" if gap else words.UNSEEN_WIRE))
     rows += [] if verdicts.get("complete", False) else [("", words.CUT_SHORT)]
     return Table(("results", "why"), rows[:most], "reason", len(rows)) if rows else None
 
@@ -150,6 +153,8 @@ def _counts(matrix: Grid, most: int) -> Table:
 class Broken:
     """What was delivered in the first phase and is not in the last."""
 
+    unknown: int
+    """Of how many that were delivered in the first phase nothing is known in the last."""
     first: str
     last: str
     reasons: Table
@@ -158,7 +163,8 @@ class Broken:
 
 def _newly_broken(matrix: Grid, most: int) -> Broken:
     first, last = matrix.phases[0], matrix.phases[-1]
-    broken = [a for a, change in changes(matrix, first, last).items() if change is Change.NEWLY_BROKEN]
+    by_address = changes(matrix, first, last)
+    broken = [a for a, change in by_address.items() if change is Change.NEWLY_BROKEN]
     groups: dict[tuple[str | None, str | None, str], int] = Counter()
     for address in broken:
         cell = matrix.cells[last][address]
@@ -175,6 +181,7 @@ def _newly_broken(matrix: Grid, most: int) -> Broken:
         which = address if exchange else address[:2]
         pairs.append((*(code(part) for part in which), code(cell.get("cause") or words.UNKNOWN), text(cell["outcome"])))
     return Broken(
+        len(doubtful(matrix, by_address)),
         code(first),
         code(last),
         Table(("pairs", "cause", "fix at", "what happened, and how to fix it"), reasons, "reason", len(listed)),

@@ -14,10 +14,11 @@ from testbed.causes import Group, Inconclusive, group_of, inconclusive_as
 from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, Verdicts
-from testbed.report import failed, words
-from testbed.report.changes import Change, causes, changes
+from testbed.report import failed, unfinished, words
+from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
+from testbed.report.unfinished import resume
 
 
 def split_explanation(cell: CellEntry) -> tuple[str, str]:
@@ -98,8 +99,13 @@ def _headline(matrix: Grid, by_address: Mapping[Address, Change], broken: list[A
     if not broken:
         unsure = Change.CANNOT_SAY in by_address.values()
         return "Nothing that worked is known to have stopped working" if unsure else "Nothing that worked stopped working"
+    unknown = len(doubtful(matrix, by_address))
     if worked == 1:
         return f"The one {noun} that could talk stops talking"
+    if unknown:
+        stop = "stops" if len(broken) == 1 else "stop"
+        rest = f"{unknown:,} more {'is' if unknown == 1 else 'are'} unknown"
+        return f"At least {len(broken):,} of the {worked:,} {noun}s that could talk {stop} talking; {rest}"
     which = f"All {worked:,} {noun}s" if len(broken) == worked else f"{len(broken):,} of the {worked:,} {noun}s"
     return f"{which} that could talk {'stops' if len(broken) == 1 else 'stop'} talking"
 
@@ -233,10 +239,11 @@ def _doubts(matrix: Grid) -> list[Point]:
 
 def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
     yield from failed.sentences(verdicts.get("failed_servers") or [])
+    yield from unfinished.after_failure(verdicts)
     if not verdicts.get("complete", False):
         missing = sum(s is State.MISSING for phase in matrix.phases for _, s in matrix.states(phase))
         gone = f" {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing." if missing else ""
-        yield f"The run was cut short: its record has no closing line.{gone} This is not the whole picture."
+        yield f"The run was cut short: its record has no closing line.{gone} This is not the whole picture. {resume(verdicts)}"
     for control in verdicts.get("controls") or []:
         if not control.get("ok"):
             reason = f": {text}" if (text := control.get("reason")) else ""
@@ -252,7 +259,8 @@ def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
             f"{'it counts' if n == 1 else 'they count'} neither as a success nor as a failure."
         )
         inconclusive = [c for c in inconclusive if c not in unstable]
-    if inconclusive:
+    yield from unfinished.count_cut_off(inconclusive)
+    if inconclusive := [c for c in inconclusive if not unfinished.cut_off(c)]:
         n = len(inconclusive)
         why = Counter(words.cause(c.get("cause")) for c in inconclusive).most_common(1)[0][0]
         mostly = "because" if n == 1 else "mostly because"
@@ -260,10 +268,7 @@ def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
             f"In {words.count(n, 'case')} the testbed itself cannot say what happened ({mostly} {why}). "
             f"{'It counts' if n == 1 else 'They count'} neither as a success nor as a failure."
         )
-    unseen = sum(s is State.UNSEEN for p in matrix.phases for _, s in matrix.states(p))
-    if unseen:
-        arrived = f"{words.count(unseen, 'message')} arrived over an unobserved channel"
-        yield f"{arrived}: nothing is known about their encryption."
+    yield from unfinished.unseen_sentences([c for p in matrix.phases for c in matrix.cells[p].values()])
 
 
 # --- what would fix most -----------------------------------------------------------------------------------------------

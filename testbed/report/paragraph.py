@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.record.verdicts import Verdicts, unexplained
-from testbed.report import failed, words
-from testbed.report.changes import Change, broken, causes, changes
+from testbed.report import failed, unfinished, words
+from testbed.report.changes import Change, broken, causes, changes, doubtful
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, grid, judged
 
 # --- between whom -----------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def paragraph(verdicts: Verdicts) -> str:
     if not verdicts.get("complete", False):
         missing = sum(s is State.MISSING for phase in matrix.phases for _, s in matrix.states(phase))
         gone = f": {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing" if missing else ""
-        sentences.append(f"The run was cut short{gone}, so this is not the whole picture.")
+        sentences.append(f"The run was cut short{gone}, so this is not the whole picture. {unfinished.resume(verdicts)}")
     return " ".join(sentences)
 
 
@@ -180,7 +180,9 @@ def _cutover(matrix: Grid) -> list[str]:
     by_address = changes(matrix, first, last)
     n = Counter(by_address.values())
     failures = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
-    parts = [f"{words.count(len(failures), noun)} that worked before stopped working"] if failures else []
+    unknown = len(doubtful(matrix, by_address))
+    least = "at least " if unknown else ""
+    parts = [f"{least}{words.count(len(failures), noun)} that worked before stopped working"] if failures else []
     for change, text in (
         (Change.SECURED, "went from cleartext to encryption"),
         (Change.RESTORED, "that failed before got through"),
@@ -198,6 +200,9 @@ def _cutover(matrix: Grid) -> list[str]:
         sentences.append(f"{lead} nothing that worked before stopped working" + (f"; {words.listing(parts)}." if parts else "."))
     else:
         sentences.append(f"{lead}, {words.listing(parts)}.")
+    if unknown:
+        rest = f"{unknown:,}{' more' if failures else ''} that worked before still {'works' if unknown == 1 else 'work'}"
+        sentences.append(f"Whether {rest} is not known.")
     if 2 < len(matrix.phases) <= 5:
         sentences.append(_steps(matrix))
     if failures:
@@ -285,12 +290,12 @@ def _reserve(matrix: Grid) -> list[str]:
         sentences.append(
             f"{words.count(unstable, 'result')} {verb} not the same every time and {counts} as neither success nor failure."
         )
-    if n := states[State.INCONCLUSIVE] - unstable:
+    cells = [cell for phase in matrix.phases for cell in matrix.cells[phase].values()]
+    sentences += unfinished.count_cut_off(cells)
+    if n := states[State.INCONCLUSIVE] - unstable - sum(map(unfinished.cut_off, cells)):
         counts = "it counts" if n == 1 else "they count"
         sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say: {counts} as neither success nor failure.")
-    if n := states[State.UNSEEN]:
-        what = words.count(n, "delivery", "deliveries")
-        sentences.append(f"{what} left no trace on the wire that would show the encryption.")
+    sentences += unfinished.unseen_sentences(cells)
     if n := sum(unexplained(cell) for phase in matrix.phases for cell in matrix.cells[phase].values()):
         sentences.append(f"Why {words.count(n, 'result')} failed cannot be said: evidence of it was not read.")
     return sentences

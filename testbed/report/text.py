@@ -16,8 +16,8 @@ from typing import Any
 
 from testbed.causes import UNKNOWN
 from testbed.record.verdicts import Verdicts
-from testbed.report import looks, words
-from testbed.report.changes import Change, causes, changes
+from testbed.report import looks, unfinished, words
+from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import CIRCUMSTANCES
 from testbed.report.failed import sentences
 from testbed.report.grid import ARROW, Grid, Member, State, grid, judged
@@ -68,7 +68,11 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
             first, last = matrix.phases[0], matrix.phases[-1]
             by_address = changes(matrix, first, last, exchange)
             broken = [address for address, change in by_address.items() if change is Change.NEWLY_BROKEN]
-            out += _title(f"From '{first}' to '{last}'{of}: {words.count(len(broken), 'pair')} newly broken", width, paint)
+            unknown = len(doubtful(matrix, by_address))
+            how_many = f"{words.count(len(broken), 'pair')} newly broken"
+            if unknown:
+                how_many = f"{'at least ' if broken else ''}{how_many}, {unknown:,} unknown"
+            out += _title(f"From '{first}' to '{last}'{of}: {how_many}", width, paint)
             by_pair = {address[:2]: change for address, change in by_address.items()}
             out += _matrix(matrix, by_pair, looks.CHANGES, (len(matrix.phases) - 1, 0), width, paint)
             out += _legend(Counter(by_address.values()), looks.CHANGES, width, paint)
@@ -89,7 +93,7 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     facts = [f"{key}: {value}" for key in ("run", "started", "timers") if (value := verdicts.get(key))]
     facts += [f"measured {of}"] if (of := parts(verdicts)) else []
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
-    alarms = sentences(verdicts.get("failed_servers") or [])
+    alarms = sentences(verdicts.get("failed_servers") or []) + unfinished.after_failure(verdicts)
     alarms += [] if verdicts.get("complete", False) else [f"{words.CUT_SHORT.capitalize()}."]
     alarms += [
         f"The control failed ({c['when']} in '{c['phase']}'): {words.CONTROL_FAILED}: {c.get('reason')}. Do not trust this phase."

@@ -5,7 +5,7 @@ Rule: literal tables, made of the colours of ``looks``; the page's script says w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from testbed.report import looks, words
@@ -94,13 +94,13 @@ COLOURINGS: dict[str, tuple[Tone, ...]] = {
 """Colouring -> its tones, in the legend's order. That of causes is made for each run: see ``cause_tones``."""
 
 
-def cause_tones(names: Iterable[str]) -> tuple[Tone, ...]:
+def cause_tones(names: Iterable[str], plain: Callable[[str], str] = words.cause) -> tuple[Tone, ...]:
     """The colouring of causes: a colour and a letter for each, in the order given; then what is no failure.
 
     A run with more causes than colours begins the colours anew; the letter in the cell tells them apart.
     """
     tones = [
-        Tone(name, f"{name}: {words.cause(name)}", *looks.SERIES[place % len(looks.SERIES)], f"text:{chr(65 + place % 26)}")
+        Tone(name, f"{name}: {plain(name)}", *looks.SERIES[place % len(looks.SERIES)], f"text:{chr(65 + place % 26)}")
         for place, name in enumerate(names)
     ]
     return (*tones, _like("delivered", "delivered", Change.KEPT), _UNKNOWN)
