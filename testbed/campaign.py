@@ -217,6 +217,9 @@ def resume(
         return load(run.path)
     with store.Writer.again(run.path) as writer:
         record = store.load(run.path)
+        if record.complete:  # by another process, before this one had the lock
+            display.say(f"nothing is missing: {run.id} is complete")
+            return load(run.path)
         manifest, lack = record.manifest, resumption.lack_of(record)
         if not lack.phases:
             resumption.finish(writer, record, lack)

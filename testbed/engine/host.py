@@ -117,6 +117,7 @@ def install(packages: list[str], what: str, say: Say, *, started: Started = unde
     """Install Debian packages, as root; ``started`` starts a process. Raises EngineError where that cannot be done.
 
     An interruption ends apt while it downloads; while dpkg unpacks, apt lets that finish, as the host's packages would be broken.
+    So apt alone gets the signal, dpkg does not, and neither is killed, however long it takes.
     """
     if not shutil.which("apt-get"):
         raise EngineError(
@@ -127,7 +128,9 @@ def install(packages: list[str], what: str, say: Say, *, started: Started = unde
     say(f"installing {' '.join(packages)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-yq", "--no-install-recommends", *packages]):
-        with started(command, first=signal.SIGINT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with started(
+            command, first=signal.SIGINT, finishes=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
             said = [text.decode(errors="replace").strip() for text in process.communicate()]
         if process.returncode and command[1] == "install":
             last = (said[1] or said[0]).splitlines()[-1:]

@@ -95,9 +95,14 @@ class Underway:
             _reading.take = before
 
     @contextlib.contextmanager
-    def process(self, command: Sequence[str], *, first: int = signal.SIGTERM, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def process(
+        self, command: Sequence[str], *, first: int = signal.SIGTERM, finishes: bool = False, **how: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A process, as `started`; raises EngineError if everything was ended before."""
-        with started(command, first=first, **how) as process, self._ended_by(lambda: _signal(process, first)):
+        with (
+            started(command, first=first, finishes=finishes, **how) as process,
+            self._ended_by(lambda: _signal(process, first, alone=finishes)),
+        ):
             yield process
 
     @contextlib.contextmanager
@@ -115,21 +120,33 @@ class Underway:
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], *, first: int = signal.SIGTERM, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, which the block waits for; where that fails, it gets the signal ``first``, and after `PATIENCE` it is killed."""
-    process = subprocess.Popen(command, start_new_session=True, **how)
+def started(
+    command: Sequence[str], *, first: int = signal.SIGTERM, finishes: bool = False, **how: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, which the block waits for; where that fails, it gets the signal ``first``, and after `PATIENCE` it is killed.
+
+    One that ``finishes`` what must not be cut short is never killed; it alone gets the signal, nothing that it started does.
+    """
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with interruption.held():  # else nobody would end what is just being started
+            process = subprocess.Popen(command, start_new_session=True, **how)
         yield process
     except BaseException:
+        if process is None:
+            raise
         with interruption.held():
-            for number in (first, signal.SIGKILL):
+            if finishes:
+                _signal(process, first, alone=True)
+                process.communicate()  # it could not end while nobody reads what it says
+            for number in () if finishes else (first, signal.SIGKILL):
                 _signal(process, number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PATIENCE)
                     break
         raise
     finally:
-        pipes: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout, process.stderr)
+        pipes: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout, process.stderr) if process else ()
         for pipe in filter(None, pipes):
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -148,7 +165,10 @@ def workplace() -> Iterator[str]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the process and all that it started."""
+def _signal(process: subprocess.Popen[bytes], number: int, *, alone: bool = False) -> None:
+    """To the process and all that it started; ``alone``: to the process."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        if alone:
+            process.send_signal(number)  # not once it has been waited for
+        else:
+            os.killpg(process.pid, number)

@@ -6,7 +6,6 @@ Pure, but for the machine's own facts (versions of Python, kernel and git revisi
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import platform
 import subprocess
@@ -19,7 +18,7 @@ from testbed.engine.images import Images
 from testbed.measure.pace import CONFIRM
 from testbed.measure.pki import Issued
 from testbed.model import Implementation, Plan, Server, Settings
-from testbed.plan.catalog import Candidate, Catalog
+from testbed.plan.catalog import Candidate, Catalog, digest
 from testbed.plan.certificates import PROFILES
 from testbed.record.manifest import Dimensions, GivenRelease, OrderedRun, PlannedServer, PlannedSettings
 
@@ -98,13 +97,13 @@ def sources(catalog: Catalog, used: Iterable[Implementation]) -> dict[str, str]:
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """SHA-256 over names and contents of files and folders, 16 hex digits; of neither documents nor what Python keeps."""
-    state = hashlib.sha256()
-    for path in paths:
-        for file in [path] if path.is_file() else sorted(path.rglob("*")):
-            if file.is_file() and file.suffix != ".md" and "__pycache__" not in file.parts:
-                state.update(file.relative_to(path.parent).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return state.hexdigest()[:16]
+    """The `digest` of files and of all that folders have, but for documents. Raises InputError."""
+    return digest(
+        (file, path.parent)
+        for path in paths
+        for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+        if file.suffix != ".md"
+    )
 
 
 def _planned(plan: Plan) -> dict[str, list[str]]:

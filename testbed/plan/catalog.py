@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from testbed.plan.policy import DIMENSIONS, PRESETS, changed, value_of
 from testbed.yamlfile import did_you_mean
 
 DEFAULT_ROOT = ROOT / "images"
+PIECE = 1 << 20
+"""Bytes of a file that are in memory at once."""
 LINK = "put the file itself into the folder: no file of a folder is read from elsewhere"
 DOMAIN_PLACEHOLDER = "TESTBED_DOMAIN"
 """Stands for the server's domain in a configuration that a user brings."""
@@ -258,13 +260,30 @@ def buildable(folder: Path) -> None:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of a folder's build inputs, 16 hex digits."""
+    """The `digest` of a folder's build inputs. Raises InputError."""
+    # logs.yaml and image.yaml are read on the outside: changing a log pattern must not rebuild the image
+    outside = (".j2", ".yaml", ".md")
+    return digest((path, folder) for path in sorted(folder.rglob("*")) if path.is_symlink() or path.suffix not in outside)
+
+
+def digest(files: Iterable[tuple[Path, Path]]) -> str:
+    """SHA-256 over files, each with the folder that its name is relative to, 16 hex digits. Raises InputError.
+
+    A symbolic link counts by where it leads, which is not read. Nothing else than files counts, nor what Python keeps.
+    """
     state = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():  # what it leads to is not the folder's
-            state.update(path.relative_to(folder).as_posix().encode() + b"\0-> " + os.fsencode(path.readlink()) + b"\0")
-            continue
-        # logs.yaml and image.yaml are read on the outside: changing a log pattern must not rebuild the image
-        if path.is_file() and path.suffix not in (".j2", ".yaml", ".md") and "__pycache__" not in path.parts:
-            state.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path, folder in files:
+        name = path.relative_to(folder).as_posix().encode()
+        try:
+            if path.is_symlink():
+                state.update(name + b"\0-> " + os.fsencode(path.readlink()) + b"\0")
+            elif path.is_file() and "__pycache__" not in path.parts:
+                state.update(name + b"\0")
+                with path.open("rb") as file:
+                    while piece := file.read(PIECE):
+                        state.update(piece)
+                state.update(b"\0")
+        except OSError as error:
+            hint = "whoever runs the testbed must be able to read every file of the folder"
+            raise InputError(f"cannot be read: {reading.reason(error)}", file=str(path), hint=hint) from None
     return state.hexdigest()[:16]

@@ -7,8 +7,8 @@ name of a file, an argument of a command or a tag has the form of a plain name, 
 from __future__ import annotations
 
 import functools
-import itertools
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -127,6 +127,8 @@ LONGEST_LINE = 16384
 """Characters of a log line that patterns are tried on; an engine cuts longer ones, too."""
 PATTERN_TIME = 1.0
 """Seconds of a processor that a pattern of somebody else's may take for one line; those of the testbed take microseconds."""
+SAMPLES_TIME = 5.0
+"""Seconds of a processor that all patterns of somebody else's file may take for all samples of it."""
 
 
 class LogPattern(_Strict):
@@ -284,6 +286,21 @@ def read_logs(path: Path, *, outside: bool = False) -> LogsFile:
                 if constant not in CONSTANTS[name]:
                     raise document.error(f"unknown {name} `{constant}`", here, value=constant, allowed=CONSTANTS[name])
     if outside:
-        for entry, sample in itertools.product(every, [entry.sample[:LONGEST_LINE] for entry in every]):
-            logs.search(entry, sample)
+        _try(logs, every)
     return logs
+
+
+def _try(logs: LogsFile, entries: Sequence[LogPattern | LogReason]) -> None:
+    """Try each pattern on every sample. Raises InputError if one takes too long, or all of them do."""
+    first = time.thread_time()
+    spent: dict[int, float] = {}
+    for position, entry in enumerate(entries):
+        began = time.thread_time()
+        for other in entries:
+            logs.search(entry, other.sample[:LONGEST_LINE])
+            now = time.thread_time()
+            spent[position] = now - began
+            if now - first > SAMPLES_TIME:
+                slowest = max(spent, key=spent.__getitem__)
+                how = f"{spent[slowest]:.1f} s for the samples; all patterns together may take {SAMPLES_TIME:.0f} s"
+                raise logs.too_slow(entries[slowest], how)

@@ -23,7 +23,7 @@ import docker
 import pytest
 
 from testbed import campaign, interruption
-from testbed.engine import underway
+from testbed.engine import host, underway
 from testbed.measure.tasks import Workers, finish
 from testbed.model import EngineError
 
@@ -231,6 +231,42 @@ def test_a_process_ends_with_all_that_it_started_when_who_waits_for_it_is_interr
     with pytest.raises(KeyboardInterrupt):
         work()
     assert is_gone(groups[0])
+
+
+APT = """#!/bin/sh
+[ "$1" = install ] || exit 0
+trap : INT
+sh -c 'touch begun; sleep 1; head -c 300000 /dev/zero; touch unpacked'
+"""
+"""As apt while dpkg unpacks: it notes the signal, and goes on until what it started has ended."""
+
+
+def test_packages_that_are_being_unpacked_are_unpacked_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else those of the host would be broken. More than a pipe holds is said meanwhile."""
+    (tmp_path / "apt-get").write_text(APT)
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(underway, "PATIENCE", 0.2)
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        send("SIGTERM")
+
+    thread = threading.Thread(target=interrupt)
+
+    @interruption.handled()
+    def work() -> None:
+        thread.start()
+        host.install(["x"], "x", lambda _: None)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    thread.join()
+    assert (tmp_path / "unpacked").exists()
 
 
 def test_what_is_under_way_in_another_thread_is_ended_and_nothing_is_begun_any_more() -> None:

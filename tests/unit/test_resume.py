@@ -18,6 +18,7 @@ import pytest
 
 from testbed import campaign
 from testbed.cli import main
+from testbed.display import Lines
 from testbed.engine.images import Images
 from testbed.judge.evidence import Evidence
 from testbed.judge.verdict import judge_run
@@ -487,6 +488,24 @@ def test_of_a_complete_run_nothing_is_missing_and_its_verdicts_say_the_status(
     assert "nothing is missing" in said
     assert "newly broken" in out
     assert {p: p.stat().st_mtime_ns for p in reference.rglob("*")} == before, "nothing is written"
+
+
+def test_a_run_that_another_process_completes_before_the_lock_is_taken_is_left_as_it_is(
+    tmp_path: Path, ordered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = begun(tmp_path, ordered, *FIRST, *(replace(o, epoch="mesh") for o in AGAIN))
+    run, again, texts = campaign.load(path), Writer.again, list[str]()
+
+    def late(path: Path) -> Writer:
+        monkeypatch.setattr(Writer, "again", again)
+        campaign.resume(run)
+        return again(path)
+
+    monkeypatch.setattr(Writer, "again", late)
+    resumed = campaign.resume(run, display=Lines(texts.append))
+    assert resumed.verdicts["complete"]
+    assert [o.kind for o in store.load(path).observations].count(kinds.RUN_COMPLETE.word) == 1
+    assert any("nothing is missing" in text for text in texts)
 
 
 def test_the_report_of_an_unfinished_run_says_how_it_goes_on(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from docker.utils.build import tar
 
-from testbed.measure import serverlog
+from testbed.measure import manifest, serverlog
 from testbed.model import Implementation, InputError, Server, Settings
-from testbed.plan import candidates, catalog, sandbox
+from testbed.plan import candidates, catalog, image_files, sandbox
 from testbed.plan.catalog import Catalog, folder_digest
 from testbed.plan.policy import PRESETS
 
@@ -194,6 +198,34 @@ def test_the_digest_of_a_folder_reads_no_file_by_a_link(toy: Path) -> None:
     assert folder_digest(toy) != before
 
 
+def source(folder: Path) -> str:
+    """What a manifest says of the folder."""
+    return manifest.sources(load(folder), [Implementation("toy", "trixie")])["toy"]
+
+
+def test_a_manifest_reads_no_file_by_a_link_either(toy: Path) -> None:
+    (toy / "leak").symlink_to("../secret")
+    before = source(toy)
+    (toy.parent / "secret").write_text("another secret")
+    assert source(toy) == before, "what it leads to is not the folder's"
+    (toy / "leak").unlink()
+    (toy / "leak").symlink_to("elsewhere")
+    assert source(toy) != before
+
+
+def test_a_large_file_of_a_folder_is_read_in_pieces(toy: Path) -> None:
+    with (toy / "large").open("wb") as file:
+        file.truncate(64 << 20)
+    known = load(toy)
+    tracemalloc.start()
+    try:
+        manifest.sources(known, [Implementation("toy", "trixie")])
+        known.images["toy"].digest()
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
 # --- what else a user brings ------------------------------------------------------------------------------------------
 
 
@@ -249,6 +281,16 @@ def test_a_pattern_that_its_own_samples_show_to_be_slow_is_refused_with_its_line
     assert f"logs.yaml:6: the pattern `{SLOW}`" in str(error.value)
 
 
+def test_patterns_that_their_samples_show_to_be_slow_in_sum_are_refused(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stays below its own bound, and there are as many searches as the square of their number."""
+    monkeypatch.setattr(image_files, "SAMPLES_TIME", 0.05)
+    slow = f"  - match: '{SLOW}'\n    observe: s2s-closed\n    sample: {'a' * 22}b\n    from: toy 1.0\n"
+    (toy / "logs.yaml").write_text(LOGS + slow * 40)
+    with pytest.raises(InputError, match=r"s for the samples; all patterns together may take") as error:
+        load(toy)
+    assert f"the pattern `{SLOW}` takes" in str(error.value)
+
+
 def test_a_pattern_that_is_slow_on_a_line_of_a_log_ends_the_log(toy: Path) -> None:
     (toy / "logs.yaml").write_text(LOGS + f"  - match: '{SLOW}'\n    observe: s2s-closed\n    sample: aa\n    from: toy 1.0\n")
     logs = load(toy).images["toy"].logs
@@ -266,6 +308,25 @@ def test_patterns_that_are_slow_in_sum_end_the_log(toy: Path, monkeypatch: pytes
     monkeypatch.setattr(serverlog, "LOG_TIME", -1.0)
     with pytest.raises(InputError, match=r"logs\.yaml: the patterns take more than"):
         serverlog.observe(logs, [(1.0, "x")], server="a", domains=set(), addresses={}, phase="p", epoch="mesh")
+
+
+def test_the_time_of_a_log_is_not_what_other_threads_take_meanwhile(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several logs are read at once."""
+    logs = load(toy).images["toy"].logs
+    monkeypatch.setattr(serverlog, "LOG_TIME", 0.5)
+
+    def burn() -> None:
+        while time.thread_time() < 1.0:
+            pass
+
+    def lines() -> Iterator[tuple[float, str]]:
+        other = threading.Thread(target=burn)
+        other.start()
+        other.join()
+        yield 1.0, "connected to b.example"
+
+    [seen] = serverlog.observe(logs, lines(), server="a", domains={"b.example"}, addresses={}, phase="p", epoch="mesh")
+    assert seen.data["peer"] == "b.example"
 
 
 def test_a_line_of_any_length_is_cut_before_patterns_see_it() -> None:
