@@ -223,7 +223,7 @@ def knock(stand_: Stand, container: Container, address: str, ports: list[int]) -
     deadline, listening = time.monotonic() + PORTS, list[int]()
     while time.monotonic() < deadline:
         listening = stand_.ask(Task(address, "", knock=ports, patience=SLICE)).open
-        if not federation.facts(container, "")["running"]:
+        if federation.ending(container):
             return None
         if len(listening) == len(ports):
             break

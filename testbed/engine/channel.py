@@ -154,7 +154,10 @@ class Channel:
                     except ValueError:
                         self._stderr = (self._stderr + line + b"\n")[-KEPT:]
                         continue
-                    self._loop.call_soon_threadsafe(self._dispatch, envelope)
+                    try:
+                        self._loop.call_soon_threadsafe(self._dispatch, envelope)
+                    except RuntimeError:  # the loop is gone, and with it whoever would hear of it
+                        return
         with contextlib.suppress(RuntimeError):  # the loop may be gone already
             self._loop.call_soon_threadsafe(self._end)
 

@@ -132,7 +132,8 @@ class Mesh:
             with interruption.held():
                 self.addresses = self._make_network(size, ipv6)
         except KeyboardInterrupt:
-            self.remove()
+            with interruption.held():
+                self.remove()
             raise
 
     def __enter__(self) -> Mesh:

@@ -157,7 +157,9 @@ class Epochs:
     async def _start_container(self, epoch: Epoch, server: Server, image: str) -> None:
         """Create and start a server's container, or start it in its berth. Raises EngineError."""
         parts, domain = self.parts, server.domain
-        files, address = self._files(server, epoch), epoch.addresses[domain]
+        # what a user brings is rendered in a process of its own: the event loop does not wait for that
+        rendered = await parts.workers.do(lambda: self._rendered(server, epoch))
+        files, address = self._kept(server, epoch, rendered), epoch.addresses[domain]
         if berth := epoch.berths.get(domain):
             await parts.workers.do(lambda: berth.start({f"/etc/testbed/{name}": data for name, data in files.items()}, epoch.dns))
             epoch.macs[domain] = berth.mac
@@ -172,11 +174,14 @@ class Epochs:
             address=address[0], address6=address[1],
         )  # fmt: skip
 
-    def _files(self, server: Server, epoch: Epoch) -> dict[str, bytes]:
-        """Everything that stands in the server's /etc/testbed; the rendered part is kept as evidence, keys are not."""
+    def _rendered(self, server: Server, epoch: Epoch) -> dict[str, bytes]:
+        """The part of the server's /etc/testbed that says how it is set. Blocks."""
         settings, ipv6 = epoch.settings[server.domain], self.parts.mesh.addresses.net6 is not None
-        rendered = self.catalog.image(server.implementation).render(server, settings, timers=self.plan.timers, ipv6=ipv6)
-        issued = self.issued[server.domain, settings.certificate].files()
+        return self.catalog.image(server.implementation).render(server, settings, timers=self.plan.timers, ipv6=ipv6)
+
+    def _kept(self, server: Server, epoch: Epoch, rendered: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Everything that stands in the server's /etc/testbed; the rendered part is kept as evidence, keys are not."""
+        issued = self.issued[server.domain, epoch.settings[server.domain].certificate].files()
         for name, data in {**rendered, "cert.pem": issued["cert.pem"]}.items():
             self.parts.journal.writer.keep(data, epoch.phase.name, "config", server.domain, name)
         return {**rendered, **issued}

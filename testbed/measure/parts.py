@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from testbed.measure import zone
 from testbed.measure.driver import driver
 from testbed.measure.driver.driver import Driver
 from testbed.measure.journal import Journal
-from testbed.measure.pace import NAMES, PROBE, SILENT, STARTS, Admission
+from testbed.measure.pace import FIRST_WORD, NAMES, PROBE, SILENT, STARTS, Admission
 from testbed.measure.reachability import packets_pass
 from testbed.measure.tasks import Workers, finish, task_group
 from testbed.measure.wiretap import wiretap
@@ -86,9 +86,8 @@ class Parts:
                 for _ in range(round(SILENT / NAMES)):
                     if (await asyncio.wait({asked}, timeout=NAMES))[0]:
                         break
-                    how = await self.workers.do(lambda: federation.state_of(container))
-                    if not how.startswith("runs"):
-                        raise EngineError(f"{container.name}, the name server of the mesh, {how} in the middle of the run")
+                    if ending := await self.workers.do(lambda: federation.ending(container)):
+                        raise EngineError(f"{container.name}, the name server of the mesh, {ending.how} in the middle of the run")
                 else:
                     # the question goes through the driver: this is answered whatever the name server does, or names the driver
                     await self.driver.reach(self.mesh.addresses.dns[0], 1.0)
@@ -156,7 +155,8 @@ async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, jour
     async with task_group() as starts:
         for each in (container, dissector):
             starts.create_task(workers.do(functools.partial(federation.start, each)))
-    await _first_word(mesh, container, tap.ready())
+    for channel in (tap.channel, tap.dissector):
+        await _first_word(mesh, channel)
     return tap
 
 
@@ -166,16 +166,16 @@ async def _driver(mesh: federation.Mesh, images: Images, workers: Workers, journ
     clients = Driver(container)
     clients.channel.on(Failed, lambda e: journal.note(observations.DRIVER_ERROR, at=e.time, error=e.message.reason))
     await workers.do(lambda: federation.start(container))
-    await _first_word(mesh, container, clients.ready())
+    await _first_word(mesh, clients.channel)
     return clients
 
 
-async def _first_word(mesh: federation.Mesh, container: federation.Container, ready: Awaitable[None]) -> None:
-    """Await an agent's first word. Raises EngineError, with all that may tell why it did not come."""
+async def _first_word(mesh: federation.Mesh, channel: Channel) -> None:
+    """Await an agent's first word. Raises EngineError, with all that may tell why its container did not say it."""
     try:
-        await ready
+        await channel.ready(FIRST_WORD)
     except EngineError as error:
-        told = await asyncio.to_thread(lambda: federation.circumstances(mesh.engine, container))
+        told = await asyncio.to_thread(lambda: federation.circumstances(mesh.engine, channel.container))
         raise EngineError(f"{error}; {told}") from None
 
 

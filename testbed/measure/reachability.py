@@ -18,6 +18,8 @@ from testbed.measure.tasks import Workers
 from testbed.measure.wiretap.wiretap import Wiretap
 from testbed.model import EngineError
 
+TABLES = ["sh", "-c", "cat /proc/net/udp && { cat /proc/net/udp6 2>/dev/null || true; }"]
+"""Shows which ports are open; a kernel without IPv6 has no second file."""
 Seen = dict[str, str]
 """Family (`ip`, `ip6`) over which the name server does not answer -> what was seen instead."""
 
@@ -76,5 +78,5 @@ def said(facts: Facts, way: Way, seen: str) -> str:
 
 def listens(container: Container) -> bool:
     """Whether a name server has its port open (proc(5): /proc/net/udp). Raises EngineError if it has ended."""
-    tables = federation.execute(container, ["cat", "/proc/net/udp", "/proc/net/udp6"])
+    tables = federation.execute(container, TABLES)
     return any(line.split()[1].endswith(":0035") for line in tables.splitlines() if ":" in line)

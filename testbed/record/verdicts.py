@@ -363,8 +363,8 @@ class FailedServerEntry(TypedDict):
     phase: str
     """in which phase"""
     epoch: str
-    """in which start of servers: `mesh`, or that of a pair alone, or of the control pair (not of a try after which that got through
-    with fresh servers)"""
+    """in which start of servers: `mesh`, or that of a pair alone, or of the control pair (not of a try after which that got
+    through with fresh servers)"""
     domain: str
     """its domain"""
     reason: str

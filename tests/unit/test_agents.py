@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 import struct
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -244,3 +245,20 @@ def test_an_engine_behind_tls_is_heard(tmp_path: Path) -> None:
         container.ours.close()
 
     asyncio.run(talk())
+
+
+def test_what_an_agent_says_when_the_loop_is_gone_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    container = Container()
+
+    async def attach() -> None:
+        channel_of(container)
+
+    asyncio.run(attach())
+    readers = [t for t in threading.enumerate() if t.name == "channel-agent" and t.is_alive()]
+    container.says(messages.encode(clients.Disconnected("a", "gone")))
+    container.ours.shutdown(socket.SHUT_RDWR)
+    readers[-1].join(30)
+    assert not readers[-1].is_alive()
+    assert raised == []

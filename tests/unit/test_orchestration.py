@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +19,10 @@ from testbed.engine.images import Images
 from testbed.measure.alone import Alone
 from testbed.measure.attempts import Attempts
 from testbed.measure.conductor import phase_after_phase
+from testbed.measure.epoch import Epoch
 from testbed.measure.epochs import Epochs
 from testbed.measure.journal import Journal
-from testbed.measure.parts import Parts, removed
+from testbed.measure.parts import Parts, _wiretap, removed
 from testbed.measure.tasks import Workers, task_group
 from testbed.model import EngineError, Phase
 from testbed.plan import scenario
@@ -242,3 +244,68 @@ def test_the_end_of_an_agent_is_the_news_not_the_question_that_it_left_open(monk
 
     with pytest.raises(EngineError, match=r"s2s-driver ended with status 137 in the middle of the run"):
         asyncio.run(run())
+
+
+def test_the_circumstances_of_an_agent_that_says_nothing_are_those_of_its_own_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Agent:
+        """The channel to one that says something, or nothing."""
+
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def on(self, *_: object) -> None: ...
+
+        async def ready(self, _: float) -> None:
+            if self.container.name == "dissector":
+                raise EngineError("no first word")
+
+    made = {name: SimpleNamespace(name=name) for name in ("wiretap", "dissector")}
+    mesh = SimpleNamespace(
+        engine=None, create_agent=lambda *_, **__: made["wiretap"], create_dissector=lambda *_: made["dissector"]
+    )
+    monkeypatch.setattr("testbed.engine.federation.start", lambda _: None)
+    monkeypatch.setattr("testbed.engine.federation.circumstances", lambda _, container: f"about {container.name}")
+    tap = SimpleNamespace(
+        channel=Agent(made["wiretap"]), dissector=Agent(made["dissector"]), ready=Agent(made["dissector"]).ready
+    )
+    monkeypatch.setattr("testbed.measure.parts.Wiretap", lambda *_: tap)
+
+    async def work() -> None:
+        async with Workers(2) as workers:
+            await _wiretap(mesh, Images({"wiretap": "w"}), workers, SimpleNamespace())  # type: ignore[arg-type]
+
+    with pytest.raises(EngineError, match="no first word; about dissector"):
+        asyncio.run(work())
+
+
+def test_what_a_server_is_configured_with_is_rendered_beside_the_event_loop(root: Path, catalog: Catalog, tmp_path: Path) -> None:
+    """For what a user brings that is a process of its own, for which everything else would wait."""
+    plan, threads = scenario.load(root / "scenarios" / "smoke.yaml", catalog), list[threading.Thread]()
+    server, writer, phase = plan.servers[0], Writer(tmp_path, "rendered"), plan.phases[0]
+    started: list[dict[str, bytes]] = []
+
+    def render(*_: object, **__: object) -> dict[str, bytes]:
+        threads.append(threading.current_thread())
+        return {"server.cfg": b"text"}
+
+    images: Any = SimpleNamespace(image=lambda _: SimpleNamespace(render=render))
+    issued: Any = {(server.domain, server.certificate): SimpleNamespace(files=lambda: {"cert.pem": b"cert", "key.pem": b"key"})}
+    mesh: Any = SimpleNamespace(addresses=SimpleNamespace(net6=None))
+    berth: Any = SimpleNamespace(start=lambda files, _: started.append(files), mac="02:42:00:00:00:01")
+
+    async def work() -> None:
+        async with Workers(1) as workers:
+            parts = Parts(mesh, workers, Journal(writer), None, Driver(), asyncio.Semaphore(1))  # type: ignore[arg-type]
+            epochs = Epochs(parts, plan, images, None, issued, None, Silent())  # type: ignore[arg-type]
+            at: Any = {server.domain: ("198.18.0.16", None)}
+            epoch = Epoch(phase, "alone-1", (server,), phase.settings, at, "198.18.0.2")
+            epoch.berths[server.domain] = berth
+            await epochs._start_container(epoch, server, "image")
+
+    asyncio.run(work())
+    writer.close(None)
+    assert threads != [threading.current_thread()]
+    assert started == [{f"/etc/testbed/{name}": data for name, data in EVERYTHING.items()}]
+
+
+EVERYTHING = {"server.cfg": b"text", "cert.pem": b"cert", "key.pem": b"key"}

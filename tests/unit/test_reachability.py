@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,3 +101,12 @@ def test_each_family_has_a_sentence_of_its_own(monkeypatch: pytest.MonkeyPatch) 
 def test_a_name_server_listens_when_its_port_is_open(table: str, open_: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reachability.federation, "execute", lambda *_: table)
     assert reachability.listens(SimpleNamespace()) is open_  # type: ignore[arg-type]
+
+
+def test_a_kernel_without_ipv6_has_one_table_and_none_at_all_is_an_error() -> None:
+    def status(udp: str, udp6: str) -> int:
+        script = reachability.TABLES[-1].replace("/proc/net/udp6", udp6).replace("/proc/net/udp ", f"{udp} ")
+        return subprocess.run([*reachability.TABLES[:-1], script], capture_output=True, timeout=30, check=False).returncode
+
+    assert status("/proc/net/udp", "/proc/net/no-such") == 0
+    assert status("/proc/net/no-such", "/proc/net/udp6") != 0

@@ -11,7 +11,7 @@ from testbed.engine.channel import AgentError, Channel, agent_files
 from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
 from testbed.measure.driver import protocol
-from testbed.measure.pace import ANSWER, BOOT, FIRST_WORD, SENTINEL, ZONE
+from testbed.measure.pace import ANSWER, BOOT, SENTINEL, ZONE
 
 C2S_PORT = 5222
 
@@ -24,14 +24,10 @@ def files() -> dict[str, bytes]:
 
 
 class Driver:
-    """All clients of a run."""
+    """All clients of a run. Every method that awaits something raises EngineError."""
 
     def __init__(self, container: Container) -> None:
         self.channel = Channel(container, protocol.COMMANDS, protocol.EVENTS)
-
-    async def ready(self) -> None:
-        """Await its first word. Raises EngineError, as every method here that awaits something."""
-        await self.channel.ready(FIRST_WORD)
 
     async def login(self, client: str, domain: str, address: str, patience: float = BOOT) -> Envelope:
         """Be online as ``client``: Online, or LoginFailed when its server has had ``patience`` seconds."""

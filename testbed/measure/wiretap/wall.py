@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from testbed import interruption
 from testbed.engine import federation
 from testbed.engine.federation import Mesh
 from testbed.measure.wiretap import wiretap
@@ -74,7 +75,8 @@ def walled(mesh: Mesh, image: str, size: int, *, listens: int = 0) -> Iterator[C
     try:
         yield pending.result
     finally:
-        asyncio.run_coroutine_threadsafe(end(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        with interruption.held():
+            asyncio.run_coroutine_threadsafe(end(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
