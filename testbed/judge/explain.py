@@ -22,6 +22,7 @@ Party = Mapping[str, Any]
 """A server of the manifest: `domain`, `title`, `implementation`."""
 
 CONFLICT = "a conflict of policies: both are within the standards"
+UNTIMELY = "although it was issued as valid by the testbed's clock"
 SENT_BACK = {
     Outcome.BOUNCED: "an error came back to the sender",
     Outcome.LOST: "silently dropped",
@@ -60,11 +61,19 @@ def advice(remedy: Mapping[str, Any]) -> str:
 
 
 def explain(
-    outcome: Outcome, cause: str | None, fault: Fault | None, sender: Party, receiver: Party, known: Known
+    outcome: Outcome,
+    cause: str | None,
+    fault: Fault | None,
+    sender: Party,
+    receiver: Party,
+    known: Known,
+    *,
+    untimely: bool = False,
 ) -> Explanation:
-    """Why a cell failed that has this cause and fault, and how to fix it."""
+    """Why a cell failed that has this cause and fault, and how to fix it; ``untimely``: no such certificate was issued."""
     row = CAUSES.get(cause or UNKNOWN, CAUSES[UNKNOWN])
-    parts = [f"{row.meaning} ({SENT_BACK[outcome]})"]
+    meaning = f"a server says that {row.meaning}, {UNTIMELY}" if untimely else row.meaning
+    parts = [f"{meaning} ({SENT_BACK[outcome]})"]
     sides: dict[Role, Party] = {"sender": sender, "receiver": receiver}
     blamed = list(sides)
     if side := ONE_SIDE.get(fault):
@@ -76,6 +85,9 @@ def explain(
         parts.append("the fault is with names or routes between the two")
     elif fault is None:
         parts.append(CONFLICT if row.group in CONFLICTS else "the record does not show whose fault it is")
+    if untimely:
+        whose = f"of {sides[side]['domain']}" if side else "of both servers"
+        return Explanation("; ".join(parts), fault, (Remedy(f"compare the clock {whose} with the true time"),))
     remedies = tuple(_remedies(row.word, blamed, sides, known, own=fault in AT_FAULT)) or (Remedy(row.remedy),)
     return Explanation("; ".join(parts), fault, remedies)
 

@@ -20,6 +20,8 @@ RECEIVERS_OWN = {
     "system-shutdown",
 }  # fmt: skip
 """Stream errors with which a receiver speaks of itself (RFC 6120 §4.9.3)."""
+OF_TIME = ("certificate-expired", "certificate-not-yet-valid")
+"""What a server sees in a good certificate if its clock is wrong."""
 
 
 def _one_of(found: Iterable[str]) -> Fault | None:
@@ -32,8 +34,40 @@ def _holders(cause: str, case: Case) -> Fault | None:
     """Who holds the certificate that was refused: on the sender's stream, else on the stream for dialback."""
     if cause == "certificate-missing":  # the server's comes first: without it there is no ServerHello
         return Fault.SENDER if any(s.data.get("server_hello") for s in case.streams) else Fault.RECEIVER
+    if untimely(cause, case):
+        return _accuser(cause, case)
     found = list(dict.fromkeys((judge, holder) for judge, holder, defect in case.refusals() if defect == cause))
     return _one_of(holder for _, holder in found)
+
+
+def untimely(cause: str, case: Case) -> bool:
+    """Whether a time is said to be past or to come of a certificate that was issued to neither side so: a clock is wrong."""
+    return cause in OF_TIME and not any(case.defect(side, role) == cause for side in SIDES for role in ("client", "server"))
+
+
+def _accuser(cause: str, case: Case) -> Fault | None:
+    """Which side that demands certificates says so of the other's; None if both do, or if a log was not taken in.
+
+    Who receives a stream judges in its own log. Who opens one may have written down what it was told: of SASL EXTERNAL always
+    (RFC 6120 §6.4.1: it is the receiver that looks at the certificate), else only if nobody else says it.
+    """
+    if {"sender", "receiver"} & set(case.gaps):
+        return None
+    lines = [("sender", o) for o in case.sender_log] + [("receiver", o) for o in case.receiver_log]
+    lines += [("sender" if o.data.get("direction") == "in" else "receiver", o) for o in case.back_log]
+    judged, opened = set[str](), set[str]()
+    for side, line in lines:
+        if line.data.get("cause") != cause:
+            continue
+        other = SIDES[1 - SIDES.index(side)]
+        if line.data.get("direction") == "in":
+            judged.add(side)
+        elif line.data.get("mechanism") == "external":
+            judged.add(other)
+        else:
+            opened.add(side)
+    found = {side for side in judged or opened if case.strict(side)}
+    return Fault(found.pop()) if len(found) == 1 else None
 
 
 def _weak(case: Case) -> Fault | None:

@@ -14,7 +14,7 @@ from testbed.judge.case import case_of, gaps_of
 from testbed.judge.channel import channel_of
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.explain import explain, without_cause
-from testbed.judge.faults import fault_of
+from testbed.judge.faults import fault_of, untimely
 from testbed.judge.federation import Federation, agrees, expectation_of
 from testbed.judge.interference import interference_of
 from testbed.judge.rules import cause_of
@@ -237,7 +237,8 @@ def _with_cause(verdict: Verdict, evidence: Evidence, federation: Federation, de
         return replace(verdict, explanation=explanation.text, reason=explanation.reason, confirmed=None)
     fault = fault_of(cause, case)
     (sender, _), (receiver, _) = federation.ends(verdict.cell)
-    explanation = explain(verdict.outcome, cause, fault, sender, receiver, federation.remedies)
+    clock = untimely(cause, case)
+    explanation = explain(verdict.outcome, cause, fault, sender, receiver, federation.remedies, untimely=clock)
     return replace(
         verdict,
         cause=cause,

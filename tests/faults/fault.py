@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness import Case
@@ -42,6 +42,7 @@ class End(Enum):
     WHOLE = "as if nothing had been"
     TELLS = "complete, with status 3: what could not be told is undecided"
     EITHER = "as if nothing had been, or status 3"
+    FOUND = "complete, with status 1: what fails is laid on the server that is wrong"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Fault:
     short: bool = False
     """Run once in `make test` too."""
     scenario: Path = SCENARIO
+    """Another one has no undisturbed run to be compared with: `owes` says what must come of it."""
+    servers: Callable[[Case], tuple[Path, ...]] | None = None
+    """Makes the folders of implementations that the run is given."""
+    owes: Callable[[dict[str, Any]], list[str]] | None = None
+    """What is wrong with the verdicts of this fault, besides what no run may get wrong."""
     options: tuple[str, ...] = ()
     """Of `testbed run`."""
     own_engine: bool = False

@@ -275,7 +275,9 @@ class Case:
     def play(self) -> Case:
         """Start the run, inject the fault, await the end. Raises AssertionError if the fault cannot be injected."""
         environment = self.bench.environment | {"S2S_FAULT": self.token, "TMPDIR": str(self.temporary)}
-        words = ("run", self.fault.scenario, "--results", self.results, "--quiet", "--json", *self.fault.options)
+        words = ["run", self.fault.scenario, "--results", self.results, "--quiet", "--json", *self.fault.options]
+        for folder in self.fault.servers(self) if self.fault.servers else ():
+            words += ["--server", folder]
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as error:
             self.process = subprocess.Popen(
                 self.bench.command(*words), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=error,
@@ -338,6 +340,7 @@ class Case:
         wrong += self._ending(verdicts)
         if verdicts:
             wrong += self._cells(verdicts)
+            wrong += self.fault.owes(verdicts) if self.fault.owes else []
         self.decided = sum(c["outcome"] in DECIDED for c in verdicts.get("cells", ()))
         for companion in self.companions:
             wrong += [f"the run beside it: {w}" for w in companion.violations(full=False)]
@@ -407,6 +410,8 @@ class Case:
             wrong.append("went on as if nothing had been")
         if end is End.TELLS and (not complete or told != 3):
             wrong.append(f"complete: {complete}, the verdicts' status: {told}; expected a complete run that could not tell")
+        if end is End.FOUND and (not complete or told != 1):
+            wrong.append(f"complete: {complete}, the verdicts' status: {told}; expected a complete run with status 1")
         right = {self.reference.status, 3, *((1,) if self.fault.surprises else ())} if self.reference else {0, 1, 3}
         if end is End.EITHER and self.status not in right:
             wrong.append(f"status {self.status}, expected one of {sorted(right)}")

@@ -104,6 +104,12 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
     ("interrupted", "after", E + "opportunistic", J + "cleartext"): ("bounced", None, None, False),
     ("interrupted", "after", J + "cleartext", E + "opportunistic"): ("bounced", None, None, False),
     ("interrupted", "after", P + "opportunistic", J + "cleartext"): ("inconclusive", "testbed", "testbed", False),
+    # two clocks were five years off (tests/faults/fault_clock.py): the fault is with who has one, and not with the good certificate
+    ("clocks", "now", "a", "e-ahead"): ("bounced", "certificate-expired", "receiver", True),
+    ("clocks", "now", "e-ahead", "a"): ("bounced", "certificate-expired", "sender", True),
+    ("clocks", "now", "a", "e-behind"): ("bounced", "certificate-not-yet-valid", "receiver", True),
+    ("clocks", "now", "e-behind", "a"): ("bounced", "certificate-not-yet-valid", "sender", True),
+    ("clocks", "now", "e-ahead", "e-behind"): ("bounced", "certificate-expired", "sender", True),
     # cut with --clients-only: what wire and logs saw was taken away
     ("nothing-seen", "after", J + "encrypted", J + "authenticated"): ("bounced", "unknown", None, True),
 }  # fmt: skip
@@ -138,6 +144,12 @@ def recorded(name: str, phase: str, sender: str, receiver: str) -> dict[str, Any
 def test_a_recorded_cell(place: tuple[str, str, str, str]) -> None:
     cell = recorded(*place)
     assert (cell["outcome"], cell["cause"], cell["fault"], cell["surprise"]) == JUDGED[place]
+
+
+def test_a_good_certificate_that_is_called_expired_is_not_to_be_renewed() -> None:
+    cell = recorded("clocks", "now", "a", "e-ahead")
+    assert "although it was issued as valid by the testbed's clock" in cell["reason"]
+    assert [r["text"] for r in cell["remedies"]] == ["compare the clock of e-ahead.example with the true time"]
 
 
 @pytest.mark.parametrize("place", CHANNELS, ids="/".join)
