@@ -22,7 +22,7 @@ from markupsafe import Markup
 from testbed.causes import VOCABULARY
 from testbed.judge.unmeasured import TESTBED
 from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
-from testbed.report import unfinished, words
+from testbed.report import failed, unfinished, words
 from testbed.report.captions import captions
 from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
@@ -152,6 +152,10 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
     return {
         "run": verdicts.get("run"),
         "storms": [{k: storm[k] for k in STORM_KEYS} for storm in verdicts.get("storms") or []],
+        "failed": [
+            {"phase": entry["phase"], "domain": entry["domain"], "text": failed.sentence(entry)}
+            for entry in verdicts.get("failed_servers") or []
+        ],
         "complete": bool(verdicts.get("complete", False)),
         "servers": [_server(m, raw[m.domain]) for m in g.members],
         "phases": [{"name": p["name"], "settings": _settings(g, p)} for p in verdicts["phases"]],

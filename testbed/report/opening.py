@@ -18,6 +18,7 @@ from testbed.report import failed, unfinished, words
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
+from testbed.report.parts import parts
 from testbed.report.unfinished import resume
 
 
@@ -67,8 +68,14 @@ def opening(verdicts: Verdicts) -> Opening:
     if by_address:
         sentences += [_settings(matrix), _deliveries(matrix, last), _comparison(matrix, by_address)]
     why = _why(matrix, last, broken, "broke" if by_address else "failed")
-    points = (*_own_servers(matrix, by_address), *why, *_mend(matrix, last, broken), *_doubts(matrix))
+    points = (*_legs(verdicts), *_own_servers(matrix, by_address), *why, *_mend(matrix, last, broken), *_doubts(matrix))
     return Opening(_headline(matrix, by_address, broken), " ".join(filter(None, sentences)), points, alarms)
+
+
+def _legs(verdicts: Verdicts) -> list[Point]:
+    """That the run was resumed: its parts were not measured at one time."""
+    measured = parts(verdicts)
+    return [Point("Resumed run", f"Measured {measured}.")] if measured else []
 
 
 def _noun(matrix: Grid) -> str:

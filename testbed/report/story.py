@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import reading
+from testbed.judge.unmeasured import reason_of
 from testbed.model import InputError, Outcome, all_visible
 from testbed.record import observations as kinds
 from testbed.record.legs import standing
@@ -28,6 +29,7 @@ Line = tuple[float, str, str]
 """Unix seconds, who saw it, what it was."""
 DETAIL_WIDTH = 180
 MOST_LOG_LINES = 40
+FAILED = (kinds.SERVER_FAILED.word, kinds.LOGIN_FAILED.word)
 LOG_WORDS = {kind.word for kind in kinds.LOGS}
 MOST_EVIDENCE = 256 << 20
 """Bytes of a log or a zone, unpacked, that are looked into."""
@@ -71,7 +73,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
     """A cell with both servers as they were set, and what happened in each epoch in which it was attempted."""
     settings = next(p["settings"] for p in record.manifest["phases"] if p["name"] == cell["phase"])
     servers = {s["domain"]: s for s in verdicts["servers"]}
-    epochs = ((name, sorted(_lines(record, cell, name))) for name in _epochs(record, cell))
+    epochs = [(name, sorted(_lines(record, cell, name))) for name in _epochs(record, cell)]
     return {
         "cause_from": "",
         "interference": None,
@@ -83,6 +85,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
             for name, lines in epochs
             if lines
         ],
+        "logs": list(_logs(record, cell)),
     }
 
 
@@ -94,22 +97,43 @@ def _verdict(cell: CellEntry) -> str:
 
 
 def _epochs(record: Record, cell: CellEntry) -> list[str]:
+    """Those in which it was attempted, and those in which one of its servers failed: a failure may be why there is no attempt."""
     epochs = (
-        observation.epoch
-        for _, observation in standing(record.observations)
-        if observation.cell == cell["id"] and observation.kind == kinds.ATTEMPT.word and observation.epoch
+        o.epoch
+        for _, o in standing(record.observations)
+        if o.epoch and ((o.cell == cell["id"] and o.kind == kinds.ATTEMPT.word) or _failed(o, cell))
     )
     return list(dict.fromkeys(epochs))
+
+
+def _failed(observation: Observation, cell: CellEntry) -> bool:
+    """Whether it says that one of the cell's two servers failed."""
+    pair = (cell["sender"], cell["receiver"])
+    return observation.kind in FAILED and observation.phase == cell["phase"] and observation.data["domain"] in pair
+
+
+def _logs(record: Record, cell: CellEntry) -> Iterator[str]:
+    """Where the log of each server is that failed; or that there is none."""
+    for _, o in standing(record.observations):
+        if _failed(o, cell):
+            domain, path = o.data["domain"], f"evidence/{o.phase}/{o.epoch}/{o.data['domain']}.log.gz"
+            kept = (record.path / path).is_file()
+            yield f"of {domain} ({o.epoch}): {path}" if kept else f"of {domain} ({o.epoch}): the run has none"
 
 
 def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
     pair = {cell["sender"], cell["receiver"]}
     wanted: dict[str, dict[int, Observation]] = {}
+    failed = any(o.epoch == epoch and _failed(o, cell) for o in record.observations)
     for observation in record.observations:
         if observation.phase != cell["phase"] or observation.epoch != epoch:
             continue
         if observation.cell == cell["id"]:
             yield observation.time, _who(observation), _clients(observation)
+        elif _failed(observation, cell):
+            yield observation.time, "testbed", f"{observation.data['domain']} failed: {reason_of(observation)}"
+        elif failed and observation.kind == kinds.SERVER_STARTED.word and observation.data["domain"] in pair:
+            yield observation.time, "testbed", f"started {observation.data['domain']}"
         elif observation.kind == kinds.STREAM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
             yield observation.time, "wire", _stream(observation)
         elif observation.kind in LOG_WORDS and {observation.data["server"], observation.data["peer"]} == pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from testbed.report.html import render as page
 from testbed.report.markdown import render as markdown
 from testbed.report.opening import opening
 from testbed.report.paragraph import paragraph
+from testbed.report.story import story
 from testbed.report.text import render_text
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -122,3 +124,62 @@ def test_a_control_server_that_failed_has_no_pair_to_measure_again() -> None:
     verdicts = killed()
     verdicts["failed_servers"][0]["domain"] = "control-a.example"
     assert unfinished.after_failure(verdicts)[0].endswith("Read its log, and run the scenario again.")
+
+
+# --- the story of a pair ----------------------------------------------------------------------------------------------------
+
+DIED = "victim.example failed: the server ended with status 137"
+
+
+@pytest.mark.parametrize("pair", [("a.example", "victim.example"), ("victim.example", "clear.example")])
+def test_the_story_has_the_start_and_the_end_of_the_server_whatever_came_of_the_pair(pair: tuple[str, str]) -> None:
+    record = store.load(GOLDEN / "killed")
+    text = story(record, judge_run(record), *pair)
+    assert text.index("started victim.example") < text.index(DIED)
+    (line,) = [line for line in text.splitlines() if DIED in line]
+    assert line.split()[2] == "testbed"
+    assert "log      of victim.example (mesh): the run has none" in text
+    assert "named by: )" not in text
+
+
+def test_the_story_names_the_log_of_the_server_that_failed(tmp_path: Path) -> None:
+    record = store.load(GOLDEN / "killed")
+    log = tmp_path / "evidence" / "before" / "mesh" / "victim.example.log.gz"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"")
+    text = story(replace(record, path=tmp_path), judge_run(record), "a.example", "victim.example")
+    assert "log      of victim.example (mesh): evidence/before/mesh/victim.example.log.gz" in text
+
+
+def test_a_cell_that_was_never_attempted_because_a_server_failed_has_a_story() -> None:
+    record = store.load(GOLDEN / "killed")
+    cell = "before/a.example/victim.example/message"
+    record = replace(record, observations=tuple(o for o in record.observations if o.cell != cell))
+    text = story(record, judge_run(record), "a.example", "victim.example")
+    assert "cause    server-failed\n" in text
+    assert "what happened (mesh)" in text
+    assert DIED in text
+
+
+def test_the_story_of_a_pair_of_other_servers_says_nothing_of_it() -> None:
+    record = store.load(GOLDEN / "killed")
+    text = story(record, judge_run(record), "a.example", "b.example")
+    assert "victim.example" not in text
+    assert " started " not in text
+
+
+def test_the_page_has_the_failure_for_the_story_of_its_pairs() -> None:
+    (entry,) = data(killed())["failed"]
+    assert (entry["phase"], entry["domain"]) == ("before", "victim.example")
+    assert entry["text"].startswith("The server victim.example failed in 'before', 5.6 s after its start")
+    assert data(interrupted())["failed"] == []
+
+
+def test_a_resumed_run_says_so_in_the_opening_of_the_page() -> None:
+    moments = {"interrupted": "2026-11-28T16:00:00+00:00", "resumed": "2026-11-28T16:01:00+00:00"}
+    verdicts = killed()
+    verdicts["resumed"] = [{**moments, "phases": ["before"], "cells": 2}]  # type: ignore[typeddict-item]
+    point = opening(verdicts).points[0]
+    assert point.heading == "Resumed run"
+    assert point.text.startswith("Measured in 2 parts: interrupted at 2026-11-28 16:00 UTC, resumed at 2026-11-28 16:01 UTC")
+    assert "Resumed run" not in [p.heading for p in opening(killed()).points]

@@ -7,6 +7,7 @@
  * @property {string | null} run the run's id
  * @property {boolean} complete whether the record has its closing line
  * @property {Storm[]} storms
+ * @property {Failure[]} failed servers that failed, one entry for each time
  * @property {Server[]} servers
  * @property {Phase[]} phases
  * @property {string[]} exchanges
@@ -23,6 +24,12 @@
  * @property {Record<string, Cause>} causes
  * @property {Mend[]} mends
  * @property {Words} words
+ */
+/**
+ * @typedef {object} Failure
+ * @property {string} phase
+ * @property {string} domain
+ * @property {string} text the sentence about it
  */
 /**
  * @typedef {object} Server

@@ -118,7 +118,14 @@ function notesOf(cell) {
   }
   const cutOff = attemptsCut(cell);
   const storm = `${count(cutOff, "connection attempt")} without a pause between the two were cut by the testbed.`;
-  return [...notes, cutOff > 0 && note(storm)];
+  return [...failuresOf(cell).map((text) => warning(text)), ...notes, cutOff > 0 && note(storm)];
+}
+
+/** Sentences about the servers of the two that failed in this phase. @type {(cell: Cell) => string[]} */
+function failuresOf(cell) {
+  const pair = [cell.sender, cell.receiver].map((server) => run.servers[server].domain);
+  return run.failed.filter(({ phase, domain }) => phase === run.phases[cell.phase].name && pair.includes(domain))
+    .map(({ text }) => text);
 }
 
 /** Connection attempts between the two that the testbed cut. @type {(cell: Cell) => number} */
