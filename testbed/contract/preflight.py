@@ -234,10 +234,14 @@ def knock(stand_: Stand, container: Container, address: str, ports: list[int]) -
 
 def notes(container: Container, image: Image, reply: Reply) -> Iterator[Claim]:
     """What a run can do without. Raises EngineError."""
-    lines = [line for _, line in serverlog.stamped(federation.logs(container))]
-    known = sum(serverlog.match_line(image.logs, line) is not None for line in lines)
+    lines = list(serverlog.stamped(federation.logs(container)))
+    try:
+        known = sum(match is not None for _, match in serverlog.matched(image.logs, lines))
+        log = claim("log", known > 0, f"{known} of {len(lines)} lines")
+    except InputError as error:
+        log = claim("log", False, f"{error.file}: {error.message}")
     rooted = sorted({p.split()[0] for p, user in process_owners(container).items() if user == "root"})
-    yield claim("log", known > 0, f"{known} of {len(lines)} lines")
+    yield log
     yield claim("peers", any((reply.steps or {}).values()), reply.steps_error or "")
     yield claim("user", not rooted, ", ".join(rooted))
     if clear := reply.streams.get("clear"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
@@ -71,7 +72,7 @@ class Collector:
         journal, unread = self.parts.journal, log.unread
         try:
             journal.extend(await self.parts.workers.do(lambda: self._parse_log(epoch, domain, log.raw)))
-        except InputError as error:  # patterns of a user's folder that take too long
+        except InputError as error:  # its patterns take too long
             unread = str(error)
             self.display.warn(f"the log of {domain} was not taken in: {error.file}: {error.message}")
         journal.note(observations.LOG_TAKEN_IN, epoch=epoch, domain=domain, ok=unread is None, size=len(log.raw), reason=unread)
@@ -116,7 +117,7 @@ class Collector:
         addresses = {ip: d for d, pair in epoch.addresses.items() for ip in pair if ip}
         return serverlog.observe(
             self.catalog.image(self.servers[domain].implementation).logs,
-            serverlog.stamped(raw),
+            itertools.takewhile(lambda _: not self.parts.workers.ended, serverlog.stamped(raw)),  # nobody waits for it any more
             server=domain,
             domains=self.domains,
             addresses=addresses,

@@ -18,14 +18,14 @@ from testbed.record.observations import Observation, Source
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 LOG_TIME = 60.0
-"""Seconds of a processor that the patterns of a user's folder may take for one log; those of the testbed take 2 s at most."""
+"""Seconds of a processor that all patterns may take for one log; the testbed's take 2 s, unless lines are made to be slow."""
 ADDRESS = re.compile(r"(?:::ffff:)?(\d+\.\d+\.\d+\.\d+|[0-9a-f:]*:[0-9a-f:]+)")
 
 
 def match_line(logs: LogsFile, line: str) -> tuple[int, dict[str, Any]] | None:
     """The first pattern that matches ``line``: its position, and what it says (groups, constants, `observe`, `cause`).
 
-    Raises InputError if a pattern of a user's folder takes too long.
+    Raises InputError if a pattern takes too long.
     """
     for position, pattern in enumerate(logs.patterns):
         if found := logs.search(pattern, line):
@@ -60,6 +60,22 @@ def stamped(raw: bytes) -> Iterator[tuple[float, str]]:
         yield moment, ANSI.sub("", text[:LONGEST_LINE].rstrip("\r"))
 
 
+def matched(logs: LogsFile, lines: Iterable[tuple[float, str]]) -> Iterator[tuple[float, tuple[int, dict[str, Any]] | None]]:
+    """Each line's time, and what `match_line` makes of it.
+
+    Raises InputError if the patterns take too long for a line, or for all: a stranger may have written what is in the log.
+    """
+    began = time.thread_time()  # several logs are read at once, each in a thread
+    for number, (moment, line) in enumerate(lines, 1):
+        match = match_line(logs, line)
+        if time.thread_time() - began > LOG_TIME:
+            raise InputError(
+                f"the patterns take more than {LOG_TIME:.0f} s for one log; they had come to line {number:,}",
+                file=logs.file, hint="look for long lines in the log; a pattern that begins with what few lines have is fast",
+            )  # fmt: skip
+        yield moment, match
+
+
 def observe(
     logs: LogsFile,
     lines: Iterable[tuple[float, str]],
@@ -72,21 +88,14 @@ def observe(
 ) -> list[Observation]:
     """What the log of ``server`` says of its peers; ``addresses`` maps an IP address to a domain of the federation.
 
-    Raises InputError if the patterns of a user's folder take too long for a line, or for the whole log.
+    Raises InputError if the patterns take too long for a line, or for the whole log.
     """
-    began = time.thread_time()  # several logs are read at once, each in a thread
     found: list[tuple[float, int, dict[str, Any]]] = []
     peers: dict[str, str] = {}
-    for number, (moment, line) in enumerate(lines, 1):
-        matched = match_line(logs, line)
-        if logs.outside and time.thread_time() - began > LOG_TIME:
-            raise InputError(
-                f"the patterns take more than {LOG_TIME:.0f} s for one log; they had come to line {number:,}",
-                file=logs.file, hint="anchor them: a pattern that begins with what only few lines have fails fast on the others",
-            )  # fmt: skip
-        if matched is None:
+    for number, (moment, match) in enumerate(matched(logs, lines), 1):
+        if match is None:
             continue
-        facts = matched[1]
+        facts = match[1]
         peer = facts.get("peer", "").strip("'\"").lower().rstrip(".")
         if peer in domains and peer != server:
             facts["peer"] = peer

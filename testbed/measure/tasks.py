@@ -88,6 +88,11 @@ class Workers:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="engine")
         self._ended = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether the block is being left: long work in a thread then ends by itself."""
+        return self._ended
+
     async def do(self, work: Callable[[], T]) -> T:
         """Do ``work`` in a thread; raises what it raises, and CancelledError where the block has been left already."""
         if self._ended:

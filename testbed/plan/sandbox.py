@@ -126,12 +126,17 @@ def _in_child(order: str, _: tuple[tuple[str, int, int], ...]) -> dict[str, str]
     return dict(reply["files"])
 
 
+def limit(seconds: int) -> None:
+    """Bound this process: no file, MEMORY, and so many seconds of a processor."""
+    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # the second ends what ignores the signal of the first
+
+
 def main() -> None:
     """The process: an order from standard input, a reply to standard output."""
     order = json.load(sys.stdin)
-    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(what, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU + 1))  # the second ends what ignores the signal of the first
+    limit(CPU)
     reply: dict[str, Any]
     try:
         reply = {"files": rendered(Path(order["folder"]), order["templates"], order["values"])}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace as Fake
+from typing import Any
 
 import pytest
 
+from testbed.measure.collect import Collector
 from testbed.measure.serverlog import cause_of, match_line, observe, stamped
 from testbed.plan.image_files import LogsFile
 from testbed.record.observations import Observation, Source
@@ -147,3 +150,16 @@ def test_the_report_shows_the_line_that_was_counted(tmp_path: Path, end: str) ->
     raw = f"2014-05-19T00:00:00Z a{end}b\n2014-05-19T00:00:02Z to b.example failed: x\n".encode()
     (tmp_path / "b.log.gz").write_bytes(gzip.compress(raw))
     assert story._log(tmp_path, "b.log.gz")[2] == "to b.example failed: x"
+
+
+@pytest.mark.parametrize(("ended", "count"), [(False, 1), (True, 0)])
+def test_nobody_reads_on_in_a_log_when_the_run_ends(ended: bool, count: int) -> None:
+    """Removal waits for the threads: one that reads a log stops at its next line."""
+    writer = Fake(keep=lambda *_: None)
+    collector: Any = Fake(
+        parts=Fake(journal=Fake(writer=writer), workers=Fake(ended=ended)),
+        catalog=Fake(image=lambda _: Fake(logs=LOGS)), servers={"a.example": Fake(implementation="x")}, domains={"b.example"},
+    )  # fmt: skip
+    epoch: Any = Fake(phase=Fake(name="now"), name="mesh", addresses={})
+    raw = b"2014-05-19T00:00:02Z to b.example failed: x\n"
+    assert len(Collector._parse_log(collector, epoch, "a.example", raw)) == count

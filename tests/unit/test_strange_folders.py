@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import re
 import tarfile
 import threading
 import time
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import regex
 from docker.utils.build import tar
 
 from testbed.measure import manifest, serverlog
@@ -331,7 +334,54 @@ def test_the_time_of_a_log_is_not_what_other_threads_take_meanwhile(toy: Path, m
 
 def test_a_line_of_any_length_is_cut_before_patterns_see_it() -> None:
     [(_, line)] = serverlog.stamped(b"2026-01-01T00:00:00.000000000Z " + b"x" * (10 << 20))
-    assert len(line) == 16384
+    assert len(line) == image_files.LONGEST_LINE
+
+
+def test_a_pattern_that_takes_too_much_to_compile_is_refused_with_its_line(toy: Path) -> None:
+    pattern = "(?:" * 40 + "a" + "{1,9})" * 40
+    (toy / "logs.yaml").write_text(LOGS.replace("connected to (?P<peer>\\S+)", pattern))
+    with pytest.raises(InputError, match=r"logs\.yaml:2: .* to compile"):
+        load(toy)
+
+
+LONG = [
+    "s2sout560cf49e41f0  info\tOutgoing s2s connection " + "->" * 9000,
+    "s2sin560cf49e41f0  debug\tDestroying incomplete session " + "->a" * 6000,
+    "2026-11-28 17:00:00 <0.1.1>@ejabberd_s2s_in:x:1 Closing inbound s2s connection " + "1:" * 9000,
+    "[1] [" + "::" * 9000,
+]
+"""Lines that make a pattern try each way to divide them."""
+
+
+@pytest.mark.parametrize("name", ["prosody", "ejabberd", "jabberd2"])
+@pytest.mark.parametrize("line", LONG)
+def test_a_line_of_a_server_of_the_testbed_s_takes_a_bounded_time(name: str, line: str) -> None:
+    logs = catalog.load().images[name].logs
+    cut = [text for _, text in serverlog.stamped(b"2026-01-01T00:00:00.000000000Z " + line.encode())]
+    began = time.thread_time()
+    with contextlib.suppress(InputError):
+        serverlog.match_line(logs, cut[0])
+    assert time.thread_time() - began < 2 * image_files.PATTERN_TIME
+
+
+def test_a_slow_line_ends_the_log_of_a_server_of_the_testbed_s_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``--image`` the patterns are the testbed's, and the log is a stranger's."""
+    logs = catalog.load().images["prosody"].logs
+    monkeypatch.setattr(serverlog, "LOG_TIME", -1.0)
+    with pytest.raises(InputError, match=r"logs\.yaml: the patterns take more than"):
+        list(serverlog.matched(logs, [(1.0, "x")]))
+
+
+@pytest.mark.parametrize("name", ["prosody", "ejabberd", "jabberd2"])
+def test_a_long_line_says_what_a_short_one_says(name: str) -> None:
+    """Short lines are read by `re`, long ones by `regex`."""
+    logs = catalog.load().images[name].logs
+    entries = [*logs.patterns, *logs.reasons]
+    for entry in entries:
+        searches = re.compile(entry.match).search, regex.compile(entry.match).search
+        for other in entries:
+            found = [search(other.sample) for search in searches]
+            assert len({str(f and (f.span(), f.groupdict())) for f in found}) == 1, (entry.match, other.sample)
 
 
 @pytest.mark.parametrize(
