@@ -104,7 +104,7 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
     ("interrupted", "after", E + "opportunistic", J + "cleartext"): ("bounced", None, None, False),
     ("interrupted", "after", J + "cleartext", E + "opportunistic"): ("bounced", None, None, False),
     ("interrupted", "after", P + "opportunistic", J + "cleartext"): ("inconclusive", "testbed", "testbed", False),
-    # two clocks were five years off (tests/faults/fault_clock.py): the fault is with who has one, and not with the good certificate
+    # two clocks were five years off (tests/faults/fault_clock.py): the fault is with who has one, not with the good certificate
     ("clocks", "now", "a", "e-ahead"): ("bounced", "certificate-expired", "receiver", True),
     ("clocks", "now", "e-ahead", "a"): ("bounced", "certificate-expired", "sender", True),
     ("clocks", "now", "a", "e-behind"): ("bounced", "certificate-not-yet-valid", "receiver", True),
