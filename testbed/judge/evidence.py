@@ -69,6 +69,8 @@ class Evidence:
         self.dissected: set[tuple[str, str]] = set()
         """(phase, epoch) of which streams were seen."""
         self.controls: list[Numbered] = []
+        self.ended: set[str] = set()
+        """Phases that were measured to their end; records of older testbeds do not say it."""
         self.unconfirmed: set[tuple[str, frozenset[str]]] = set()
         """(phase, pair) that would have been measured alone, beyond the bound."""
         self.opened: dict[tuple[str, str, frozenset[str]], str] = {}
@@ -97,6 +99,8 @@ class Evidence:
                     self.unconfirmed |= {(phase, frozenset(pair)) for pair in o.data["pairs"]}
                 case kinds.CONTROL.word:
                     self.controls.append((number, o))
+                case kinds.PHASE_COMPLETE.word:
+                    self.ended.add(phase)
                 case kinds.VERSION.word:
                     self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
                 case _ if o.kind in LOG_WORDS:

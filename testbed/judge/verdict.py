@@ -28,6 +28,7 @@ from testbed.record.store import Record, planned_cells
 from testbed.record.verdicts import (
     CellEntry,
     Channel,
+    ControlEntry,
     FailedServerEntry,
     Fault,
     ResumedEntry,
@@ -37,6 +38,9 @@ from testbed.record.verdicts import (
     Verdicts,
     unexplained,
 )
+
+FIRST, LAST = "first", "last"
+"""When the control pair is measured."""
 
 
 def judge_run(record: Record) -> Verdicts:
@@ -63,10 +67,7 @@ def judge_run(record: Record) -> Verdicts:
             {"name": p["name"], "settings": {domain: _settings(s) for domain, s in p["settings"].items()}}
             for p in manifest["phases"]
         ],
-        "controls": [
-            {"phase": o.phase, "when": o.data["when"], "ok": o.data["ok"], "reason": o.data.get("reason")}
-            for _, o in evidence.controls
-        ],
+        "controls": _controls(evidence, [p["name"] for p in manifest["phases"]] if record.complete else []),
         "storms": [
             {"phase": phase, "epoch": epoch, "sender": s["sender"], "receiver": s["receiver"], "cut": s["cut"]}
             for (phase, epoch), storms in evidence.storms.items()
@@ -89,12 +90,31 @@ def _resumed(o: Observation) -> ResumedEntry:
     return {**entry, "differs": o.data["differs"]} if o.data.get("differs") else entry
 
 
+def _controls(evidence: Evidence, ended: Sequence[str]) -> list[ControlEntry]:
+    """The control pairs of a run; and, as not passed, those of which no line tells, though their phases have ``ended``.
+
+    Each phase ends with one, and the first phase of a leg begins with one. Records that are older than `phase-complete` are taken
+    as they are: the oldest had no control pair.
+    """
+    entries: list[ControlEntry] = [
+        {"phase": o.phase, "when": o.data["when"], "ok": o.data["ok"], "reason": o.data.get("reason")}
+        for _, o in evidence.controls
+    ]
+    attempted = {cell.partition("/")[0] for cell, attempts in evidence.attempts.items() if attempts}
+    phases = [phase for phase in ended if phase in evidence.ended & attempted]
+    there = {(entry["phase"], entry["when"]) for entry in entries}
+    wanted = [(phases[0], FIRST)] if phases and FIRST not in {when for _, when in there} else []
+    wanted += [(phase, LAST) for phase in phases if (phase, LAST) not in there]
+    absent = "the record does not tell of it"
+    return entries + [{"phase": phase, "when": when, "ok": False, "reason": absent} for phase, when in wanted]
+
+
 def exit_status(verdicts: Verdicts) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
-    It could not tell where the control pair did not get through, a server failed, a cell is inconclusive, was delivered over a
-    channel that the wire did not show, or failed as expected for a reason whose evidence was not taken in. An image that is
-    unavailable is reported, but fails no run.
+    It could not tell where the control pair did not get through or is not told of, a server failed, a cell is inconclusive, was
+    delivered over a channel that the wire did not show, or failed as expected for a reason whose evidence was not taken in. An
+    image that is unavailable is reported, but fails no run.
     """
     cells = verdicts["cells"]
     # What differs from attempt to attempt under the same conditions is the servers' own: a surprise, no failure to tell.

@@ -459,7 +459,7 @@ TAKEN_IN = (WIRE_TAKEN_IN, LOG_TAKEN_IN)
 
 JUDGED = (
     *CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, EPOCH_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING,
-    PHASE_COMPLETE, RUN_RESUMED,
+    PHASE_COMPLETE, RUN_RESUMED, RUN_COMPLETE,
 )  # fmt: skip
 """Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""
 

@@ -12,23 +12,25 @@ import fcntl
 import gc
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from testbed import reading
 from testbed.model import SCHEMA, Cell, InputError, StorageError
+from testbed.record import observations as kinds
 from testbed.record.appending import Appender, stored
 from testbed.record.documents import checked, judged_forms, manifest_form
 from testbed.record.files import link_whole, write_whole
 from testbed.record.legs import legs_of
 from testbed.record.manifest import Manifest, OrderedRun
-from testbed.record.observations import RUN_COMPLETE, Observation, Source
+from testbed.record.observations import Observation, Source
 from testbed.record.whole import manifest_whole
 
 DEFAULT_RESULTS = Path("results")
 UNTOUCHED = "a record is never edited: take it from where it was measured, or run the scenario again"
-CLOSING = RUN_COMPLETE.word
+CLOSING = kinds.RUN_COMPLETE.word
 MOST_RECORD = 4 << 30
 """Bytes of a record; a hundred times what a run of 400 servers writes."""
 LONG_LINE = 4 << 20
@@ -259,7 +261,7 @@ def _read(path: Path) -> Iterator[Observation]:
         lines = reading.text(path, MOST_RECORD, hint=UNTOUCHED).split("\n")
     except FileNotFoundError:
         raise InputError("the record cannot be read: no such file", file=str(path), hint=UNTOUCHED) from None
-    forms = judged_forms()
+    forms, tally = judged_forms(), _Tally()
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -279,7 +281,33 @@ def _read(path: Path) -> Iterator[Observation]:
             raise InputError("not an observation", file=str(path), line=number, value=line, hint=UNTOUCHED) from None
         if not _sound(observation):
             raise InputError("not an observation", file=str(path), line=number, value=line, hint=UNTOUCHED)
+        if trouble := tally.trouble(observation, last=number + 1 >= len(lines)):
+            raise InputError(trouble, file=str(path), line=number, hint=UNTOUCHED)
         yield observation
+
+
+class _Tally:
+    """What there is of a record so far: lines that say how many there are before them are held to it."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.streams: Counter[str | None] = Counter()
+        """Phase -> streams that no `wire-taken-in` has counted yet."""
+
+    def trouble(self, o: Observation, *, last: bool) -> str | None:
+        """Why this line and those before it are not what was written; None if they are. ``last``: no line is behind it."""
+        trouble = None
+        match o.kind:
+            case kinds.STREAM.word:
+                self.streams[o.phase] += 1
+            case kinds.RUN_RESUMED.word:
+                self.streams.clear()
+            case kinds.WIRE_TAKEN_IN.word if (there := self.streams.pop(o.phase, 0)) != o.data["streams"]:
+                trouble = f"it counts {o.data['streams']} streams in phase '{o.phase}', and {there} stand before it"
+            case kinds.RUN_COMPLETE.word if last and self.lines != o.data["observations"]:
+                trouble = f"it counts {o.data['observations']} observations before it, and there are {self.lines}"
+        self.lines += 1
+        return f"lines are missing, or are there twice: {trouble}" if trouble else None
 
 
 def _too_long() -> Any:

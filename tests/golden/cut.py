@@ -1,4 +1,5 @@
-"""Cuts a golden recording out of a real run: the manifest and the observations of a few pairs, unchanged but for repetitions.
+"""Cuts a golden recording out of a real run: the manifest and the observations of a few pairs, unchanged but for
+repetitions and for the counts of lines, which are those of the recording.
 
     python tests/golden/cut.py [--clients-only] RUN tests/golden/NAME SENDER,RECEIVER ...
 
@@ -65,6 +66,23 @@ def thinned(lines: Iterable[str]) -> Iterator[str]:
             yield line
 
 
+def counted(lines: Iterable[str]) -> Iterator[str]:
+    """The lines; those that say how many stand before them say how many of these do."""
+    streams = Counter[str | None]()
+    for number, line in enumerate(lines):
+        record = json.loads(line)
+        match record["kind"]:
+            case "stream":
+                streams[record.get("phase")] += 1
+            case "run-resumed":
+                streams.clear()
+            case "wire-taken-in":
+                record["data"]["streams"] = streams.pop(record.get("phase"), 0)
+            case "run-complete":
+                record["data"]["observations"] = number
+        yield json.dumps(record, separators=(",", ":")) if record["kind"] in ("wire-taken-in", "run-complete") else line
+
+
 def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only: bool = False) -> None:
     """Write manifest and observations of the ordered pairs ``wanted`` (sender, receiver) to ``target``."""
     manifest = json.loads((run / "manifest.json").read_text())
@@ -87,7 +105,7 @@ def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only:
     if clients_only:
         kept = (line for line in kept if json.loads(line)["source"] not in ("wire", "log"))
     target.mkdir(parents=True, exist_ok=True)
-    (target / "observations.jsonl").write_text("".join(f"{line}\n" for line in kept))
+    (target / "observations.jsonl").write_text("".join(f"{line}\n" for line in counted(kept)))
     (target / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
 
 

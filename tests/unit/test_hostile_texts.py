@@ -72,6 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     domains = [s["domain"] for s in manifest["servers"]]
     control = {"time": lines[0]["time"], "source": "engine", "kind": "control", "phase": manifest["phases"][0]["name"]}
     lines[-1:-1] = [{**control, "epoch": "control-first", "data": {"when": "first", "ok": False, "reason": HOSTILE}}]
+    lines[-1]["data"]["observations"] = len(lines) - 1
     (path / "observations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (path / "evidence").mkdir()
     (path / "evidence" / "zone").write_text(f"_xmpp-server._tcp.{domains[1]}. {HOSTILE}")

@@ -21,7 +21,7 @@ from testbed.cli import main
 from testbed.display import Lines
 from testbed.engine.images import Images
 from testbed.judge.evidence import Evidence
-from testbed.judge.verdict import judge_run
+from testbed.judge.verdict import exit_status, judge_run
 from testbed.measure import manifest, pki, resume
 from testbed.measure.conductor import phase_after_phase
 from testbed.measure.epoch import Epoch
@@ -234,6 +234,24 @@ def test_the_timing_of_every_leg_is_kept(ordered: Any) -> None:
     assert judge_run(record)["timing"] == {
         "before_boot": 1.0, "before_cells": 2.0, "certificates": 0.5, "after_cells": 3.0, "total": 40.0
     }  # fmt: skip
+
+
+def test_a_complete_run_that_does_not_tell_of_its_control_pair_does_not_pass(ordered: Any) -> None:
+    def control(phase: str, when: str, ok: bool = True) -> Observation:
+        return kinds.CONTROL.at(BEGAN, {"when": when, "ok": ok}, phase=phase, epoch=f"control-{when}")
+
+    there = (control("before", "first"), control("before", "last"), control("after", "last"))
+    measured = (*FIRST, *AGAIN)
+    assert all(c["ok"] for c in judge_run(record_of(ordered, *there, *measured, complete=True))["controls"])
+    for gone in range(3):
+        left = there[:gone] + there[gone + 1 :]
+        verdicts = judge_run(record_of(ordered, *left, *measured, complete=True))
+        absent = [(c["phase"], c["when"]) for c in verdicts["controls"] if not c["ok"]]
+        assert absent == [(there[gone].phase, there[gone].data["when"])]
+        assert exit_status(verdicts) == 3
+    old = [o for o in measured if o.kind != "phase-complete"]
+    assert judge_run(record_of(ordered, *old, complete=True))["controls"] == []
+    assert judge_run(record_of(ordered, *measured))["controls"] == [], "an incomplete run says so"
 
 
 def test_every_report_says_that_the_run_was_interrupted(ordered: Any) -> None:

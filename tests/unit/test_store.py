@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from testbed.model import SCHEMA, InputError
 from testbed.record.files import write_whole
-from testbed.record.observations import Observation, Source
+from testbed.record.observations import RUN_RESUMED, WIRE_TAKEN_IN, Observation, Source
 from testbed.record.store import CLOSING, Writer, find, load, planned_cells, write_derived
 
 DIMENSIONS = {"encryption": "offered", "authentication": ["dialback"], "tls_min": None, "tls_max": None, "forward_secrecy": "any"}
@@ -83,7 +84,7 @@ def test_a_record_is_closed_and_the_latest_whatever_ends_it(tmp_path: Path) -> N
     assert load(writer.path).observations == (SEEN[0],), "nothing waits in a buffer"
     with Writer(tmp_path, "other") as later:
         later.manifest(MANIFEST)
-        later.close(LAST)
+        later.close(replace(LAST, data={"observations": 0}))
         later.close(None)
     assert load(later.path).complete
     assert later.path != writer.path
@@ -132,6 +133,40 @@ def test_a_line_that_is_no_observation_is_named_too(line: str, tmp_path: Path) -
     (path / "observations.jsonl").write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
     with pytest.raises(InputError, match=r"observations\.jsonl:2: "):
         load(path)
+
+
+def _without(path: Path, *gone: int) -> None:
+    file = path / "observations.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("".join(f"{line}\n" for number, line in enumerate(lines, 1) if number not in gone))
+
+
+def test_a_closing_record_that_counts_more_lines_than_there_are_is_a_damaged_record(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    _without(path, 2)
+    with pytest.raises(InputError, match=r"observations\.jsonl:3: lines are missing.*: it counts 3 observations .*there are 2"):
+        load(path)
+    with (path / "observations.jsonl").open("a") as file:  # nor does a torn line behind it excuse that
+        file.write('{"time":5,')
+    with pytest.raises(InputError, match=r"observations\.jsonl:3: lines are missing"):
+        load(path)
+
+
+@pytest.mark.parametrize("streams", [0, 2])
+def test_a_capture_of_which_streams_are_missing_is_a_damaged_record(streams: int, tmp_path: Path) -> None:
+    taken_in = {"status": 0, "streams": streams, "until": None}
+    path = written(tmp_path, WIRE_TAKEN_IN.at(4.0, taken_in, phase="before"))
+    with pytest.raises(InputError, match=rf"observations\.jsonl:4: .*it counts {streams} streams in phase 'before', and 1 stand"):
+        load(path)
+
+
+def test_a_capture_of_a_later_leg_counts_its_own_streams(tmp_path: Path) -> None:
+    resumed = {"leg": 2, "interrupted": 3.0, "phases": ["before"], "cells": 2, "argv": [], "certificates": []}
+    path = written(tmp_path, RUN_RESUMED.at(4.0, resumed))
+    with (path / "observations.jsonl").open("a") as file:
+        file.write('{"time":5,"source":"engine","kind":"wire-taken-in","phase":"before",')
+        file.write('"data":{"status":0,"streams":0,"until":null}}\n')
+    assert len(load(path).observations) == 5
 
 
 def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
