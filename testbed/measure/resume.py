@@ -16,7 +16,7 @@ from typing import Any
 from testbed.measure.conductor import Leg, close
 from testbed.measure.journal import Journal
 from testbed.model import InputError
-from testbed.record.legs import complete_phases, legs_of
+from testbed.record.legs import answered_cells, complete_phases, legs_of
 from testbed.record.manifest import Manifest, OrderedRun
 from testbed.record.observations import RUN_RESUMED
 from testbed.record.store import UNTOUCHED, Record, Writer, planned_cells
@@ -42,7 +42,7 @@ class Lack:
 
 def lack_of(record: Record) -> Lack:
     """What is missing of a record that is not complete. Raises InputError if its manifest does not say when it began."""
-    whole = complete_phases(record.observations)
+    whole = whole_phases(record)
     phases = tuple(p["name"] for p in record.manifest["phases"] if p["name"] not in whole)
     began = last = _moment(record)
     spent = 0.0
@@ -53,6 +53,21 @@ def lack_of(record: Record) -> Lack:
         last = max(last, o.time)
     cells = sum(cell.phase in phases for cell in planned_cells(record.manifest))
     return Lack(legs_of(record.observations) + 1, phases, cells, last, spent + last - began)
+
+
+def whole_phases(record: Record) -> set[str]:
+    """The phases that were measured whole: their evidence is there, and the answer of every planned cell that can have one."""
+    complete, answered = complete_phases(record.observations), answered_cells(record.observations)
+    absent = {s["domain"] for s in record.manifest["servers"] if s["unavailable"]}
+    settings = {p["name"]: p["settings"] for p in record.manifest["phases"]}
+    unanswered = set()
+    for cell in planned_cells(record.manifest):
+        known = answered[cell.phase, complete.get(cell.phase, 0)]
+        ends = {cell.sender, cell.receiver}
+        expressible = not any(settings[cell.phase][domain]["unsupported"] for domain in ends)
+        if cell.id not in known and expressible and not ends & (known | absent):
+            unanswered.add(cell.phase)
+    return complete.keys() - unanswered
 
 
 def _moment(record: Record) -> float:

@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from testbed.record.observations import (
     ERROR,
     LOG_TAKEN_IN,
+    LOGIN_FAILED,
     PHASE_COMPLETE,
     RECEIVED,
     RUN_RESUMED,
+    SERVER_FAILED,
+    SERVER_STARTED,
     SILENCE,
+    UNSENDABLE,
     WIRE_TAKEN_IN,
     WIRETAP_FAILED,
     Observation,
@@ -29,6 +33,10 @@ AGAIN = "again"
 
 ANSWERS = {kind.word for kind in (RECEIVED, ERROR, SILENCE)}
 """With which an attempt of a cell ends."""
+
+ENDS = ANSWERS | {UNSENDABLE.word}
+"""With which the testbed is done with an attempt, answer or none."""
+FAILURES = {kind.word for kind in (SERVER_FAILED, LOGIN_FAILED)}
 
 Numbered = tuple[int, Observation]
 """A line number of observations.jsonl, and the observation there."""
@@ -59,15 +67,41 @@ GAPS: dict[str, Callable[[Observation], bool]] = {
 
 
 def complete_phases(observations: Iterable[Observation]) -> dict[str, int]:
-    """Phase -> the leg in which it was measured whole: to its end, with all of the wire and every log taken in."""
+    """Phase -> the leg in which it was measured whole: to its end, with all of the wire and the log of every server taken in.
+
+    What is not said to be taken in is not: no record that can end a phase is older than `wire-taken-in` and `log-taken-in`.
+    """
     ended: dict[str, int] = {}
     gaps: set[tuple[str, int]] = set()
+    wire: set[tuple[str, int]] = set()
+    missing: dict[tuple[str, int], set[tuple[str | None, str]]] = defaultdict(set)
+    """Phase and leg -> epoch and domain of servers that were started, and whose log is not there yet."""
     for leg, _, o in _by_leg(observations):
-        if o.phase and o.kind == PHASE_COMPLETE.word:
+        if not o.phase:
+            continue
+        place = o.phase, leg
+        if o.kind == PHASE_COMPLETE.word:
             ended[o.phase] = leg
-        elif o.phase and o.kind in GAPS and GAPS[o.kind](o):
-            gaps.add((o.phase, leg))
-    return {phase: leg for phase, leg in ended.items() if (phase, leg) not in gaps}
+        elif o.kind in GAPS and GAPS[o.kind](o):
+            gaps.add(place)
+        elif o.kind == WIRE_TAKEN_IN.word:
+            wire.add(place)
+        elif o.kind == SERVER_STARTED.word and "domain" in o.data:
+            missing[place].add((o.epoch, o.data["domain"]))
+        elif o.kind == LOG_TAKEN_IN.word:
+            missing[place].discard((o.epoch, o.data["domain"]))
+    return {p: leg for p, leg in ended.items() if (p, leg) in wire - gaps and not missing[p, leg]}
+
+
+def answered_cells(observations: Iterable[Observation]) -> dict[tuple[str, int], set[str]]:
+    """Phase and leg -> the ids of the cells that have an answer, and the domains of servers that failed: theirs have none."""
+    known: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for leg, _, o in _by_leg(observations):
+        if o.phase and o.cell and o.kind in ENDS:
+            known[o.phase, leg].add(o.cell)
+        elif o.phase and o.kind in FAILURES:
+            known[o.phase, leg].add(str(o.data["domain"]))
+    return known
 
 
 def standing(observations: Sequence[Observation]) -> Iterator[Numbered]:

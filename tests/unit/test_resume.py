@@ -96,6 +96,10 @@ def whole(time: float, phase: str) -> Observation:
     return kinds.PHASE_COMPLETE.at(BEGAN + time, {}, phase=phase)
 
 
+def wire(time: float, phase: str, status: int = 0) -> Observation:
+    return kinds.WIRE_TAKEN_IN.at(BEGAN + time, {"status": status, "streams": 0, "until": None}, phase=phase)
+
+
 def resumed(time: float, interrupted: float, *phases: str, leg: int = 2) -> Observation:
     data = {
         "leg": leg, "interrupted": BEGAN + interrupted, "phases": list(phases), "cells": 2 * len(phases), "argv": [],
@@ -108,11 +112,18 @@ def record_of(ordered: Any, *observations: Observation, complete: bool = False) 
     return Record(Path("r"), {"schema": 1, "run": "r", **ordered}, observations, complete)
 
 
-FIRST = (*attempt(1, "before", "mesh"), *attempt(2, "before", "mesh", sender=B, receiver=A), whole(10, "before"))
+FIRST = (
+    *attempt(1, "before", "mesh"),
+    *attempt(2, "before", "mesh", sender=B, receiver=A),
+    wire(9, "before"),
+    whole(10, "before"),
+)
 """A phase that was measured whole."""
 CUT_SHORT = (*attempt(11, "after", "mesh", kinds.ERROR),)
 """One that was not."""
-AGAIN = (*attempt(31, "after", "mesh.2"), *attempt(32, "after", "mesh.2", sender=B, receiver=A), whole(39, "after"))
+AGAIN = (
+    *attempt(31, "after", "mesh.2"), *attempt(32, "after", "mesh.2", sender=B, receiver=A), wire(38, "after"), whole(39, "after")
+)  # fmt: skip
 
 
 # --- names of epochs -------------------------------------------------------------------------------------------------------
@@ -163,7 +174,34 @@ def test_a_phase_whose_cells_have_answers_but_whose_evidence_was_not_taken_in_is
 )
 def test_a_phase_whose_evidence_has_a_gap_is_measured_again(gap: Observation, ordered: Any) -> None:
     assert resume.lack_of(record_of(ordered, *FIRST[:-1], gap, FIRST[-1])).phases == ("before", "after")
-    assert legs.complete_phases([gap, *FIRST, resumed(30, 10, "before"), whole(40, "before")]) == {"before": 2}
+    assert legs.complete_phases([gap, *FIRST, resumed(30, 10, "before"), wire(39, "before"), whole(40, "before")]) == {
+        "before": 2
+    }
+
+
+STARTED_A = kinds.SERVER_STARTED.at(BEGAN, {"domain": A}, phase="before", epoch="mesh")
+LOG_OF_A = kinds.LOG_TAKEN_IN.at(BEGAN + 9, {"domain": A, "ok": True, "size": 0}, phase="before", epoch="mesh")
+FAILED_A = kinds.SERVER_FAILED.at(BEGAN + 1, {"domain": A, "reason": "x"}, phase="before", epoch="mesh")
+
+
+@pytest.mark.parametrize(
+    ("left", "is_whole"),
+    [
+        (FIRST, True),
+        ((STARTED_A, LOG_OF_A, *FIRST), True),
+        ((STARTED_A, *FIRST), False),
+        (tuple(o for o in FIRST if o.kind != "wire-taken-in"), False),
+        ((FIRST[-1],), False),
+        (tuple(o for o in FIRST if o.kind != "received"), False),
+        (FIRST[2:], False),
+        ((FAILED_A, *FIRST[-2:]), True),
+    ],
+    ids=["all", "and a log", "no log", "no wire", "nothing but its end", "no answers", "a cell less", "a server that failed"],
+)
+def test_a_phase_that_ended_is_whole_only_if_its_answers_and_evidence_are_there(
+    left: tuple[Observation, ...], is_whole: bool, ordered: Any
+) -> None:
+    assert resume.lack_of(record_of(ordered, *left)).phases == (("after",) if is_whole else ("before", "after"))
 
 
 def test_of_a_run_that_ended_before_anything_all_is_missing(ordered: Any) -> None:
