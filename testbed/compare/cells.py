@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from testbed.causes import Inconclusive, inconclusive_as
-from testbed.model import Outcome
+from testbed.model import Outcome, all_visible
 from testbed.record.manifest import Manifest
 from testbed.record.verdicts import CellEntry, ServerEntry, SettingsEntry, Verdicts, unexplained
 from testbed.report.cell import describe, unstable
@@ -89,7 +89,7 @@ def subject(verdicts: Verdicts, manifest: Manifest | None = None) -> Subject:
     """A side of a comparison, of the verdicts and, where the whole run is there, of its manifest."""
     if manifest is None:
         return Subject(verdicts)
-    return Subject(verdicts, manifest.get("seed"), manifest.get("revision"))
+    return Subject(verdicts, manifest.get("seed"), all_visible(manifest.get("revision")))
 
 
 def software(server: ServerEntry) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ RELEASE = "mine"
 MOST_FILES = 100
 MOST_BYTES = 1 << 20
 """Of a configuration's file."""
+IMAGE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/:@-]{0,509}[A-Za-z0-9])?")
+"""Of everything that names an image on an engine: repository, tag, digest, id, or a short one."""
 NOT_OBSERVED = "the configuration is the user's own, and what it does has not been found out"
 
 
@@ -72,6 +75,9 @@ def read(option: str, text: str, catalog: Catalog) -> CandidateOption:
             release = catalog.resolve(key).release
         except InputError as error:
             raise InputError(f"--{option}: {error.message}", value=key, allowed=error.allowed, hint=error.hint) from None
+    if option == "image" and not IMAGE_NAME.fullmatch(value):
+        hint = "letters, digits, and `.`, `_`, `-`, `/`, `:`, `@` between them, as `docker image ls` shows it"
+        raise InputError(f"--image: `{value}` cannot be the name of an image", value=value, hint=hint)
     if option == "build":
         _dockerfile(Path(value), text)
     files = _files(Path(value), list(catalog.images[name].spec.config.values()), name) if option == "config" else {}

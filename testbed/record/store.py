@@ -92,8 +92,10 @@ class Writer:
     def resume(self, record: Record) -> int:
         """Go on behind the last observation of the ``record`` that was read. Returns the bytes of an unfinished line, now gone.
 
-        A line whose writer was killed is no observation unless it is whole. Raises StorageError.
+        A line whose writer was killed is no observation unless it is whole. Raises StorageError; InputError if the evidence would
+        be written elsewhere.
         """
+        _stays(self.path, self.path / "evidence")
         self.leg, self.count, self._newest = legs_of(record.observations) + 1, len(record.observations), True
         file = self.path / "observations.jsonl"
         with stored(file):
@@ -136,8 +138,9 @@ class Writer:
         self._file.flush()
 
     def keep(self, data: bytes, *parts: str) -> None:
-        """Write a file under ``evidence/``. Raises StorageError."""
+        """Write a file under ``evidence/``. Raises StorageError; InputError if a link there leads out of the run."""
         path = self.path.joinpath("evidence", *parts)
+        _stays(self.path, path.parent)
         with stored(path):
             if not path.parent.is_dir():
                 os.stat(self.path)  # noqa: PTH116 - a folder that was removed is not made again: the record is not in it
@@ -319,6 +322,7 @@ def _sound(observation: Observation) -> bool:
     return (
         isinstance(observation.time, int | float)
         and 0 <= observation.time < YEAR_5000
+        and (observation.kind != kinds.RUN_RESUMED.word or 0 <= observation.data["interrupted"] < YEAR_5000)
         and isinstance(observation.kind, str)
         and isinstance(observation.data, dict)
         and all(value is None or isinstance(value, str) for value in (observation.phase, observation.epoch, observation.cell))
@@ -340,9 +344,10 @@ def _pairs(planned: dict[str, list[str]]) -> Iterable[tuple[str, str]]:
 def write_derived(path: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
     """Write files under ``derived/``; each appears whole or not at all.
 
-    Raises StorageError, or InputError if something else is in the way.
+    Raises StorageError, or InputError if something else is in the way, or a link that leads out of the run.
     """
     folder = path / "derived"
+    _stays(path, folder)
     written = []
     with stored(folder), _free(folder):
         folder.mkdir(exist_ok=True)
@@ -352,6 +357,11 @@ def write_derived(path: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
             write_whole(target, data)
         written.append(target)
     return written
+
+
+def _stays(run: Path, folder: Path) -> None:
+    """Raise InputError if ``folder``, which is to be written to, leads out of the run: somebody else may have made that."""
+    reading.inside(run, str(folder.relative_to(run)), hint="remove the link: only a run's own folder is written to")
 
 
 @contextlib.contextmanager

@@ -155,6 +155,9 @@ def test_no_control_pair_of_something_given(smoke: Plan, catalog: Catalog) -> No
     [
         ("image", "prosody", "takes IMPLEMENTATION=IMAGE"),
         ("image", "prosody=", "takes IMPLEMENTATION=IMAGE"),
+        ("image", "prosody=\x1b[31m", "cannot be the name of an image"),
+        ("image", "prosody=a b", "cannot be the name of an image"),
+        ("image", "prosody=--help", "cannot be the name of an image"),
         ("image", "prosodi=a", "did you mean `prosody`"),
         ("image", "prosody@buster=a", "unknown implementation `prosody@buster`"),
         ("build", "prosody=/nowhere", "takes a folder"),

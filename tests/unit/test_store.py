@@ -169,6 +169,29 @@ def test_a_capture_of_a_later_leg_counts_its_own_streams(tmp_path: Path) -> None
     assert len(load(path).observations) == 5
 
 
+@pytest.mark.parametrize("interrupted", [10**30, -1e18, -1, float("1e300")])
+def test_a_time_of_an_interruption_that_is_no_time_is_named(interrupted: float, tmp_path: Path) -> None:
+    resumed = {"leg": 2, "interrupted": interrupted, "phases": [], "cells": 0, "argv": [], "certificates": []}
+    path = written(tmp_path, RUN_RESUMED.at(4.0, resumed))
+    with pytest.raises(InputError, match=r"observations\.jsonl:4: not an observation"):
+        load(path)
+
+
+def test_nothing_is_written_behind_a_link_that_leads_out_of_the_run(tmp_path: Path) -> None:
+    path, elsewhere = written(tmp_path / "results", None), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (path / "derived").symlink_to(elsewhere)
+    with pytest.raises(InputError, match="leads out of its folder"):
+        write_derived(path, [("verdicts.json", b"{}")])
+    (path / "evidence").symlink_to(elsewhere)
+    with Writer.again(path) as writer:
+        with pytest.raises(InputError, match="leads out of its folder"):
+            writer.resume(load(path))
+        with pytest.raises(InputError, match="leads out of its folder"):
+            writer.keep(b"", "before", "mesh", "a.example.log.gz")
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
     (path / "manifest.json").write_text(json.dumps({**MANIFEST, "schema": SCHEMA + 1, "run": "x"}))
