@@ -69,7 +69,7 @@ class Evidence:
         self.dissected: set[tuple[str, str]] = set()
         """(phase, epoch) of which streams were seen."""
         self.controls: list[Numbered] = []
-        self.ended: set[str] = set()
+        self.phases_ended: set[str] = set()
         """Phases that were measured to their end; records of older testbeds do not say it."""
         self.unconfirmed: set[tuple[str, frozenset[str]]] = set()
         """(phase, pair) that would have been measured alone, beyond the bound."""
@@ -100,7 +100,7 @@ class Evidence:
                 case kinds.CONTROL.word:
                     self.controls.append((number, o))
                 case kinds.PHASE_COMPLETE.word:
-                    self.ended.add(phase)
+                    self.phases_ended.add(phase)
                 case kinds.VERSION.word:
                     self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
                 case _ if o.kind in LOG_WORDS:

@@ -101,7 +101,7 @@ def _controls(evidence: Evidence, ended: Sequence[str]) -> list[ControlEntry]:
         for _, o in evidence.controls
     ]
     attempted = {cell.partition("/")[0] for cell, attempts in evidence.attempts.items() if attempts}
-    phases = [phase for phase in ended if phase in evidence.ended & attempted]
+    phases = [phase for phase in ended if phase in evidence.phases_ended & attempted]
     there = {(entry["phase"], entry["when"]) for entry in entries}
     wanted = [(phases[0], FIRST)] if phases and FIRST not in {when for _, when in there} else []
     wanted += [(phase, LAST) for phase in phases if (phase, LAST) not in there]

@@ -326,20 +326,6 @@ def test_every_value_of_kept_verdicts_may_be_wrong(tmp_path: Path) -> None:
             tried(lambda: use(files.verdicts(file).verdicts), (place, wrong))
 
 
-def test_half_a_surrogate_pair_in_a_manifest_is_made_visible(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    """Its title, a server's, release and revision; JSON can say it and UTF-8 cannot."""
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest |= {"title": "\ud800", "revision": "\ud800"}
-    manifest["servers"][0] |= {"title": "\ud800"}
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    shutil.rmtree(run / "derived")
-    for more in ([], ["--json"], ["--format", "markdown"], ["--format", "html"]):
-        assert ended(monkeypatch, "diff", str(GOLDEN / "handshake"), str(run), *more) in (0, 1, 3)
-    assert b"\\ud800" in capfdbinary.readouterr().out
-
-
 @pytest.mark.parametrize("golden", ["nothing-seen", "handshake"])
 def test_every_value_of_an_observation_may_be_wrong(golden: str, tmp_path: Path) -> None:
     run = tmp_path / "r1"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from testbed.compare.cells import subject
 from testbed.model import SCHEMA, InputError
 from testbed.record.files import write_whole
 from testbed.record.observations import RUN_RESUMED, WIRE_TAKEN_IN, Observation, Source
@@ -190,6 +191,12 @@ def test_nothing_is_written_behind_a_link_that_leads_out_of_the_run(tmp_path: Pa
         with pytest.raises(InputError, match="leads out of its folder"):
             writer.keep(b"", "before", "mesh", "a.example.log.gz")
     assert not list(elsewhere.iterdir())
+
+
+def test_half_a_surrogate_pair_in_a_revision_is_visible_in_a_comparison() -> None:
+    manifest: Any = {**MANIFEST, "revision": "\ud800"}
+    verdicts: Any = {"cells": []}
+    assert subject(verdicts, manifest).revision == "\\ud800"
 
 
 def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
