@@ -82,11 +82,6 @@ def _overdue(limit: float) -> None:
     os._exit(3)
 
 
-def came() -> bool:
-    """Whether this process was interrupted, since the outermost `handled` began."""
-    return _state.came
-
-
 @contextlib.contextmanager
 def handled(limit: float | None = None) -> Iterator[None]:
     """While this lasts, SIGNALS interrupt; within another such block it adds nothing.

@@ -59,8 +59,8 @@ def _keep(text: str, argv: Sequence[str]) -> Path:
         with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(head + text)
             break
-    kept = sorted(place.glob("*.txt"), key=lambda p: (p.stat().st_mtime, p.name))
-    for old in kept[:-MOST_KEPT]:
-        with contextlib.suppress(OSError):
-            old.unlink()
+    with contextlib.suppress(FileNotFoundError):  # another process prunes at the same time
+        kept = sorted(place.glob("*.txt"), key=lambda p: (p.stat().st_mtime, p.name))
+        for old in kept[:-MOST_KEPT]:
+            old.unlink(missing_ok=True)
     return path

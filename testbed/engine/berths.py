@@ -19,7 +19,6 @@ from docker.models.containers import Container
 
 from testbed.engine import federation
 from testbed.engine.host import ENGINE_ERRORS
-from testbed.engine.rights import SERVER, Rights
 from testbed.model import EngineError
 
 STOPPED = 20.0
@@ -76,11 +75,9 @@ class Berth:
 class Berths:
     """All berths of a run for servers, or for name servers; safe to use from threads."""
 
-    def __init__(
-        self, mesh: federation.Mesh, addresses: Sequence[tuple[str, str | None]], *, name: str = "berth", rights: Rights = SERVER
-    ) -> None:
-        """``name``: how containers are named, with a number; ``rights``: what each may do."""
-        self.mesh, self.name, self.rights, self._addresses = mesh, name, rights, list(addresses)
+    def __init__(self, mesh: federation.Mesh, addresses: Sequence[tuple[str, str | None]], *, name: str = "berth") -> None:
+        """``name``: how containers are named, with a number."""
+        self.mesh, self.name, self._addresses = mesh, name, list(addresses)
         self._free: list[Berth] = []
         self._lock = threading.Lock()
         self._made = 0
@@ -106,7 +103,7 @@ class Berths:
             name = f"{self.name}-{self._made}"
         if spare:
             federation.drop([spare.container])
-        container = self.mesh.create_berth(name, image, address, self.rights)
+        container = self.mesh.create_berth(name, image, address)
         try:
             federation.start(container)
             return Berth(container, image, address, self.mesh.mac_of(container, address))

@@ -213,9 +213,9 @@ class Mesh:
         """The container of a server, not started, that asks the name server at ``dns``."""
         return self._create(name, image, address, SERVER, files, environment={"TESTBED_DNS": dns})
 
-    def create_berth(self, name: str, image: str, address: tuple[str, str | None], rights: Rights = SERVER) -> Container:
+    def create_berth(self, name: str, image: str, address: tuple[str, str | None]) -> Container:
         """A container, not started, that holds one server after another (see `berths`)."""
-        return self._create(name, image, address, rights, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
+        return self._create(name, image, address, SERVER, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
 
     @_unless_ending
     def _create(

@@ -16,7 +16,6 @@ from testbed.record.store import Record
 GOING_DOWN = 2.0
 """Seconds before a server's end from which on its failures may be of it."""
 CELL_WORDS = {kind.word for kind in kinds.CELLS}
-LOG_WORDS = {kind.word for kind in kinds.LOGS}
 
 
 @dataclass
@@ -103,7 +102,7 @@ class Evidence:
                     self.phases_ended.add(phase)
                 case kinds.VERSION.word:
                     self.versions[o.data["implementation"], o.data["release"]] = o.data.get("version")
-                case _ if o.kind in LOG_WORDS:
+                case _ if o.kind in kinds.LOG_WORDS:
                     self.logs[phase, epoch, o.data["server"], o.data["peer"]].append((number, o))
 
     def _cell(self, number: int, o: Observation, by_token: dict[str, Attempt]) -> None:

@@ -71,7 +71,6 @@ class Intake:
         return NOT_READ.format(what=what)
 
 
-LOG_WORDS = {kind.word for kind in kinds.LOGS}
 SAYING = {kind.word for kind in kinds.TAKEN_IN}
 
 
@@ -90,6 +89,6 @@ def shown(observations: Iterable[Observation]) -> set[Place]:
 def _place(o: Observation) -> Place | None:
     if o.kind == kinds.STREAM.word:
         return (o.phase or "",)
-    if o.kind in LOG_WORDS:
+    if o.kind in kinds.LOG_WORDS:
         return o.phase or "", o.epoch or "", str(o.data["server"])
     return None

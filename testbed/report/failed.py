@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from testbed.record.legs import ALONE, CONTROL, epoch_kind
 from testbed.report import words
 
-WHERE = {"alone": ", measured alone", "control": ", in the control pair"}
-"""How the name of an epoch begins -> what a sentence adds."""
+WHERE = {ALONE: ", measured alone", CONTROL: ", in the control pair"}
+"""The kind of an epoch -> what a sentence adds."""
 MOST = 5
 """Servers that are named; of more it is said how many."""
 
@@ -25,7 +26,7 @@ def sentences(failed: Sequence[Mapping[str, Any]], most: int = MOST) -> list[str
 
 def sentence(entry: Mapping[str, Any]) -> str:
     """``b.example failed in 'after', 3.2 s after its start: the server ended with status 1; 2 results are undecided …``"""
-    where = WHERE.get(str(entry["epoch"]).partition("-")[0], "")
+    where = WHERE.get(epoch_kind(str(entry["epoch"])), "")
     seconds = entry.get("seconds")
     after = "" if seconds is None else f", {seconds:.1f} s after its start"
     return f"The server {entry['domain']} failed in '{entry['phase']}'{where}{after}: {entry['reason']}{_undecided(entry)}."

@@ -26,8 +26,8 @@ from testbed.report import failed, unfinished, words
 from testbed.report.captions import captions
 from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
+from testbed.report.interruptions import parts
 from testbed.report.opening import meaning, mends, opening, split_explanation
-from testbed.report.parts import parts
 from testbed.report.tones import COLOURINGS, cause_tones
 
 SCRIPTS = (

@@ -20,7 +20,7 @@ from testbed.report import cell as words_of
 from testbed.report import unfinished, words
 from testbed.report.failed import sentence
 from testbed.report.grid import KINDS, Kind, State, grid, state
-from testbed.report.parts import parts
+from testbed.report.interruptions import parts
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 section 2.2 has no place for, not even escaped."""

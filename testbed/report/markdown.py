@@ -20,9 +20,9 @@ from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import UNCONFIRMED
 from testbed.report.failed import sentences
 from testbed.report.grid import Grid, grid, judged
+from testbed.report.interruptions import parts
 from testbed.report.looks import ORDER, STATES
 from testbed.report.paragraph import paragraph
-from testbed.report.parts import parts
 from testbed.report.prose import say
 
 LIMIT = 60_000

@@ -18,7 +18,7 @@ from testbed.report import failed, unfinished, words
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
-from testbed.report.parts import parts
+from testbed.report.interruptions import parts
 from testbed.report.unfinished import resume
 
 

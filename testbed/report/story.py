@@ -30,7 +30,6 @@ Line = tuple[float, str, str]
 DETAIL_WIDTH = 180
 MOST_LOG_LINES = 40
 FAILED = (kinds.SERVER_FAILED.word, kinds.LOGIN_FAILED.word)
-LOG_WORDS = {kind.word for kind in kinds.LOGS}
 MOST_EVIDENCE = 256 << 20
 """Bytes of a log or a zone, unpacked, that are looked into."""
 MOST_PAIRS = 12
@@ -136,7 +135,7 @@ def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
             yield observation.time, "testbed", f"started {observation.data['domain']}"
         elif observation.kind == kinds.STREAM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
             yield observation.time, "wire", _stream(observation)
-        elif observation.kind in LOG_WORDS and {observation.data["server"], observation.data["peer"]} == pair:
+        elif observation.kind in kinds.LOG_WORDS and {observation.data["server"], observation.data["peer"]} == pair:
             wanted.setdefault(observation.data["server"], {})[int(observation.data.get("line", 0))] = observation
         elif observation.kind == kinds.STORM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
             yield (

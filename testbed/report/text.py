@@ -21,9 +21,9 @@ from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import CIRCUMSTANCES
 from testbed.report.failed import sentences
 from testbed.report.grid import ARROW, Grid, Member, State, grid, judged
+from testbed.report.interruptions import parts
 from testbed.report.looks import Look
 from testbed.report.paragraph import paragraph
-from testbed.report.parts import parts
 
 NARROWEST = 60
 MOST_SURPRISES = 20

@@ -103,7 +103,7 @@ def test_what_was_ignored_or_handled_by_the_caller_stays_so() -> None:
         send("SIGHUP")
         send("SIGTERM")
     assert heard == [signal.SIGTERM]
-    assert not interruption.came()
+    assert not interruption._state.came
 
 
 def test_other_threads_are_left_alone() -> None:

@@ -38,7 +38,7 @@ from testbed.record import observations as kinds
 from testbed.record.observations import Observation, misfits
 from testbed.record.store import Record, Writer
 from testbed.report import render_all
-from testbed.report.parts import parts
+from testbed.report.interruptions import parts
 
 A, B = "a.example", "b.example"
 STARTED = dt.datetime(2026, 11, 28, 16, 0, tzinfo=dt.UTC)

@@ -69,6 +69,12 @@ def test_no_traceback_is_written_over_and_the_oldest_go() -> None:
     assert Path(places[-1]) in kept
 
 
+def test_a_traceback_that_another_process_prunes_meanwhile_is_no_reason_to_keep_none() -> None:
+    unforeseen.sentence(ValueError("first"))
+    (unforeseen.folder() / "gone.txt").symlink_to("nowhere")
+    assert "the traceback is in" in unforeseen.sentence(ValueError("second"))
+
+
 def test_where_a_traceback_cannot_be_kept_it_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
