@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_verdict import A, B, attempt, bounced, manifest, received, seen, silence, stream
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.compare import baseline, diff
@@ -39,7 +40,6 @@ from testbed.report.failed import sentences
 from testbed.report.markdown import render as markdown
 from testbed.report.paragraph import paragraph
 from testbed.report.text import render_text
-from tests.unit.test_verdict import A, B, attempt, bounced, manifest, received, seen, silence, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 REASON = "the server ended with status 137 (killed by SIGKILL) after its client was online"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_verdict import A, B, attempt, bounced, manifest, received, said, stream
 
 from testbed.compare import baseline
 from testbed.compare.cells import passes, subject
@@ -33,7 +34,6 @@ from testbed.report import junit
 from testbed.report.markdown import render as markdown
 from testbed.report.paragraph import paragraph
 from testbed.report.text import render_text
-from tests.unit.test_verdict import A, B, attempt, bounced, manifest, received, said, stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CLEAR = stream(starttls_offered="no", bytes_in=100)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from test_verdict import manifest
 
 from testbed.judge.channel import carrier
 from testbed.judge.evidence import Attempt, Evidence
@@ -16,7 +17,6 @@ from testbed.model import Cell, Expectation, Outcome
 from testbed.record.observations import STREAM, Observation
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Channel, Fault, FaultWord, Interference, OutcomeWord, Remedy, ThirdParty, Verdict
-from tests.unit.test_verdict import manifest
 
 CELL = Cell("now", "a.example", "b.example", "message")
 ALIVE = {"sender_alive": True, "receiver_alive": True}
