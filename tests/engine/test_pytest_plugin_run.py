@@ -97,7 +97,8 @@ def test_a_worker_that_is_killed_ends_its_measurement_and_the_others_know(
     assert process.returncode == 1, output
     kept = run_of(project / "results")
     assert re.search(
-        f"^the federation was not measured: the worker that measured was ended; what was measured .*{kept.name} measures the rest$",
+        "^the federation was not measured: the worker that measured was ended; what was measured "
+        f".*{kept.name} measures the rest$",
         output,
         re.MULTILINE,
     ), output
