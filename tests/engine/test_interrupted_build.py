@@ -11,11 +11,11 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from smoke_run import TESTBED
+from waiting import eventually
 
 from testbed.engine import federation
 from testbed.engine.host import Engine
@@ -27,13 +27,6 @@ LONG = 900
 """Seconds that a build here would take."""
 SOON = 60.0
 """Seconds within which a busy machine must have ended it; alone it takes less than one."""
-
-
-def eventually(true: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + SOON
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return bool(true())
 
 
 def as_in_the_foreground() -> None:
@@ -63,7 +56,7 @@ def test_a_build_that_is_interrupted_ends_at_once(
         [TESTBED, "images", "build", *given], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=as_in_the_foreground,
     ) as process:  # fmt: skip
-        assert eventually(lambda: going() or process.poll() is not None)
+        assert eventually(lambda: going() or process.poll() is not None, SOON)
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         _, said = process.communicate(timeout=SOON)
@@ -72,7 +65,7 @@ def test_a_build_that_is_interrupted_ends_at_once(
     assert "Traceback" not in said
     assert "failed" not in said
     assert time.monotonic() - began < SOON
-    assert eventually(lambda: not going()), "the engine goes on with the build"
+    assert eventually(lambda: not going(), SOON), "the engine goes on with the build"
     assert not [tag for image in engine.client.images.list() for tag in image.tags if name in tag]
 
 
@@ -94,7 +87,7 @@ def test_a_base_system_that_is_interrupted_leaves_no_folder_no_mount_and_no_imag
         [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE, text=True, preexec_fn=as_in_the_foreground,
     ) as process:  # fmt: skip
-        assert eventually(lambda: list(tmp_path.glob("*/mmdebstrap.*/*")) or process.poll() is not None)
+        assert eventually(lambda: list(tmp_path.glob("*/mmdebstrap.*/*")) or process.poll() is not None, SOON)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=SOON)
     assert "KeyboardInterrupt" in said, said
@@ -119,7 +112,7 @@ def test_a_check_that_is_interrupted_removes_its_servers_and_begins_no_more(
         [TESTBED, "images", "check", "prosody@trixie"], env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_the_foreground,
     ) as process:  # fmt: skip
-        assert eventually(lambda: len(of(process.pid)) > 4 or process.poll() is not None), "name server, prober, servers"
+        assert eventually(lambda: len(of(process.pid)) > 4 or process.poll() is not None, SOON), "name server, prober, servers"
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)

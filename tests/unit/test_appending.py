@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from testbed import campaign
 from testbed.model import InputError, StorageError
@@ -23,12 +22,8 @@ FULL = Path("/dev/full")
 """As a file on a disk that is full (full(4))."""
 
 
-def eventually(true: Callable[[], bool]) -> bool:
-    """Whether it comes to be so, within a time that a busy machine has too."""
-    deadline = time.monotonic() + 30
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return true()
+SOON = 30.0
+"""Seconds within which a busy machine must have done it."""
 
 
 def test_what_was_appended_is_on_disk_though_nothing_follows_and_the_process_is_killed(tmp_path: Path) -> None:
@@ -41,7 +36,7 @@ def test_what_was_appended_is_on_disk_though_nothing_follows_and_the_process_is_
         time.sleep(600)
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)]) as process:
-        seen = eventually(lambda: file.exists() and file.stat().st_size > 0)
+        seen = eventually(lambda: file.exists() and file.stat().st_size > 0, SOON)
         process.send_signal(signal.SIGKILL)
     assert seen
     assert file.read_text() == "an observation\n"
@@ -60,7 +55,7 @@ def test_a_full_disk_is_said_with_file_and_remedy_to_whoever_appends_next(tmp_pa
             return True
         return False
 
-    assert eventually(refused), "nobody flushed, and what fails there is somebody's to hear"
+    assert eventually(refused, SOON), "nobody flushed, and what fails there is somebody's to hear"
     with pytest.raises(StorageError, match="record cannot be written: No space left on device; free some space there"):
         appender.write("another\n")
     with pytest.raises(StorageError, match="No space left"):
