@@ -1,7 +1,8 @@
 """How long a run takes, stage by stage, and how it grows: `python bench/speed.py [--sizes 12,24,48] [--repeat 3]`.
 
 Measures, never asserts: no test depends on a time. Federations are cut out of `generations`; images must be there (warm). Every
-figure comes from the run's own record, peak memory from the kernel's count of what is available. One table row per run.
+figure comes from the run's own record, peak memory from the kernel's count of what is available, processor seconds from /proc
+(`processors.py`: on an engine that others use too, theirs are in them). One table row per run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from processors import Processors
 
 from testbed import campaign
 from testbed.display import Silent
@@ -73,9 +76,11 @@ def measure(size: int, folder: Path, manner: dict[str, Any]) -> dict[str, float]
     """One run; seconds and MB by name."""
     file = scenario(size, folder)
     planned = campaign.plan(file)
-    prepare(host.ensure(), planned.catalog, {s.implementation for s in planned.plan.servers}, Silent())  # no build in a figure
-    memory = Memory()
+    engine = host.ensure()
+    prepare(engine, planned.catalog, {s.implementation for s in planned.plan.servers}, Silent())  # no build in a figure
+    memory, processors = Memory(), Processors(engine)
     memory.start()
+    processors.start()
     began = time.monotonic()
     # a process of its own: its start and what it loads are part of the figure, and nothing is left of the run before
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
@@ -83,6 +88,7 @@ def measure(size: int, folder: Path, manner: dict[str, Any]) -> dict[str, float]
     wall = time.monotonic() - began
     memory.ended.set()
     ended = time.time()
+    used = processors.stop()
     judged = (latest / "derived" / "verdicts.json").stat().st_mtime
     with (latest / "observations.jsonl").open() as record:
         first = json.loads(record.readline())["time"]  # the testbed's own parts are up; no server's container is
@@ -104,7 +110,7 @@ def measure(size: int, folder: Path, manner: dict[str, Any]) -> dict[str, float]
         "record_MB": evidence / 1e6,
         "inconclusive": sum(c["outcome"] == "inconclusive" for c in cells),
         "delivered": sum(c["outcome"] == "delivered" for c in cells),
-    }
+    } | {f"cpu: {row}": seconds for row, seconds in sorted(used.items())}
 
 
 def main() -> None:
@@ -123,11 +129,14 @@ def main() -> None:
         for _ in range(arguments.repeat):
             for size in map(int, arguments.sizes.split(",")):  # in turn, so that a slow hour hits every size
                 rows.append(measure(size, Path(folder), manner))
-                print(json.dumps({k: round(v, 2) for k, v in rows[-1].items()}), flush=True)
+                print(json.dumps({k: round(v, 2) for k, v in rows[-1].items() if not k.startswith("cpu: ")}), flush=True)
+                print(
+                    "  processor seconds: " + ", ".join(f"{k[5:]} {v:.1f}" for k, v in rows[-1].items() if k.startswith("cpu: "))
+                )
     print("\nmedians")
     for size in map(int, arguments.sizes.split(",")):
         mine = [r for r in rows if r["servers"] == size]
-        print(size, {k: round(statistics.median(r[k] for r in mine), 2) for k in mine[0]})
+        print(size, {k: round(statistics.median(r.get(k, 0.0) for r in mine), 2) for k in mine[0]})
 
 
 if __name__ == "__main__":
