@@ -74,6 +74,7 @@ class Subject:
             "scenario": v["scenario"],
             "started": v.get("started"),
             "timers": v.get("timers"),
+            **({"stretch": stretch} if (stretch := v.get("stretch", 1)) > 1 else {}),
             "isolated": v.get("isolated"),
             "complete": bool(v.get("complete")),
             "controls_failed": [c for c in v.get("controls", []) if not c["ok"]],
@@ -147,6 +148,8 @@ def differences(a: Subject, b: Subject) -> list[Difference]:
     """In what the two runs differ besides their results: a diff of different timers is a diff of different subjects."""
     left, right = a.to_json(), b.to_json()
     rows = [Difference(k, left[k], right[k]) for k in ("scenario", "timers", "isolated", "kept") if left[k] != right[k]]
+    if (stretch := [side.get("stretch", 1) for side in (left, right)])[0] != stretch[1]:
+        rows.append(Difference("short timers, times as long", *stretch))
     rows += [
         Difference(name, left[k], right[k])
         for k, name in (("seed", "seed"), ("revision", "testbed"))

@@ -76,6 +76,8 @@ def judge_run(record: Record) -> Verdicts:
         "timing": {stage: s for o in record.observations if o.kind == TIMING.word for stage, s in o.data.items()},
         "cells": cells,
     }
+    if "stretch" in manifest:
+        verdicts["stretch"] = manifest["stretch"]
     if failed := _failed_servers(evidence, cells):
         verdicts["failed_servers"] = failed
     shown: Verdicts = all_visible(verdicts)

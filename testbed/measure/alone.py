@@ -58,7 +58,7 @@ class Alone:
         async with self.slots.place(cost):
             self._numbers[phase.name] += 1
             name = self.parts.journal.epoch_name(ALONE, self._numbers[phase.name])
-            epoch = Epoch(phase, name, servers, phase.settings, {}, "")
+            epoch = Epoch(phase, name, servers, phase.settings, {}, "", waits=self.epochs.waits)
             taken: list[Berth] = []
             try:
                 for berths, image in wanted:

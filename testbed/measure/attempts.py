@@ -17,7 +17,7 @@ from testbed.engine.channel import AgentError
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Bounced, Received, Unsendable
 from testbed.measure.epoch import Answer, Epoch
-from testbed.measure.pace import LINGER, NEGOTIATION, OVERLAP, PATIENCE, RECOVERY, Rank
+from testbed.measure.pace import LINGER, NEGOTIATION, Rank
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
 from testbed.measure.wiretap.wiretap import Gate
@@ -31,6 +31,7 @@ Progress = Callable[[bool], None]
 """Told once per cell, with whether its first attempt failed."""
 REPORTS = {Received: observations.RECEIVED, Bounced: observations.ERROR}
 """What a client reports -> the kind of observation that it is."""
+WORDS = {kind.word for kind in REPORTS.values()}
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class PairGate:
 class Attempts:
     """Tries cells, in one run: `pair` is the way in."""
 
-    def __init__(self, parts: Parts, run: str, timers: str) -> None:
-        self.parts, self.run, self.timers = parts, run, timers
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
         self._letters: dict[str, Letter] = {}
         """By token."""
         for event in REPORTS:
@@ -106,7 +107,7 @@ class Attempts:
             if (failed := [c for c in cells if epoch.words(c) != ["received"]]) and not epoch.failed & {a, b}:
                 # In quiet: when no server boots any more, and after the time for which a server may remember the first.
                 await epoch.booted.wait()
-                await asyncio.sleep(RECOVERY[self.timers])
+                await asyncio.sleep(epoch.waits.recovery)
                 await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, answered, gate)
 
     @contextlib.asynccontextmanager
@@ -136,15 +137,15 @@ class Attempts:
                     if not attempt.done():
                         await self._quick(epoch, cell, attempt)
                 # The second direction begins when the first has its answer; one that is stuck does not hold it up for ever.
-                await asyncio.wait({attempt}, timeout=OVERLAP[self.timers] - NEGOTIATION)
+                await asyncio.wait({attempt}, timeout=epoch.waits.overlap - NEGOTIATION)
 
     async def _attempt(self, epoch: Epoch, cell: Cell, answered: Answered) -> None:
         """Let the sender's client write and wait for what becomes of it; a silence is noted with what is known of both ends."""
         # drawn, so that no third server can say it: only the two and their clients ever have it
         token = f"cell-{secrets.token_hex(8)}"
         letter = self._letters[token] = Letter(cell, epoch, asyncio.get_running_loop().create_future())
-        note, patience = self.parts.journal.note, PATIENCE[self.timers]
-        cold = epoch.begin_to_talk(cell)
+        note, patience = self.parts.journal.note, epoch.waits.patience
+        cold, began = epoch.begin_to_talk(cell), time.monotonic()
         note(observations.ATTEMPT, epoch=epoch, cell=cell, token=token, cold=cold)
         if await self._send(epoch, cell, token):
             await asyncio.wait({letter.answer}, timeout=patience)
@@ -156,7 +157,8 @@ class Attempts:
                 observations.SILENCE, epoch=epoch, cell=cell, token=token, waited=patience,
                 sender_alive=sender, receiver_alive=receiver,
             )  # fmt: skip
-        epoch.answers[cell.id].append(Answer(letter.answer.result() if letter.answer.done() else "silence", cold))
+        word = letter.answer.result() if letter.answer.done() else "silence"
+        epoch.answers[cell.id].append(Answer(word, cold, time.monotonic() - began if word in WORDS else None))
         answered(cell)
 
     async def _send(self, epoch: Epoch, cell: Cell, token: str) -> bool:
@@ -174,7 +176,7 @@ class Attempts:
 
     async def _alive(self, epoch: Epoch, cell: Cell) -> tuple[bool, bool]:
         """Whether the clients of sender and receiver got a message to themselves back through their own servers."""
-        alive = [self.parts.driver.alive(epoch.client(d)) for d in (cell.sender, cell.receiver)]
+        alive = [self.parts.driver.alive(epoch.client(d), epoch.waits.sentinel) for d in (cell.sender, cell.receiver)]
         sender, receiver = await asyncio.gather(*alive)
         return sender, receiver
 

@@ -78,6 +78,8 @@ class Leg:
     """The names of those that are measured, in the plan's order."""
     spent: float = 0.0
     """Seconds that earlier legs took."""
+    stretch: int | None = None
+    """Of the timers, where an earlier leg has chosen it: it is part of what is measured."""
 
 
 async def conduct(
@@ -115,12 +117,12 @@ async def conduct(
         ):
             collector = Collector(parts, catalog, servers, (s.domain for s in plan.servers), display)
             epochs = Epochs(parts, plan, catalog, images, issued, collector.keep_log, display)
-            attempts = Attempts(parts, writer.id, plan.timers)
+            attempts = Attempts(parts)
             addresses, size = parts.mesh.addresses, len(servers)
             berths = Berths(parts.mesh, addresses.alone(size))
             names = Berths(parts.mesh, addresses.names(size), name="names")
             alone = Alone(parts, epochs, attempts, images, servers, berths, names)
-            control = ControlPair(controls, plan, parts, epochs, attempts, display)
+            control = ControlPair(controls, plan, parts, epochs, attempts, display, leg.stretch)
             forecast = Forecast(catalog, servers)
             run = RunMeasurement(
                 plan, manner, display, control, parts, epochs, attempts, alone, collector, forecast, timing, leg
@@ -288,7 +290,8 @@ class PhaseMeasurement:
         servers = tuple(s for s in run.plan.servers if s.domain in wanted)
         addresses = run.parts.mesh.addresses
         at = {s.domain: addresses.of(s.index) for s in servers}
-        epoch = Epoch(phase, run.parts.journal.epoch_name(MESH), servers, phase.settings, at, addresses.dns[0])
+        name = run.parts.journal.epoch_name(MESH)
+        epoch = Epoch(phase, name, servers, phase.settings, at, addresses.dns[0], waits=run.epochs.waits)
         confirmations.epochs.append(epoch)
         run.display.stage(f"{phase.name}: servers", len(servers))
         # The capture's tail has to reach its file while the addresses still are this phase's.

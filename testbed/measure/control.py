@@ -14,7 +14,7 @@ from testbed.engine.images import Images
 from testbed.measure.attempts import Attempts
 from testbed.measure.epoch import Epoch
 from testbed.measure.epochs import Epochs
-from testbed.measure.pace import BOOT, FIRST_BOOT, FIRST_TRIES
+from testbed.measure.pace import BOOT, FIRST_BOOT, FIRST_TRIES, Waits
 from testbed.measure.parts import Parts
 from testbed.model import CONTROL_DOMAINS, Cell, Phase, Plan, Server, Settings
 from testbed.plan.catalog import Catalog
@@ -46,13 +46,24 @@ class ControlPair:
     """Two servers of the run's own, started anew each time, with the name server, bridge, gate and driver of the mesh."""
 
     def __init__(
-        self, servers: tuple[Server, ...], plan: Plan, parts: Parts, epochs: Epochs, attempts: Attempts, display: Display
+        self,
+        servers: tuple[Server, ...],
+        plan: Plan,
+        parts: Parts,
+        epochs: Epochs,
+        attempts: Attempts,
+        display: Display,
+        stretch: int | None = None,
     ) -> None:
-        """``servers``: the two, or none where no image is there: then no cell is measured either."""
+        """``servers``: the two, or none where no image is there: then no cell is measured either.
+
+        ``stretch``: of the timers, if it is chosen already; else it is when the pair has got through for the first time.
+        """
         self.servers, self.plan, self.display = servers, plan, display
         self.parts, self.epochs, self.attempts = parts, epochs, attempts
         self.failure: str | None = None
         """Why the two did not get through before the first phase, however often they were tried; None if they did."""
+        self._stretch = stretch
         self._turn = asyncio.Lock()
         """Who has the pair's addresses, which are the same every time."""
 
@@ -74,7 +85,8 @@ class ControlPair:
             reasons: list[str] = []
             for number in range(1, tries + 1):
                 name = self.parts.journal.epoch_name(CONTROL, when, *([AGAIN] if number > 1 else []))
-                epoch = Epoch(phase, name, self.servers, settings, at, addresses.dns[0], patience=patience)
+                waits = self.epochs.waits
+                epoch = Epoch(phase, name, self.servers, settings, at, addresses.dns[0], waits=waits, patience=patience)
                 begun.append(epoch)
                 async with self.epochs.running(epoch):
                     await epoch.booted.wait()
@@ -85,14 +97,37 @@ class ControlPair:
                     reasons += [reason] if reason else []
                     if over := reason is None or number == tries:
                         self._note(epoch, when, reasons if reason else [], number)
+                        if when == FIRST and reason is None:
+                            self._choose_timers(epoch)
                         done.set()
                 if over:
                     return
 
+    def _choose_timers(self, epoch: Epoch) -> None:
+        """From now on servers have timers that fit this machine, as slow as it is while the pair gets through."""
+        timers, took = self.plan.timers, self._took(epoch) or 0.0
+        if self._stretch is None:
+            self.epochs.waits = Waits.on(timers, took)
+            self.parts.journal.writer.chosen(stretch=self.epochs.waits.stretch)
+        else:
+            self.epochs.waits = Waits(timers, self._stretch)
+        if (stretch := self.epochs.waits.stretch) > 1:
+            slow = f"this machine is slow or busy: a message of the control pair took {took:.1f} s"
+            self.display.say(f"{slow}, so the servers' short timers are {stretch} times as long")
+
+    def _took(self, epoch: Epoch) -> float | None:
+        """Seconds of the slower direction, from the order to write to the receipt; None if one did not arrive."""
+        answers = [epoch.answers[cell.id][:1] for cell in self._cells(epoch)]
+        seconds = [answer.seconds for first in answers for answer in first if answer.word == observations.RECEIVED.word]
+        return max((s for s in seconds if s is not None), default=None) if len(seconds) == len(answers) else None
+
+    def _cells(self, epoch: Epoch) -> list[Cell]:
+        (a, b), exchange = (s.domain for s in self.servers), self.plan.exchanges[0]
+        return [Cell(epoch.phase.name, sender, receiver, exchange) for sender, receiver in ((a, b), (b, a))]
+
     def _why_not(self, epoch: Epoch) -> str | None:
         """What came instead of both messages; None if both arrived at their first attempt."""
-        (a, b), exchange = (s.domain for s in self.servers), self.plan.exchanges[0]
-        cells = [Cell(epoch.phase.name, sender, receiver, exchange) for sender, receiver in ((a, b), (b, a))]
+        cells = self._cells(epoch)
         if all(epoch.words(c)[:1] == ["received"] for c in cells):
             return None
         absent = [f"{domain}: {why}" for domain, why in epoch.absent.items()]
@@ -101,7 +136,11 @@ class ControlPair:
     def _note(self, epoch: Epoch, when: str, reasons: Sequence[str], tries: int) -> None:
         """Whether the pair got through in the last of ``tries``; ``reasons``: of each, why it did not."""
         reason = "; then, with fresh servers: ".join(reasons) or None
-        self.parts.journal.note(observations.CONTROL, epoch=epoch, when=when, ok=reason is None, reason=reason, tries=tries)
+        took = self._took(epoch)
+        self.parts.journal.note(
+            observations.CONTROL, epoch=epoch, when=when, ok=reason is None, reason=reason, tries=tries,
+            seconds=round(took, 3) if took is not None else None,
+        )  # fmt: skip
         if reason:
             self.display.say(f"the control pair, which must get through, does not ({epoch.phase.name}, {when}): {reason}")
             self.failure = reason if when == FIRST else self.failure

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from testbed.engine.berths import Berth
 from testbed.engine.federation import Container
-from testbed.measure.pace import BOOT
+from testbed.measure.pace import BOOT, Waits
 from testbed.model import Cell, Phase, Server, Settings
 from testbed.record.legs import epoch_kind
 
@@ -28,6 +28,8 @@ class Answer:
     """`received` · `error` · `silence` · `unsendable`, or `not-started`."""
     cold: bool = False
     """The two servers had not talked before in this epoch."""
+    seconds: float | None = None
+    """From the order to write to the answer; None if none came."""
 
 
 @dataclass
@@ -63,6 +65,8 @@ class Epoch:
     """Pairs that have begun to talk."""
     absent: dict[str, str] = field(default_factory=dict)
     """Why a server, by domain, is not there, or its client not in."""
+    waits: Waits = field(default_factory=lambda: Waits("short"))
+    """How long its servers wait, and the testbed for them."""
     patience: float = BOOT
     """Seconds that a server may take from its start to its client's login."""
     began: float = float("inf")

@@ -17,7 +17,7 @@ from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Disconnected, Online
 from testbed.measure.epoch import Epoch
-from testbed.measure.pace import ALIVE, HEAVY, LINGER, LOOK, LOOKS, STARTS
+from testbed.measure.pace import ALIVE, HEAVY, LINGER, LOOK, LOOKS, STARTS, Waits
 from testbed.measure.parts import Parts
 from testbed.measure.pki import Issued
 from testbed.measure.tasks import task_group
@@ -45,6 +45,8 @@ class Epochs:
     ) -> None:
         self.parts, self.plan, self.catalog, self.images = parts, plan, catalog, images
         self.issued, self.keep_log, self.display = issued, keep_log, display
+        self.waits = Waits.first(plan.timers)
+        """How long the servers of epochs wait that begin from now on."""
         self._epochs: dict[str, Epoch] = {}
         self._watches: dict[str, asyncio.TaskGroup] = {}
         """By epoch's id, while its servers are to run."""
@@ -176,8 +178,9 @@ class Epochs:
 
     def _rendered(self, server: Server, epoch: Epoch) -> dict[str, bytes]:
         """The part of the server's /etc/testbed that says how it is set. Blocks."""
-        settings, ipv6 = epoch.settings[server.domain], self.parts.mesh.addresses.net6 is not None
-        return self.catalog.image(server.implementation).render(server, settings, timers=self.plan.timers, ipv6=ipv6)
+        settings, ipv6, waits = epoch.settings[server.domain], self.parts.mesh.addresses.net6 is not None, epoch.waits
+        image = self.catalog.image(server.implementation)
+        return image.render(server, settings, timers=waits.timers, stretch=waits.stretch, ipv6=ipv6)
 
     def _kept(self, server: Server, epoch: Epoch, rendered: Mapping[str, bytes]) -> dict[str, bytes]:
         """Everything that stands in the server's /etc/testbed; the rendered part is kept as evidence, keys are not."""

@@ -9,10 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+SHORTEST = {"short": 4.0, "stock": 10.0}
+"""Seconds of the shortest timer under these timers that can end a negotiation: no folder of images/ renders a shorter one."""
+MARGIN = 8
+"""How often the control pair's slower message has to fit into the shortest timer: other implementations take longer."""
+FIRST_STRETCH, MOST_STRETCH = 3, 15
+"""How much longer short timers are while the control pair shows how slow the machine is; and at most, about as long as stock."""
 PATIENCE = {"short": 25.0, "stock": 200.0}
 """Seconds that a cell waits for a receipt or a bounce; longer than the slowest timer of any implementation under these timers."""
 SENTINEL = 15.0
@@ -70,6 +77,52 @@ OVERLAP = {"short": 1.5, "stock": 12.0}
 """Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
 HEAVY = 1.0
 """CPU seconds of a start from which on a boot keeps its place until it is done."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How long servers and testbed wait, under a kind of timers and on this machine: what is bounded by time follows both."""
+
+    timers: str
+    """`short` or `stock`."""
+    stretch: int = 1
+    """How much longer the short timers are than on a machine that is not strained."""
+
+    @classmethod
+    def on(cls, timers: str, took: float) -> Waits:
+        """What fits a machine on which the control pair's slower message ``took`` so many seconds; stock timers stay."""
+        wanted = 1 if timers == "stock" else math.ceil(took * MARGIN / SHORTEST[timers])
+        return cls(timers, min(max(wanted, 1), MOST_STRETCH))
+
+    @classmethod
+    def first(cls, timers: str) -> Waits:
+        """What holds before that is known: generous, since a pair that gets through waits for no timer."""
+        return cls(timers, 1 if timers == "stock" else FIRST_STRETCH)
+
+    @property
+    def shortest(self) -> float:
+        """Seconds of the shortest timer in effect that can end a negotiation."""
+        return SHORTEST[self.timers] * self.stretch
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a cell waits for a receipt or a bounce."""
+        return PATIENCE[self.timers] * self.stretch
+
+    @property
+    def sentinel(self) -> float:
+        """Seconds within which a client's message to itself must come back."""
+        return SENTINEL * self.stretch
+
+    @property
+    def recovery(self) -> float:
+        """Seconds after a failure until a second attempt."""
+        return RECOVERY[self.timers] * self.stretch
+
+    @property
+    def overlap(self) -> float:
+        """Seconds after which a direction that has no answer yet lets the other begin."""
+        return OVERLAP[self.timers] * self.stretch
 
 
 class Rank(enum.IntEnum):

@@ -83,7 +83,7 @@ def _moment(record: Record) -> float:
 # --- whether it is the same run -----------------------------------------------------------------------------------------
 
 IGNORED = (
-    "schema", "run", "started", "argv", "title", "description", "file", "remedies",
+    "schema", "run", "started", "argv", "title", "description", "file", "remedies", "stretch",
     "revision", "machine.python", "machine.kernel", "machine.cpus",
 )  # fmt: skip
 """Keys of the manifest that may differ: they change nothing of what is measured."""
@@ -173,7 +173,7 @@ def leg_of(writer: Writer, record: Record, lack: Lack, *, argv: Sequence[str], d
             cut=cut, differs=differs, certificates=certificates(content, lack.phases),
         )  # fmt: skip
 
-    return Leg(begin, lack.phases, lack.spent)
+    return Leg(begin, lack.phases, lack.spent, record.manifest.get("stretch"))
 
 
 def finish(writer: Writer, record: Record, lack: Lack) -> None:

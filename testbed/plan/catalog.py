@@ -114,15 +114,20 @@ class Image:
         """Changes when any file of the folder does: an image is rebuilt when its label differs."""
         return folder_digest(self.folder)
 
-    def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool) -> dict[str, bytes]:
-        """The files of ``/etc/testbed`` that say how the server is set. Raises InputError if a template is wrong."""
+    def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool, stretch: int = 1) -> dict[str, bytes]:
+        """The files of ``/etc/testbed`` that say how the server is set. Raises InputError if a template is wrong.
+
+        ``stretch``: how much longer short timers are, where the machine is slow.
+        """
         candidate = self.candidates.get(server.implementation.release)
         brought = candidate.files if candidate else {}
         # what a configuration that a user brings lacks of several files is rendered as for a server that demands nothing
         policy = PRESETS["opportunistic"] if brought else settings.policy
         release = candidate.like if candidate else server.implementation.release
         version = self.spec.releases[release].version
-        values = templates.variables(server, settings, policy, release=release, version=version, timers=timers, ipv6=ipv6)
+        values = templates.variables(
+            server, settings, policy, release=release, version=version, timers=timers, stretch=stretch, ipv6=ipv6
+        )
         wanted = {template: target for template, target in self.spec.config.items() if target not in brought}
         return {
             "openssl.cnf": templates.openssl_config(policy),

@@ -16,7 +16,7 @@ from testbed.plan.policy import DIMENSIONS, cipher_string, value_of
 
 
 def variables(
-    server: Server, settings: Settings, policy: Policy, *, release: str, version: str, timers: str, ipv6: bool
+    server: Server, settings: Settings, policy: Policy, *, release: str, version: str, timers: str, stretch: int, ipv6: bool
 ) -> dict[str, Any]:
     """What a template may ask for: every dimension of ``policy`` by its name, and what the software cannot know of itself."""
     _, high = policy.tls_range
@@ -29,6 +29,7 @@ def variables(
         "ciphers": cipher_string(policy),
         "certificate": settings.certificate,
         "timers": timers,
+        "stretch": stretch,
         "ipv6": ipv6,
     }
 

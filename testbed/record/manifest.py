@@ -121,6 +121,8 @@ class OrderedRun(PlannedRun):
     isolated: bool
     confirm: NotRequired[int | str | None]
     full_capture: NotRequired[bool]
+    stretch: NotRequired[int]
+    """How much longer the short timers are than on a machine that is not strained: chosen when the control pair got through."""
 
 
 class Manifest(OrderedRun):

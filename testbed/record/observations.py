@@ -298,6 +298,14 @@ CONTROL = Kind(
         Field("ok", bool, "whether both directions were delivered"),
         Field("reason", str, "what came instead; null if it got through", optional=True, null=True),
         Field("tries", int, "how often it was tried, each time with fresh servers, until it got through", optional=True),
+        Field(
+            "seconds",
+            float,
+            "the slower direction's, from the writing to the receipt",
+            unit="s",
+            optional=True,
+            null=True,
+        ),
     ),
 )
 UNCONFIRMED = Kind(

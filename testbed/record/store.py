@@ -126,6 +126,13 @@ class Writer:
         self.begun = self._newest = True
         self._point_to_it()
 
+    def chosen(self, **keys: Any) -> None:
+        """Add to ``manifest.json`` what was chosen when the run had begun: keys that it does not have. Raises StorageError."""
+        target = self.path / "manifest.json"
+        with stored(target):
+            manifest = json.loads(target.read_bytes())
+            write_whole(target, (json.dumps({**keys, **manifest}, indent=1) + "\n").encode())
+
     def append(self, observation: Observation) -> None:
         """Add one observation; within a second the operating system has it. Raises StorageError."""
         record = {k: v for k, v in dataclasses.asdict(observation).items() if v not in (None, {})}

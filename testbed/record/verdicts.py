@@ -425,6 +425,8 @@ class Verdicts(TypedDict):
     """when, ISO 8601"""
     timers: NotRequired[str]
     """`short` or `stock`"""
+    stretch: NotRequired[int]
+    """how much longer the short timers were, because the machine was slow or busy when the run began"""
     seed: NotRequired[int | None]
     """of the order of pairs"""
     revision: NotRequired[str | None]

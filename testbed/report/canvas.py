@@ -23,6 +23,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath, text_to_path
 
 from testbed.record.verdicts import Verdicts
+from testbed.report import words
 from testbed.report.grid import Grid
 from testbed.report.looks import Look
 
@@ -264,7 +265,7 @@ class Page:
             "scenario": verdicts.get("scenario"),
             "run": verdicts.get("run"),
             "started": str(verdicts.get("started") or "")[:16].replace("T", " "),
-            "timers:": verdicts.get("timers"),
+            "timers:": words.timers_of(verdicts),
         }
         origin = [f"{head} {value}" for head, value in heads.items() if value]
         self._footer = [

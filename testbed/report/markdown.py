@@ -69,7 +69,8 @@ def render(verdicts: Verdicts) -> str:
 
 def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
     versions = [f"{code(name)} {text(' / '.join(known), 80) or '(version unknown)'}" for name, known in matrix.versions.items()]
-    facts = [f"{key} {code(value)}" for key in ("run", "scenario", "timers") if (value := verdicts.get(key))]
+    shown = {"run": verdicts.get("run"), "scenario": verdicts.get("scenario"), "timers": words.timers_of(verdicts)}
+    facts = [f"{key} {code(value)}" for key, value in shown.items() if value]
     facts += [text(of, LONGEST)] if (of := parts(verdicts)) else []
     return say(
         "summary.md.j2",

@@ -29,6 +29,7 @@ def summary(verdicts: Verdicts) -> dict[str, Any]:
         "title": verdicts.get("title"),
         "started": verdicts.get("started"),
         "timers": verdicts.get("timers"),
+        **({"stretch": verdicts["stretch"]} if "stretch" in verdicts else {}),
         "complete": bool(verdicts.get("complete", False)),
         **({"resumed": verdicts["resumed"]} if "resumed" in verdicts else {}),
         "servers": len(matrix.members),

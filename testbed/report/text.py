@@ -90,7 +90,8 @@ def _title(text: str, width: int, paint: Paint) -> list[str]:
 
 def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
     title = str(verdicts.get("title") or verdicts.get("scenario") or "")
-    facts = [f"{key}: {value}" for key in ("run", "started", "timers") if (value := verdicts.get(key))]
+    shown = {"run": verdicts.get("run"), "started": verdicts.get("started"), "timers": words.timers_of(verdicts)}
+    facts = [f"{key}: {value}" for key, value in shown.items() if value]
     facts += [f"measured {of}"] if (of := parts(verdicts)) else []
     lines = [paint(line, "1") for line in textwrap.wrap(title, width)] + textwrap.wrap(" · ".join(facts), width)
     alarms = sentences(verdicts.get("failed_servers") or []) + unfinished.after_failure(verdicts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from testbed.causes import CAUSES
-from testbed.record.verdicts import RemedyEntry
+from testbed.record.verdicts import RemedyEntry, Verdicts
 
 UNKNOWN = "cause unknown"
 """Instead of a cause's name, where there is none."""
@@ -90,6 +90,12 @@ def listing(items: Sequence[str], *, last: str = " and ") -> str:
     if len(items) < 2:
         return "".join(items)
     return ", ".join(items[:-1]) + last + items[-1]
+
+
+def timers_of(verdicts: Verdicts) -> str:
+    """The timers of a run, and how much longer they were where the machine was slow: `short, 3 times as long`."""
+    stretch = verdicts.get("stretch") or 1
+    return f"{verdicts.get('timers') or ''}{f', {stretch} times as long' if stretch > 1 else ''}"
 
 
 def shorten(text: str, width: int) -> str:

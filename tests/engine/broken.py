@@ -38,9 +38,9 @@ class EditedImage(Image):
     edits: Mapping[tuple[str, int], Iterable[Edit]] = field(default_factory=dict)
     """(domain, identity of its settings in one phase) -> edits."""
 
-    def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool) -> dict[str, bytes]:
+    def render(self, server: Server, settings: Settings, *, timers: str, ipv6: bool, stretch: int = 1) -> dict[str, bytes]:
         """The files of ``/etc/testbed``, edited. An edit that finds nothing to replace is an error."""
-        files = super().render(server, settings, timers=timers, ipv6=ipv6)
+        files = super().render(server, settings, timers=timers, ipv6=ipv6, stretch=stretch)
         for name, old, new in self.edits.get((server.domain, id(settings)), ()):
             text = files[name].decode()
             assert old in text, f"{server.domain}: {name} has no {old!r}"

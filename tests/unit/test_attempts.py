@@ -15,6 +15,7 @@ import pytest
 from testbed.engine.channel import AgentError
 from testbed.engine.messages import Envelope
 from testbed.measure import attempts as module
+from testbed.measure import pace
 from testbed.measure.attempts import Attempts
 from testbed.measure.confirm import answers, open_questions
 from testbed.measure.driver.protocol import Bounced, Received, Sent, Unsendable
@@ -48,7 +49,7 @@ class Agent:
             asyncio.get_running_loop().call_soon(self.handlers[type(event)], Envelope(event, None, 2.0))
         return Envelope(Unsendable() if events is UNSENDABLE else Sent(), 1, 1.0)
 
-    async def alive(self, _client: str) -> bool:
+    async def alive(self, _client: str, _patience: float) -> bool:
         return self.living
 
     async def open(self, _gate: object) -> None:
@@ -71,8 +72,8 @@ def bounced(sender: str, token: str) -> Event:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", {"short": 0.05})
-    monkeypatch.setattr(module, "RECOVERY", {"short": 0.0})
+    monkeypatch.setitem(pace.PATIENCE, "short", 0.05)
+    monkeypatch.setitem(pace.RECOVERY, "short", 0.0)
     monkeypatch.setattr(module, "LINGER", 0.0)
 
 
@@ -88,7 +89,7 @@ def measure(agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True)) ->
             epoch.online[domain] = asyncio.get_running_loop().create_future()
             epoch.online[domain].set_result(online)
         parts = Parts(None, None, Journal(writer), agent, agent, asyncio.Semaphore(1))  # type: ignore[arg-type]
-        await Attempts(parts, "run", "short").pair(epoch, A, B, ["message"])
+        await Attempts(parts).pair(epoch, A, B, ["message"])
         await asyncio.sleep(0.01)
         return epoch
 

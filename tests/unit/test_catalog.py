@@ -98,6 +98,17 @@ def test_the_policy_shows_in_the_configuration(name: str, release: str) -> None:
     assert short != stock
 
 
+@pytest.mark.parametrize(("name", "release"), RELEASES)
+def test_only_short_timers_are_stretched(name: str, release: str) -> None:
+    image, server = CATALOG.images[name], Server("a.example", Implementation(name, release), PRESETS["encrypted"], "ca", 0)
+
+    def configuration(timers: str, stretch: int) -> dict[str, bytes]:
+        return image.render(server, Settings(server.policy, "ca"), timers=timers, stretch=stretch, ipv6=True)
+
+    assert configuration("stock", 1) == configuration("stock", 7)
+    assert configuration("short", 1) != configuration("short", 7)
+
+
 @pytest.mark.parametrize("name", CATALOG.images)
 def test_an_error_in_a_template_names_file_and_line(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name

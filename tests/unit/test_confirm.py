@@ -18,6 +18,7 @@ from testbed.measure.control import ControlPair
 from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.forecast import Forecast
 from testbed.measure.journal import Journal
+from testbed.measure.pace import Waits
 from testbed.measure.tasks import task_group
 from testbed.measure.wiretap.dissect import Stream
 from testbed.model import Cell, Phase, Plan, Server
@@ -150,6 +151,8 @@ def test_the_control_pair_waits_for_its_turn_and_says_whether_both_got_through(
     written: list[str] = []
 
     class Epochs:
+        waits = Waits("short")
+
         @contextlib.asynccontextmanager
         async def running(self, epoch: Epoch) -> AsyncIterator[None]:
             epoch.booted.set()

@@ -395,7 +395,7 @@ def test_the_same_command_line_with_a_configuration_of_ones_own_is_the_same_run(
 def test_what_changes_nothing_of_what_is_measured_is_noted(ordered: Any) -> None:
     now = copy.deepcopy(ordered)
     now["machine"]["kernel"] += "-new"
-    now |= {"revision": "abc", "title": "Another title", "file": "elsewhere.yaml"}
+    now |= {"revision": "abc", "title": "Another title", "file": "elsewhere.yaml", "stretch": 3}
     resume.refuse_another(Path("manifest.json"), {"schema": 1, "run": "r", **ordered}, now)
     assert [text.partition(":")[0] for text in resume.noted(ordered, now)] == ["revision", "machine.kernel"]
 

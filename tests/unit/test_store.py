@@ -64,6 +64,15 @@ def test_what_is_read_back_is_what_was_written(tmp_path: Path) -> None:
     assert record.manifest == {"schema": SCHEMA, "run": record.id, **MANIFEST}
 
 
+def test_what_is_chosen_when_the_run_has_begun_is_added_to_its_manifest_and_replaces_nothing(tmp_path: Path) -> None:
+    with Writer(tmp_path, "two") as writer:
+        writer.manifest(MANIFEST)
+        writer.chosen(stretch=3, timers="stock")
+    manifest = load(writer.path).manifest
+    assert manifest["stretch"] == 3
+    assert manifest["timers"] == MANIFEST["timers"]
+
+
 def test_an_observation_is_one_line_without_what_is_empty(tmp_path: Path) -> None:
     lines = (written(tmp_path) / "observations.jsonl").read_text().splitlines()
     assert len(lines) == 4

@@ -11,7 +11,7 @@ from testbed.engine.channel import AgentError, Channel, agent_files
 from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
 from testbed.measure.driver import protocol
-from testbed.measure.pace import ANSWER, BOOT, SENTINEL, ZONE
+from testbed.measure.pace import ANSWER, BOOT, ZONE
 
 C2S_PORT = 5222
 
@@ -38,11 +38,11 @@ class Driver:
         """Start an exchange: Sent, or Unsendable. What becomes of it comes as an event."""
         return await self.channel.ask(protocol.Send(client, exchange, receiver, token), ANSWER, f"that {client} sends")
 
-    async def alive(self, client: str) -> bool:
-        """Whether a message of the client to itself comes back within `SENTINEL` seconds."""
+    async def alive(self, client: str, patience: float) -> bool:
+        """Whether a message of the client to itself comes back within ``patience`` seconds."""
         try:
-            async with asyncio.timeout(SENTINEL):
-                await self.channel.ask(protocol.Ping(client), 2 * SENTINEL, f"a sign of life of {client}")
+            async with asyncio.timeout(patience):
+                await self.channel.ask(protocol.Ping(client), 2 * patience, f"a sign of life of {client}")
         except (TimeoutError, AgentError):
             return False
         return True
