@@ -1,13 +1,16 @@
 """What ought to happen between two servers: one table, computed from dimensions and certificates, never from a preset's name.
 
-Rule: each row cites its clause; a server's defect is not written into it, but shows as a surprise. Neither half's: planning says
-what is expected, measuring knows by it what to doubt, judging compares with it. No I/O; rendered into docs/expectations.md.
+Rule: each row cites its clause; a server's defect is not written into it, but shows as a surprise. Where documents in force
+disagree (`DISAGREEMENTS`), each reading is held against the table, and what any of them gives is expected. Neither half's:
+planning says what is expected, measuring knows by it what to doubt, judging compares with it. No I/O; rendered into
+docs/expectations.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from testbed.model import Authentication, Encryption, Expectation, ForwardSecrecy, Outcome, Policy
 
@@ -182,6 +185,14 @@ RULES: tuple[Rule, ...] = (
         "XEP-0178 §3: SASL EXTERNAL after STARTTLS",
     ),
     Rule(
+        "both speak dialback over TLS, and the sender demands what the receiver's certificate is not as a client",
+        lambda a, b: _dialback(a, b) and a.demands_certificate and b.defect_as_client is not None,
+        Outcome.BOUNCED,
+        "tls",
+        lambda _, b: b.defect_as_client or "",
+        "XEP-0220 §2.1.2: the receiver opens a stream back to verify the key; RFC 6120 §13.7.2: the sender validates there, too",
+    ),
+    Rule(
         "both speak dialback over TLS",
         _dialback,
         Outcome.DELIVERED,
@@ -201,8 +212,127 @@ RULES: tuple[Rule, ...] = (
 """What ought to happen to a stanza from the first Side to the second, cold; the first row that applies is taken."""
 
 
+# --- where documents disagree -----------------------------------------------------------------------------------------
+
+Reading = Callable[[Side], Side]
+"""A side as another document reads it; the same side where it says nothing else of it."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A point on which two documents in force say different things of the same pair."""
+
+    point: str
+    table: str
+    """What the rows go by."""
+    other: str
+    """What another document says, with its clause."""
+    reading: Reading | None = None
+    """What makes it open: a side as the other document has it. None: it is decided."""
+    decided: str = ""
+    """Why it is not open."""
+    clause: str = ""
+    """Of an open one: what stands in an expectation for the other reading."""
+
+
+def _purpose_ignored(side: Side) -> Side:
+    return replace(side, certificate_defect=None) if side.certificate_defect == "certificate-purpose" else side
+
+
+def _no_old_versions(side: Side) -> Side:
+    """Of a pair that has only old versions in common, one side has no other."""
+    low, high = side.policy.tls_range
+    return replace(side, policy=replace(side.policy, tls_min="1.2")) if low <= high < "1.2" else side
+
+
+DISAGREEMENTS: tuple[Disagreement, ...] = (
+    Disagreement(
+        "a certificate with the purpose serverAuth alone, whose holder initiates a stream",
+        "RFC 5280 §4.2.1.12: a certificate serves only the purposes that it names, and who initiates a stream is a TLS client",
+        "XEP-0178 §3 (version 1.2, 2020) lets a server prove its domain by its certificate and names no purpose, nor does RFC "
+        "6120 §13.7.1. Since 2026 public authorities issue no other one (Let's Encrypt by default from 2026-02-11, without "
+        "exception from 2026-07-08; Chrome Root Program Policy 1.8 asks it of every new certificate from 2027-03-15), and makers "
+        "of servers accept it on purpose (see [finding 6](findings.md#6-certificates-without-the-client-purpose))",
+        _purpose_ignored,
+        clause="XEP-0178 §3 and RFC 6120 §13.7.1 ask for no purpose, and since 2026 public authorities issue serverAuth alone",
+    ),
+    Disagreement(
+        "two servers that have only TLS 1.0 or 1.1 in common",
+        "what the two were set to: by RFC 5246 appendix E.1 and RFC 8446 §4.2.1 the highest version that both have is negotiated",
+        "RFC 8996 §4, §5 and RFC 9325 §3.1.1 (for XMPP by RFC 7590 §1): TLS 1.0 and 1.1 must not be negotiated",
+        _no_old_versions,
+        clause="RFC 8996 §4, §5; RFC 9325 §3.1.1: TLS 1.0 and 1.1 must not be negotiated, whatever was configured",
+    ),
+    Disagreement(
+        "a certificate that does not verify, between servers that take dialback",
+        "RFC 7590 §3.4 (2015): encryption without authentication is better than none; XEP-0220 §2: dialback decides",
+        "RFC 6120 §13.7.2: both validate what they are presented; XEP-0178 §3, step 7: the receiver closes the connection",
+        decided="the setting says it: who takes dialback as a proof asks for no certificate that verifies; `external` does. "
+        "Expired, self-signed, untrusted and misnamed certificates alike",
+    ),
+    Disagreement(
+        "SASL EXTERNAL was refused, and both have dialback",
+        "XEP-0178 §3, steps 9 and 11 (since version 1.2, 2020): the receiver may go on with dialback",
+        "the same steps: it may close the connection instead; RFC 6120 §6.4.5: a failed authentication may be tried again",
+        decided="the setting says it: dialback is taken as a proof",
+    ),
+    Disagreement(
+        "a domain that only the common name of a certificate names",
+        "RFC 9525 appendix A (2023): the common name is not looked at",
+        "RFC 6125 §6.4.4 (2011; obsolete, but cited by RFC 6120 §13.7.2, XEP-0178 §3): it may be, without a subjectAltName",
+        decided="no profile is such a certificate: each has a subjectAltName, and then both agree",
+    ),
+    Disagreement(
+        "a cipher suite without forward secrecy",
+        "what the two were set to",
+        "RFC 6120 §13.8 makes static RSA mandatory to implement; RFC 9325 §4.1 (for XMPP by RFC 7590 §1) advises against it",
+        decided="the later document advises and forbids nothing; the setting says it (`forward_secrecy`)",
+    ),
+    Disagreement(
+        "a server without TLS",
+        "XEP-0220 §2, XEP-0238: two servers may talk by dialback in cleartext",
+        "RFC 6120 §5.2, RFC 7590 §3.1: every implementation has STARTTLS; an initiator may try it though it is not offered",
+        decided="it is set to have none (`encryption: none`), and its peer to require it or not",
+    ),
+    Disagreement(
+        "a stanza that cannot be delivered",
+        "RFC 6120 §10.4: the sender's server returns an error",
+        "RFC 6121 §8.5: some stanzas are answered by nothing, so as not to tell who is there",
+        decided="that is said of stanzas that reached the recipient's server; where streams fail, an error is due: a loss is a "
+        "surprise",
+    ),
+)
+"""All points that were looked up, the open ones first. The texts are those of November 2026."""
+
+OPEN: tuple[Disagreement, ...] = tuple(d for d in DISAGREEMENTS if d.reading)
+
+
 def expect(sender: Side, receiver: Side) -> Expectation:
-    """What ought to happen to a stanza from ``sender`` to ``receiver``, and the clause that says so."""
+    """What ought to happen to a stanza from ``sender`` to ``receiver``, and the clause that says so.
+
+    Where documents disagree, what the other readings of them give are its alternatives: each side may follow either.
+    """
+    expected, others = _by_the_table(sender, receiver), list[Expectation]()
+    for clauses, a, b in _readings(sender, receiver):
+        other = _by_the_table(a, b)
+        known = (expected, *others)
+        if not any((e.outcome, e.encryption) == (other.outcome, other.encryption) for e in known):
+            others.append(replace(other, because=f"{'; '.join(clauses)}: {other.because}"))
+    return replace(expected, alternatives=tuple(others)) if others else expected
+
+
+def _readings(sender: Side, receiver: Side) -> Iterator[tuple[list[str], Side, Side]]:
+    """The pair as other documents have it, with their clauses: the fewest differences first."""
+    choices = [(d, end) for d in OPEN for end, side in enumerate((sender, receiver)) if d.reading and d.reading(side) is not side]
+    for count in range(1, len(choices) + 1):
+        for chosen in itertools.combinations(choices, count):
+            sides = [sender, receiver]
+            for disagreement, end in chosen:
+                sides[end] = disagreement.reading(sides[end]) if disagreement.reading else sides[end]
+            yield list(dict.fromkeys(d.clause for d, _ in chosen)), sides[0], sides[1]
+
+
+def _by_the_table(sender: Side, receiver: Side) -> Expectation:
     for rule in RULES:
         if rule.applies(sender, receiver):
             cause = rule.cause(sender, receiver) if callable(rule.cause) else rule.cause

@@ -309,3 +309,25 @@ class Expectation:
     because: str
     encryption: str | None = None
     cause: str | None = None
+    alternatives: tuple[Expectation, ...] = ()
+    """What may happen as well, each with its clause, where the standards leave it open; these have none of their own."""
+
+    @property
+    def admitted(self) -> tuple[Expectation, ...]:
+        """Everything that is as expected: itself, then its alternatives."""
+        return (self, *self.alternatives)
+
+    @property
+    def outcomes(self) -> frozenset[Outcome]:
+        """Every outcome that is as expected."""
+        return frozenset(e.outcome for e in self.admitted)
+
+    def agrees(self, outcome: Outcome, encryption: str | None = None) -> bool:
+        """Whether a result is as expected; a delivery also in its ``encryption``, where that was seen."""
+        if self.outcome is Outcome.INCONCLUSIVE:
+            return True  # where nothing can be expected, nothing is a surprise
+        return any(
+            e.outcome is outcome
+            and (outcome is not Outcome.DELIVERED or not encryption or not e.encryption or e.encryption == encryption)
+            for e in self.admitted
+        )

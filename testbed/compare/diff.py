@@ -15,7 +15,7 @@ from typing import Any
 from testbed.compare.cells import FAILED, Subject, absent, brief, cannot_say, differences
 from testbed.model import SCHEMA, InputError, Outcome
 from testbed.record.verdicts import CellEntry, unexplained
-from testbed.report.cell import unstable
+from testbed.report.cell import admitted, unstable
 from testbed.report.grid import PLACE, state
 
 
@@ -175,7 +175,7 @@ def _of_causes(a: CellEntry, b: CellEntry) -> Direction:
     """A surprise for another reason is another failure; an expected failure is as it ought to be with the expected cause."""
     if b["surprise"]:
         return Direction.WORSE
-    ought = [c["expected"].get("cause") == c.get("cause") for c in (a, b)]
+    ought = [any(e.get("cause") == c.get("cause") for e in admitted(c)) for c in (a, b)]
     return {(True, False): Direction.WORSE, (False, True): Direction.BETTER}.get((ought[0], ought[1]), Direction.OTHER)
 
 

@@ -17,35 +17,36 @@ class Forecast:
     catalog: Catalog
     servers: Mapping[str, Server]
     """By domain."""
-    _outcomes: dict[tuple[str, str, str], Outcome] = field(default_factory=dict, compare=False)
+    _outcomes: dict[tuple[str, str, str], frozenset[Outcome]] = field(default_factory=dict, compare=False)
 
-    def outcome(self, phase: Phase, sender: str, receiver: str) -> Outcome:
-        """What ought to become of a stanza; `inconclusive` where nothing can be expected."""
+    def outcomes(self, phase: Phase, sender: str, receiver: str) -> frozenset[Outcome]:
+        """What may become of a stanza as expected, several where the standards leave it open; only `inconclusive` where nothing
+        can be expected."""
         key = (phase.name, sender, receiver)
         if key not in self._outcomes:
-            self._outcomes[key] = self._outcome(phase, sender, receiver)
+            self._outcomes[key] = self._expected(phase, sender, receiver)
         return self._outcomes[key]
 
-    def _outcome(self, phase: Phase, sender: str, receiver: str) -> Outcome:
+    def _expected(self, phase: Phase, sender: str, receiver: str) -> frozenset[Outcome]:
         if any(self.catalog.unknown(self.servers[d].implementation) for d in (sender, receiver)):
-            return Outcome.INCONCLUSIVE
+            return frozenset({Outcome.INCONCLUSIVE})
         sides = [self.catalog.side(self.servers[d], phase.settings[d]) for d in (sender, receiver)]
-        return expect(sides[0], sides[1]).outcome
+        return expect(sides[0], sides[1]).outcomes
 
     def crosstalks(self, phase: Phase, a: str, b: str) -> bool:
         """Whether a pair ought to deliver, and one of the two is known to behave differently among other peers."""
         known = any(self.catalog.image(self.servers[d].implementation).crosstalks(phase.settings[d].policy) for d in (a, b))
-        return known and Outcome.DELIVERED in (self.outcome(phase, a, b), self.outcome(phase, b, a))
+        return known and Outcome.DELIVERED in self.outcomes(phase, a, b) | self.outcomes(phase, b, a)
 
     def delivers(self, phase: Phase, a: str, b: str) -> bool:
         """Whether both directions ought to deliver, and neither server is known to behave differently among other peers."""
-        outcomes = {self.outcome(phase, a, b), self.outcome(phase, b, a)}
+        outcomes = self.outcomes(phase, a, b) | self.outcomes(phase, b, a)
         return outcomes == {Outcome.DELIVERED} and not self.crosstalks(phase, a, b)
 
     def doubtful(self, phase: Phase, cell: Cell, answers: Collection[str]) -> bool:
         """Whether what the mesh saw of a cell has to be confirmed: unexpected, or not the same every time."""
-        expected, kinds = self.outcome(phase, cell.sender, cell.receiver), set(answers)
-        if expected is Outcome.INCONCLUSIVE:
+        expected, kinds = self.outcomes(phase, cell.sender, cell.receiver), set(answers)
+        if Outcome.INCONCLUSIVE in expected:
             return len(kinds) > 1 or "silence" in kinds
-        usual = "received" if expected is Outcome.DELIVERED else "error"
-        return bool(kinds) and kinds not in ({usual}, {"not-started"})
+        usual = [{"received" if outcome is Outcome.DELIVERED else "error"} for outcome in expected]
+        return bool(kinds) and kinds not in (*usual, {"not-started"})

@@ -135,12 +135,15 @@ def weigh(sender: Possible, receiver: Possible) -> Prediction:
         ({f"sender {k}": v for k, v in a.items()} | {f"receiver {k}": v for k, v in b.items()}, expect(side_a, side_b))
         for (a, side_a), (b, side_b) in itertools.product(sender.worlds, receiver.worlds)
     ]
-    through = [e for _, e in pairs if e.outcome is Outcome.DELIVERED]
-    failing = [e for _, e in pairs if e.outcome is not Outcome.DELIVERED]
+    through = [e for _, expected in pairs for e in expected.admitted if e.outcome is Outcome.DELIVERED]
+    failing = [e for _, expected in pairs for e in expected.admitted if e.outcome is not Outcome.DELIVERED]
     encryption = tuple(sorted({e.encryption for e in through if e.encryption}))
     causes = tuple(cause for cause, _ in Counter(e.cause for e in failing if e.cause).most_common())
     if through and failing:
-        return Prediction(Answer.UNKNOWN, encryption, causes, _because(failing), tuple(_decisive(pairs, sender, receiver)))
+        depends = _decisive(pairs, sender, receiver)
+        if any(len(expected.outcomes) > 1 for _, expected in pairs):
+            depends = depends or ["which of the documents that disagree the two servers follow"]
+        return Prediction(Answer.UNKNOWN, encryption, causes, _because(failing), tuple(depends))
     return Prediction(Answer.YES if through else Answer.NO, encryption, causes, _because(through or failing))
 
 
@@ -153,10 +156,10 @@ def _decisive(pairs: list[tuple[dict[str, Any], Expectation]], sender: Possible,
     texts = {f"sender {k}": v for k, v in sender.depends.items()} | {f"receiver {k}": v for k, v in receiver.depends.items()}
     reasons = []
     for name, text in texts.items():
-        outcomes: dict[tuple[tuple[str, Any], ...], set[bool]] = {}
+        outcomes: dict[tuple[tuple[str, Any], ...], set[frozenset[Outcome]]] = {}
         for world, expectation in pairs:
             rest = tuple(item for item in world.items() if item[0] != name)
-            outcomes.setdefault(rest, set()).add(expectation.outcome is Outcome.DELIVERED)
+            outcomes.setdefault(rest, set()).add(expectation.outcomes)
         if any(len(kinds) > 1 for kinds in outcomes.values()):
             reasons.append(text)
     # Some choices only make sense together, so that no single one decides.

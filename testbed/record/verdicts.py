@@ -122,12 +122,7 @@ class Verdict:
             "cause": self.cause,
             "fault": self.fault.value if self.fault else None,
             "explanation": self.explanation,
-            "expected": {
-                "outcome": self.expected.outcome.value,
-                "because": self.expected.because,
-                "encryption": self.expected.encryption,
-                "cause": self.expected.cause,
-            },
+            "expected": _expected(self.expected),
             "surprise": self.surprise,
             "seconds": self.seconds,
             "attempts": self.attempts,
@@ -147,6 +142,21 @@ class Verdict:
         if self.confirmed is not None:
             entry["confirmed"] = self.confirmed
         return entry
+
+
+def _expected(expected: Expectation) -> ExpectedEntry:
+    entry: ExpectedEntry = {
+        "outcome": expected.outcome.value,
+        "because": expected.because,
+        "encryption": expected.encryption,
+        "cause": expected.cause,
+    }
+    if expected.alternatives:
+        entry["alternatives"] = [
+            {"outcome": a.outcome.value, "because": a.because, "encryption": a.encryption, "cause": a.cause}
+            for a in expected.alternatives
+        ]
+    return entry
 
 
 def _channel(channel: Channel) -> ChannelEntry:
@@ -187,6 +197,20 @@ class ChannelEntry(TypedDict):
 
 
 @with_config(DESCRIBED)
+class AlternativeEntry(TypedDict):
+    """What another document in force expects instead."""
+
+    outcome: OutcomeWord
+    """as expected, too"""
+    because: str
+    """the clause"""
+    encryption: NotRequired[str | None]
+    """of a delivery"""
+    cause: NotRequired[str | None]
+    """of a failure"""
+
+
+@with_config(DESCRIBED)
 class ExpectedEntry(TypedDict):
     """What ought to happen, and the clause that says so."""
 
@@ -198,6 +222,8 @@ class ExpectedEntry(TypedDict):
     """of a delivery"""
     cause: NotRequired[str | None]
     """of a failure"""
+    alternatives: NotRequired[list[AlternativeEntry]]
+    """only where the standards leave it open ([which](expectations.md#where-documents-disagree)): what is as expected, too"""
 
 
 @with_config(DESCRIBED)

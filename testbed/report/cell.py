@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome
-from testbed.record.verdicts import CellEntry
+from testbed.record.verdicts import AlternativeEntry, CellEntry, ExpectedEntry
 from testbed.report import circumstances, looks, words
 from testbed.report.grid import State, state
 
 OVER = {"tls": " over TLS", "cleartext": " in cleartext"}
+OPEN = "the standards leave it open"
 RECORD = "observations.jsonl#"
 """How a piece of evidence begins that is a line of the record."""
 
@@ -40,8 +41,24 @@ def describe(cell: CellEntry | None) -> str:
 
 
 def expected(cell: CellEntry) -> str:
-    """``delivered over TLS``, ``bounced: tls-required``"""
-    expectation = cell["expected"]
+    """``delivered over TLS``, ``bounced: tls-required``, or both with "or" between them where the standards leave it open."""
+    return " or ".join(map(_outcome, admitted(cell)))
+
+
+def admitted(cell: CellEntry) -> list[ExpectedEntry | AlternativeEntry]:
+    """Everything that would be as expected: one, or more where the standards leave it open."""
+    return [cell["expected"], *cell["expected"].get("alternatives", ())]
+
+
+def because(cell: CellEntry) -> str:
+    """The clause that says what is expected; where the standards leave it open, that and the clause of each outcome."""
+    choices = admitted(cell)
+    if len(choices) == 1:
+        return choices[0]["because"]
+    return f"{OPEN}: " + "; ".join(f"{_outcome(choice)} by {choice['because']}" for choice in choices)
+
+
+def _outcome(expectation: ExpectedEntry | AlternativeEntry) -> str:
     cause = f": {word}" if (word := expectation.get("cause")) else ""
     return f"{expectation['outcome']}{OVER.get(expectation.get('encryption') or '', '')}{cause}"
 
@@ -60,8 +77,8 @@ def facts(cell: CellEntry) -> Iterator[tuple[str, str]]:
         yield "cause", f"{cell['cause']}" + (f" (seen by: {source})" if (source := cell.get("cause_from")) else "")
         yield "fix at", words.fault(cell.get("fault"))
     yield "because", str(cell.get("explanation") or "no explanation was recorded")
-    because = cell["expected"]["because"]
-    yield "expected", expected(cell) + (f": {because}" if because else "")
+    why = because(cell)
+    yield "expected", expected(cell) + (f": {why}" if why else "")
     yield from circumstances.facts(cell)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from testbed.judge.verdict import exit_status
 from testbed.record.verdicts import Verdicts
 from testbed.report import unfinished, words
+from testbed.report.cell import admitted, because
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import UNCONFIRMED
 from testbed.report.failed import sentences
@@ -112,10 +113,9 @@ def _surprises(verdicts: Verdicts, matrix: Grid, most: int) -> Surprises | None:
         return None
     rows: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
-        expected = cell["expected"]
         got = _outcome(cell["outcome"], cell.get("cause") or (cell.get("channel") or {}).get("encryption"))
-        ought = _outcome(expected["outcome"], expected.get("cause") or expected.get("encryption"))
-        why = text(cell.get("explanation"), LONGEST) + f"; expected because: {text(expected['because'], LONGEST)}"
+        ought = " or ".join(_outcome(e["outcome"], e.get("cause") or e.get("encryption")) for e in admitted(cell))
+        why = text(cell.get("explanation"), LONGEST) + f"; expected because: {text(because(cell), LONGEST)}"
         doubt = f"; {UNCONFIRMED.phrase}" if UNCONFIRMED.of(cell) else ""
         rows.setdefault((code(cell["sender"]), code(cell["receiver"]), got, ought, why + doubt), []).append(cell["phase"])
     listed = [(*row, ", ".join(_some([code(p) for p in phases], most))) for row, phases in rows.items()]

@@ -21,7 +21,7 @@ from testbed.record.legs import standing
 from testbed.record.observations import Observation
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Verdicts
-from testbed.report.cell import describe
+from testbed.report.cell import admitted, because, describe
 from testbed.report.grid import ROLES
 from testbed.report.prose import say
 
@@ -78,6 +78,8 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "interference": None,
         **cell,
         "verdict": _verdict(cell),
+        "expected": " or ".join(e["outcome"] for e in admitted(cell)),
+        "expected_because": because(cell),
         "servers": [(role, {"not_after": None, **servers[cell[role]], **settings[cell[role]]}) for role in ROLES],
         "epochs": [
             {"name": name, "lines": [(moment - lines[0][0], who, what[:DETAIL_WIDTH]) for moment, who, what in lines]}

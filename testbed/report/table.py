@@ -204,6 +204,12 @@ COLUMNS: tuple[Column, ...] = (
     _part("expected_encryption", "expected", "encryption", Type.TEXT, "the expected encryption"),
     _part("expected_cause", "expected", "cause", Type.TEXT, "the expected cause"),
     _part("expected_because", "expected", "because", Type.TEXT, "the clause that says so"),
+    Column(
+        "expected_too",
+        Type.TEXT,
+        "other outcomes that are as expected, where the standards leave it open, with spaces between",
+        lambda row: " ".join(e["outcome"] for e in row.part("expected").get("alternatives") or ()),
+    ),
     _cell("surprise", Type.BOOLEAN, "whether the result differs from the expected one"),
     _cell("confirmed", Type.BOOLEAN, "of a failure or a surprise: whether a repeat measurement confirmed it"),
     Column("change", Type.TEXT, f"what became of the pair since the first phase: {_values(Change)}; null in the first", _change),

@@ -17,6 +17,7 @@ from typing import Any
 from testbed.causes import UNKNOWN
 from testbed.record.verdicts import Verdicts
 from testbed.report import looks, unfinished, words
+from testbed.report.cell import admitted, because
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import CIRCUMSTANCES
 from testbed.report.failed import sentences
@@ -119,8 +120,8 @@ def _surprises(matrix: Grid, width: int, paint: Paint) -> list[str]:
         pair = f"{number[cell['sender']]}{ARROW}{number[cell['receiver']]}"
         exchange = f" {cell['exchange']}" if len(matrix.exchanges) > 1 else ""
         cause = f" ({cell['cause']})" if cell.get("cause") else ""
-        expected = cell["expected"]
-        ought = f"expected {expected['outcome']}" + (f" [{expected['because']}]" if expected["because"] else "")
+        why = because(cell)
+        ought = f"expected {' or '.join(e['outcome'] for e in admitted(cell))}" + (f" [{why}]" if why else "")
         line = f"{phase} {pair}{exchange}: {cell['outcome']}{cause}; {ought}. {cell.get('explanation') or ''}"
         out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
     if len(surprises) > MOST_SURPRISES:

@@ -9,7 +9,7 @@ from typing import Any
 
 from testbed.causes import VOCABULARY
 from testbed.engine.messages import name_of
-from testbed.expectations import RULES, Side, expect
+from testbed.expectations import DISAGREEMENTS, RULES, Side, expect
 from testbed.judge.rules import RULES as CAUSE_RULES
 from testbed.measure.driver import protocol as driver
 from testbed.measure.wiretap import protocol as wiretap
@@ -164,6 +164,19 @@ def expectations_page() -> str:
             cells.append(f"{expected.outcome.value}, {what} ({clauses.index(expected.because) + 1})")
         matrix.append((_code(sender.preset), *cells))
     lines += _table(("from \\ to", *PRESETS), matrix)
+    lines += [
+        "",
+        "## Where documents disagree",
+        "",
+        "*Open*: each server may follow either document. Both outcomes are as expected then, neither is a surprise, and",
+        "`expected.alternatives` of `verdicts.json` has the other ones with their clauses; anything else, such as a loss, is a",
+        "surprise all the same. *Decided*: why only one of the two is expected here. The texts are those of November 2026.",
+        "",
+    ]
+    lines += _table(
+        ("point", "the rows above go by", "another document says", "here"),
+        ((d.point, d.table, d.other, "open" if d.reading else f"decided: {d.decided}") for d in DISAGREEMENTS),
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -217,6 +217,22 @@ def test_what_is_unexpected_or_not_always_the_same_is_doubted(
     assert known.doubtful(phase, cell, words) is doubtful
 
 
+def test_where_the_standards_leave_it_open_only_what_differs_is_doubted(catalog: Catalog, tmp_path: Path) -> None:
+    file = tmp_path / "open.yaml"
+    file.write_text(
+        "name: open\ntitle: An open question\nservers:\n"
+        "  - {implementation: prosody@trixie, policy: encrypted, certificate: server-only, domain: a.example}\n"
+        "  - {implementation: ejabberd@trixie, policy: authenticated, domain: b.example}\n"
+        "phases: [{name: now}]\n"
+    )
+    plan = scenario.load(file, catalog)
+    known, phase, cell = Forecast(catalog, {s.domain: s for s in plan.servers}), plan.phases[0], plan.cells[0]
+    assert (cell.sender, cell.receiver) == ("a.example", "b.example")
+    words: tuple[list[str], ...] = (["received"], ["error", "error"], ["not-started"], ["silence"], ["received", "error"])
+    assert [known.doubtful(phase, cell, w) for w in words] == [False, False, False, True, True]
+    assert not known.delivers(phase, "a.example", "b.example"), "it may as well be refused"
+
+
 def test_only_what_ought_to_deliver_both_ways_waits_for_the_mesh_to_boot(forecast: tuple[Forecast, Plan]) -> None:
     known, plan = forecast
     a, b, clear = (s.domain for s in plan.servers)

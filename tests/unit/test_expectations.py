@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed.expectations import RULES, Side, expect
+from testbed.expectations import DISAGREEMENTS, OPEN, RULES, Side, expect
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy, Outcome, Policy
 from testbed.plan.certificates import PROFILES
 
@@ -38,6 +38,14 @@ SIDES = st.builds(
 )
 
 
+LAX = Side(Policy("any", Encryption.REQUIRED, Authentication.EITHER), None, ("dialback", "external"), True)
+STRICT = replace(LAX, policy=replace(LAX.policy, authentication=Authentication.EXTERNAL))
+VERIFYING = replace(STRICT, mechanisms=("dialback",))
+"""Demands a certificate that verifies, and then dialback over that stream."""
+PURPOSE = replace(LAX, certificate_defect="certificate-purpose")
+OLD = replace(LAX, policy=replace(LAX.policy, tls_max="1.1"))
+
+
 def rows(sender: Side, receiver: Side) -> list[int]:
     """The rows whose words the expectation has."""
     because = expect(sender, receiver).because
@@ -63,7 +71,8 @@ def test_every_row_decides_some_pair() -> None:
         for low, high in ((None, None), ("1.3", None), (None, "1.0"))
     ]
     sides = [Side(p, defect, m, False) for p in policies for defect in (None, "certificate-expired") for m in MECHANISMS]
-    assert {row for a, b in itertools.product(sides[::5], sides[::7]) for row in rows(a, b)} == set(range(len(RULES)))
+    decided = {row for a, b in itertools.product(sides[::5], sides[::7]) for row in rows(a, b)}
+    assert decided | set(rows(VERIFYING, replace(PURPOSE, mechanisms=("dialback",)))) == set(range(len(RULES)))
 
 
 @whatever
@@ -109,3 +118,60 @@ def test_the_table_does_refuse_what_is_too_strict(role: str) -> None:
     pair = (strict, lax) if role == "sender" else (lax, strict)
     assert expect(lax, lax).outcome is Outcome.DELIVERED
     assert expect(*pair).outcome is Outcome.BOUNCED
+
+
+# --- where documents disagree -----------------------------------------------------------------------------------------
+
+OPEN_PAIRS = {
+    "the sender's certificate is not for clients": (PURPOSE, STRICT, "bounced", "delivered"),
+    "neither certificate is for clients": (
+        PURPOSE,
+        replace(STRICT, certificate_defect="certificate-purpose"),
+        "bounced",
+        "delivered",
+    ),
+    "the receiver's is not, and is asked for on the stream back": (VERIFYING, PURPOSE, "bounced", "delivered"),
+    "only TLS 1.1 in common": (OLD, LAX, "delivered", "bounced"),
+    "only TLS 1.1 in common, the other way round": (LAX, OLD, "delivered", "bounced"),
+}
+"""Name -> sender, receiver, what the table says, what another document says."""
+
+
+@pytest.mark.parametrize("name", OPEN_PAIRS)
+def test_what_the_standards_leave_open_is_as_expected_either_way(name: str) -> None:
+    sender, receiver, first, second = OPEN_PAIRS[name]
+    expected = expect(sender, receiver)
+    assert [e.outcome.value for e in expected.admitted] == [first, second]
+    assert expected.because != expected.alternatives[0].because
+    assert any(d.clause in expected.alternatives[0].because for d in OPEN), "the other document's clause is cited"
+    assert expected.agrees(Outcome.DELIVERED, "tls")
+    assert expected.agrees(Outcome.BOUNCED)
+    assert not expected.agrees(Outcome.LOST), "no document lets a stanza vanish"
+    assert not expected.agrees(Outcome.DELIVERED, "cleartext"), "nor go in clear where TLS is demanded"
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver"),
+    [(LAX, STRICT), (STRICT, PURPOSE), (PURPOSE, LAX), (replace(LAX, certificate_defect="certificate-expired"), STRICT),
+     (OLD, replace(OLD, policy=replace(OLD.policy, tls_min="1.2", tls_max=None)))],
+)  # fmt: skip
+def test_what_no_document_disputes_has_one_outcome(sender: Side, receiver: Side) -> None:
+    expected = expect(sender, receiver)
+    assert not expected.alternatives
+    assert expected.agrees(expected.outcome, expected.encryption)
+    assert not any(expected.agrees(outcome) for outcome in Outcome if outcome is not expected.outcome)
+
+
+@whatever
+@given(SIDES, SIDES)
+def test_alternatives_are_other_outcomes_and_have_none_themselves(sender: Side, receiver: Side) -> None:
+    expected = expect(sender, receiver)
+    kinds = [(e.outcome, e.encryption) for e in expected.admitted]
+    assert len(set(kinds)) == len(kinds)
+    assert not any(e.alternatives for e in expected.alternatives)
+
+
+def test_each_disagreement_is_open_with_its_clause_or_decided_with_its_reason() -> None:
+    for d in DISAGREEMENTS:
+        assert bool(d.reading) == bool(d.clause) != bool(d.decided), d.point
+    assert DISAGREEMENTS[: len(OPEN)] == OPEN, "the open ones first"

@@ -73,8 +73,9 @@ JUDGED: dict[tuple[str, str, str, str], tuple[str, str | None, str | None, bool]
         "bounced", "certificate-purpose", "sender", False,
     ),
     ("purpose", "now", "server-only", J + "authenticated"): ("bounced", "certificate-purpose", "sender", False),
-    ("purpose", "now", J + "authenticated", "server-only"): ("bounced", "certificate-purpose", "receiver", True),
-    ("purpose", "now", "server-only", P + "authenticated"): ("delivered", None, None, True),
+    # … and whether it is asked for at all, the standards leave open: neither is a surprise
+    ("purpose", "now", J + "authenticated", "server-only"): ("bounced", "certificate-purpose", "receiver", False),
+    ("purpose", "now", "server-only", P + "authenticated"): ("delivered", None, None, False),
     ("purpose", "now", "early", P + "authenticated"): ("bounced", "certificate-not-yet-valid", "sender", False),
     ("purpose", "now", P + "authenticated", "early"): ("bounced", "certificate-not-yet-valid", "receiver", False),
     ("purpose", "now", "early", J + "authenticated"): ("bounced", "certificate-not-yet-valid", "sender", False),

@@ -135,6 +135,7 @@
  * @property {string} [because]
  * @property {string | null} [encryption]
  * @property {string | null} [cause]
+ * @property {Expectation[]} [alternatives] what is as expected too, where the standards leave it open
  */
 /**
  * @typedef {object} Interference

@@ -106,7 +106,8 @@ function pairsIn(state, cells) {
 function storyBlock(state, cells) {
   const [{ row }] = cells;
   const { cause, explanation, remedy, surprise, interference, history_dependent: history } = row;
-  const { outcome = "?", because = "" } = row.expected || {};
+  const outcome = admitted(row.expected).map((expected) => expected.outcome).join(" or ") || "?";
+  const because = becauseOf(row.expected);
   const phases = [...new Set(cells.map((cell) => cell.phase))];
   return element("section", { class: "group" },
     element("h3", {}, outcomeSwatch(cells[0]), element("span", {}, bold(count(cells.length, "result")),

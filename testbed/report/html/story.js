@@ -138,8 +138,9 @@ function attemptsCut(cell) {
 
 /** @type {(cell: Cell) => HTMLElement} */
 function expectedOf({ whole }) {
-  const { outcome, encryption, cause, because } = whole.expected || { outcome: "" };
-  const what = [outcome, outcome === "delivered" ? encryption : cause].filter(Boolean).join(", ");
+  const what = admitted(whole.expected).map(({ outcome, encryption, cause }) =>
+    [outcome, outcome === "delivered" ? encryption : cause].filter(Boolean).join(", ")).join(" or ");
+  const because = becauseOf(whole.expected);
   return element("span", {}, bold(what), because && `: ${because}`,
     whole.surprise && element("b", { class: "warn", text: STORY_TEXT.differs }));
 }

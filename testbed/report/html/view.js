@@ -88,7 +88,7 @@ const TONE_OF_JUDGED = {
   surprise: (cell) => {
     if (!cell.row.surprise) return cell.broken ? "broken" : "fine";
     if (cell.broken) return "worse";
-    return (cell.row.expected || {}).outcome === "delivered" ? "otherwise" : "better";
+    return admitted(cell.row.expected).some(({ outcome }) => outcome === "delivered") ? "otherwise" : "better";
   },
 };
 

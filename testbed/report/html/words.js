@@ -8,6 +8,7 @@ const TEXT = {
   filteredOut: "does not pass the filter",
   sender: "the sender",
   receiver: "the receiver",
+  open: "the standards leave it open",
 };
 
 /** @type {(number: number) => string} */
@@ -31,6 +32,17 @@ const outcomeText = (cell) => run.colourings.outcome[cell ? cell.state : STATE.m
 
 /** A text that is said of many pairs at once. There the domain only repeats the role. @type {(text: string | null) => string} */
 const forAll = (text) => named(text || "", TEXT.sender, TEXT.receiver).replace(/(the (?:sender|receiver)), \1/g, "$1");
+
+/** Everything that would be as expected: one, or more where the standards leave it open.
+ * @type {(expected: Expectation | null | undefined) => Expectation[]} */
+const admitted = (expected) => (expected ? [expected, ...(expected.alternatives || [])] : []);
+/** The clause that says what is expected; where it is open, the clause of each outcome.
+ * @type {(expected: Expectation | null | undefined) => string} */
+function becauseOf(expected) {
+  const choices = admitted(expected);
+  if (choices.length < 2) return (choices[0] || {}).because || "";
+  return `${TEXT.open}: ${choices.map(({ outcome, because }) => `${outcome} by ${because}`).join("; ")}`;
+}
 
 /** What a square is, in one line: the tip, and what a screen reader says.
  * @type {(view: View, sender: number, receiver: number) => string} */
