@@ -20,6 +20,7 @@ from testbed import reading
 from testbed.causes import CAUSES
 from testbed.model import InputError
 from testbed.plan import expressions, sandbox
+from testbed.plan.literals import required
 from testbed.plan.policy import DIMENSIONS
 from testbed.yamlfile import Document
 
@@ -172,6 +173,7 @@ class LogsFile(_Strict):
     _outside: bool = PrivateAttr(False)
     _places: dict[int, tuple[str, int]] = PrivateAttr(default_factory=dict)
     _searchers: dict[int, Searcher] = PrivateAttr(default_factory=dict)
+    _tables: dict[str, list[tuple[str, Searcher]]] = PrivateAttr(default_factory=dict)
 
     def _place(self, document: Document, *, outside: bool) -> None:
         """Where each pattern stands, for messages."""
@@ -202,12 +204,34 @@ class LogsFile(_Strict):
             self._searchers[id(entry)] = search
         return search
 
+    def first(self, section: Literal["patterns", "reasons"], text: str) -> tuple[int, Found] | None:
+        """The first entry of a section that matches, by its position. Raises InputError as `search` does.
+
+        Nearly all patterns of the testbed's hold words: of these a text is searched that has them, which is found out at once.
+        """
+        if (table := self._tables.get(section)) is None:
+            entries: Sequence[LogPattern | LogReason] = getattr(self, section)
+            table = [("" if self._outside else required(entry.match), self.searcher(entry)) for entry in entries]
+            self._tables[section] = table
+        for position, (word, search) in enumerate(table):
+            if word in text:
+                try:
+                    found = search(text)
+                except TimeoutError:
+                    raise self._slow(getattr(self, section)[position]) from None
+                if found:
+                    return position, found
+        return None
+
     def search(self, entry: LogPattern | LogReason, text: str) -> Found | None:
         """Where an entry matches. Raises InputError with file, line and pattern if that takes too long."""
         try:
             return self.searcher(entry)(text)
         except TimeoutError:
-            raise self.too_slow(entry, f"more than {PATTERN_TIME:.0f} s for one line") from None
+            raise self._slow(entry) from None
+
+    def _slow(self, entry: LogPattern | LogReason) -> InputError:
+        return self.too_slow(entry, f"more than {PATTERN_TIME:.0f} s for one line")
 
     def too_slow(self, entry: LogPattern | LogReason, how: str) -> InputError:
         """An error about a pattern."""
