@@ -38,6 +38,7 @@ from testbed.record.verdicts import (
     Verdicts,
     unexplained,
 )
+from testbed.shares import tell
 
 FIRST, LAST = "first", "last"
 """When the control pair is measured."""
@@ -200,11 +201,13 @@ def judge_cell(evidence: Evidence, federation: Federation, cell: Cell) -> Verdic
     if weighed.outcome is not None:
         return _conclusive(evidence, federation, cell, weighed, weighed.outcome, expected)
     if weighed.flaky:
-        text = f"attempts under the same conditions came out differently: {', '.join(weighed.flaky)}"
+        told = tell(weighed.shares) if any(s.delivered for s in weighed.shares.values()) else ", ".join(weighed.flaky)
+        text = f"attempts under the same conditions came out differently: {told}"
         return replace(
             _inconclusive(cell, expected, "unstable", text, len(attempts)),
             surprise=True,
             flaky=weighed.flaky,
+            shares=weighed.shares,
             evidence=references(evidence, cell, weighed.deciding),
         )
     cause, text = why_void(evidence, cell, weighed.deciding) or Void(TESTBED, "nothing was seen")
@@ -243,6 +246,7 @@ def _conclusive(
         seconds=round(answered - (deciding.sent or deciding.started), 3) if answered else None,
         attempts=len(evidence.attempts[cell.id]),
         evidence=references(evidence, cell, deciding),
+        shares=weighed.shares,
         history_dependent=weighed.history,
         interference=interference_of(evidence, cell, weighed),
         confirmed=confirmed,

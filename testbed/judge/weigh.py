@@ -1,21 +1,25 @@
 """Of several attempts of one cell: which one decides, whether they agree, and what their disagreement means. Pure.
 
 A cell means: the pair cold, in its own direction, undisturbed. So an attempt of the pair alone outweighs those in the mesh, and
-one in which the direction went first (cold) outweighs one in which it went second, or again (warm).
+one in which the direction went first (cold) outweighs one in which it went second, or again (warm). Whether those that differ do
+so by chance or because of the order is decided in `testbed/shares.py`, which also says how often a pair alone is measured.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from testbed.judge.evidence import Attempt
 from testbed.model import Outcome
 from testbed.record.legs import MESH, epoch_kind
+from testbed.shares import Share, finding
 
 Answer = Callable[[Attempt], Outcome | None]
 """An attempt's outcome; None if it says nothing."""
+FEW = 2
+"""Cold attempts from which on their share is told even if they agree."""
 RANK = {outcome: place for place, outcome in enumerate(Outcome)}
 """Breaks a tie where the order of attempts may not: which of two came first is chance."""
 
@@ -33,6 +37,8 @@ class Weighed:
     """The pair was measured alone, and that decided."""
     flaky: tuple[str, ...] = ()
     """Outcomes under the same conditions that differ, in order."""
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """How many `cold` and `warm` attempts delivered, of those that were weighed; empty if there are few, and they agree."""
     history: dict[str, str] | None = None
     """Outcome cold and warm, where it depends on whether the two had talked before."""
     mesh: Outcome | None = None
@@ -55,31 +61,32 @@ def weigh(attempts: Sequence[Attempt], answer: Answer) -> Weighed:
     if not cold:
         # Cold in the mesh, warm alone: together they say all, if they say the same.
         return _alike([*warm, *(a for a in mesh if answer(a))], answer, alone=True)
-    decided = _alike(cold, answer, alone=True)
-    if decided.outcome is None:
-        return decided
-    outcome, others = decided.outcome, [a for a in warm if answer(a) is not decided.outcome]
-    if others and len(cold) < 2:
-        return Weighed(cold[-1], None, alone=True, flaky=_words([*cold, *warm], answer))
-    history = {"cold": outcome.value, "warm": _most(others, answer).value} if others else None
-    disturbed = _disturbed(mesh, answer, outcome, history["warm"] if history else None)
+    found = finding(*(Counter(o for a in kind if (o := answer(a))) for kind in (cold, warm)))
+    shares = _shares({"cold": cold, "warm": warm}, answer)
+    if found.outcome is None:
+        differing = cold if len(set(_words(cold, answer))) > 1 else [*cold, *warm]
+        return Weighed(cold[-1], None, alone=True, flaky=_words(differing, answer), shares=shares)
+    outcome, disturbed = found.outcome, _disturbed(mesh, answer, conclusive)
     return Weighed(
-        cold[-1],
+        [a for a in cold if answer(a) is outcome][-1],
         outcome,
         agreeing=sum(answer(a) is outcome for a in attempts),
         alone=True,
-        history=history,
+        shares=shares,
+        history={"cold": outcome.value, "warm": found.warm.value} if found.warm else None,
         mesh=answer(disturbed) if disturbed else None,
         disturbed=disturbed,
     )
 
 
-def _disturbed(mesh: Sequence[Attempt], answer: Answer, outcome: Outcome, warm: str | None) -> Attempt | None:
-    """The attempt in the mesh that came out otherwise than the pair alone, where the order (``warm``) does not explain it.
+def _disturbed(mesh: Sequence[Attempt], answer: Answer, alone: Sequence[Attempt]) -> Attempt | None:
+    """The attempt in the mesh that came out as none of the pair ``alone`` did, nor, if it was cold, any cold one.
 
     A cold one first; of equal ones the earliest.
     """
-    others = [(a, seen) for a in mesh if (seen := answer(a)) and seen is not outcome and (a.cold or seen.value != warm)]
+    others = [
+        (a, seen) for a in mesh if (seen := answer(a)) and seen not in {answer(o) for o in alone if o.cold or not a.cold}
+    ]  # fmt: skip
     return min(others, key=lambda pair: (not pair[0].cold, RANK[pair[1]], pair[0].started))[0] if others else None
 
 
@@ -94,10 +101,12 @@ def _alike(attempts: Sequence[Attempt], answer: Answer, *, alone: bool = False) 
     return Weighed(conclusive[0], answer(conclusive[0]), agreeing=len(conclusive), alone=alone)
 
 
-def _most(attempts: Sequence[Attempt], answer: Answer) -> Outcome:
-    """The outcome that most of the attempts have, which all say something."""
-    counts = Counter(outcome for a in attempts if (outcome := answer(a)))
-    return max(counts, key=lambda outcome: (counts[outcome], -RANK[outcome]))
+def _shares(attempts: Mapping[str, Sequence[Attempt]], answer: Answer) -> dict[str, Share]:
+    """How many `cold` and `warm` attempts of the pair alone delivered; nothing where there is one cold start and no dissent."""
+    words = {kind: _words(alike, answer) for kind, alike in attempts.items()}
+    if len(words["cold"]) < FEW and len({*words["cold"], *words["warm"]}) < 2:
+        return {}
+    return {kind: Share(found.count(Outcome.DELIVERED.value), len(found)) for kind, found in words.items() if found}
 
 
 def _words(attempts: Sequence[Attempt], answer: Answer) -> tuple[str, ...]:

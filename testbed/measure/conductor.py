@@ -224,6 +224,7 @@ class PhaseMeasurement:
                 bound=None if run.manner.isolated else run.manner.confirm,
                 isolated=run.manner.isolated,
                 progress=self._progress if run.manner.isolated else lambda _: None,
+                chance=functools.partial(run.forecast.chance, self.phase),
             )  # fmt: skip
             async with run.collector.capture(name, cells, full=run.manner.full_capture):
                 await self._measure_cells(tasks, confirmations)

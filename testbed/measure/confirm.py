@@ -1,12 +1,14 @@
 """Which pairs of a phase are measured alone, in what order, and how often: until nothing is open, or the bound is reached.
 
-What the mesh saw is doubted where it is unexpected or not the same every time; an isolated run measures every pair so.
+What the mesh saw is doubted where it is unexpected or not the same every time; an isolated run measures every pair so. When
+enough has been seen is decided in `testbed/shares.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from testbed.display import Display
 from testbed.measure.alone import Alone
@@ -15,9 +17,14 @@ from testbed.measure.epoch import Epoch
 from testbed.measure.pace import MOST_ALONE
 from testbed.model import Cell, Phase
 from testbed.record.legs import MESH
+from testbed.shares import Tally, missing_start
 
 Order = tuple[str, str]
 """The two domains of a pair, the one that writes first in front."""
+Chance = Callable[[Cell], Collection[str]]
+"""What came of a cell, in words of its answers, that may be chance: a server of its pair is known for that."""
+OUTCOMES = {"received", "error", "silence"}
+"""Answers that say something of the servers."""
 
 
 def answers(epochs: Iterable[Epoch], cell: Cell, *, alone: bool, cold: bool | None = None) -> list[str]:
@@ -31,22 +38,32 @@ def answers(epochs: Iterable[Epoch], cell: Cell, *, alone: bool, cold: bool | No
     ]
 
 
-def open_questions(epochs: Sequence[Epoch], phase: str, pair: Order, exchanges: Sequence[str]) -> list[Order]:
-    """Which direction has to go first, alone, in one more fresh federation.
+def tally(epochs: Sequence[Epoch], cell: Cell) -> Tally[str]:
+    """What the attempts of a cell came to so far; those that say nothing of the servers are left out."""
+    cold, warm, mesh = (
+        Counter(word for word in words if word in OUTCOMES)
+        for words in (
+            answers(epochs, cell, alone=True, cold=True),
+            answers(epochs, cell, alone=True, cold=False),
+            answers(epochs, cell, alone=False),
+        )
+    )
+    return Tally(cold, warm, mesh, sum(bool(OUTCOMES.intersection(answers([e], cell, alone=True))) for e in epochs))
 
-    Where a direction went second and came out otherwise than in the mesh; or where it went first, once, and came out otherwise
-    than when it went second: chance, or the order?
-    """
-    orders = []
+
+def open_questions(
+    epochs: Sequence[Epoch], phase: str, pair: Order, exchanges: Sequence[str], chance: Chance = lambda _: ()
+) -> list[Order]:
+    """Which direction has to go first, alone, in one more fresh federation; the one that had fewer cold starts in front."""
+    orders: dict[Order, int] = {}
     for sender, receiver in (pair, pair[::-1]):
         for exchange in exchanges:
             cell = Cell(phase, sender, receiver, exchange)
-            cold, warm = (answers(epochs, cell, alone=True, cold=c) for c in (True, False))
-            others = warm if cold else warm + answers(epochs, cell, alone=False)
-            if (len({*cold, *others}) > 1 and len(cold) < 2) or len(set(cold)) > 1:
-                orders.append((sender, receiver))
-                break
-    return orders
+            attempts = tally(epochs, cell)
+            cold = missing_start(attempts, suspect=chance(cell))
+            if cold is not None:
+                orders.setdefault((sender, receiver) if cold else (receiver, sender), attempts.cold.total())
+    return sorted(orders, key=orders.__getitem__)
 
 
 class Confirmations:
@@ -63,10 +80,11 @@ class Confirmations:
         bound: int | None,
         isolated: bool,
         progress: Progress,
+        chance: Chance = lambda _: (),
     ) -> None:
         """At most ``bound`` pairs (None: all), each a task of ``tasks``; ``isolated``: both directions first, by themselves."""
         self.phase, self.exchanges, self.alone, self.tasks, self.display = phase, exchanges, alone, tasks, display
-        self.bound, self.isolated, self.progress = bound, isolated, progress
+        self.bound, self.isolated, self.progress, self.chance = bound, isolated, progress, chance
         self.epochs: list[Epoch] = []
         """What was measured in this phase, the mesh and what was measured alone."""
         self.ready = asyncio.Event()
@@ -100,13 +118,16 @@ class Confirmations:
         await self.ready.wait()
         orders = [(a, b), (b, a)] if self.isolated else [(b, a)]
         for number in range(MOST_ALONE):
-            if not orders and not (orders := open_questions(self.epochs_of(a, b), self.phase.name, (a, b), self.exchanges)):
+            if not orders and not (orders := self._missing(a, b)[:1]):
                 break
             # What may have to be repeated once more goes first: no chain of federations should begin at the end.
             epoch = await self.alone.pair(self.phase, *orders.pop(0), self.exchanges, urgent=number > 0, progress=self.progress)
             self.epochs.append(epoch)
         if not self.isolated:
             self.display.advance(self._stage)
+
+    def _missing(self, a: str, b: str) -> list[Order]:
+        return open_questions(self.epochs_of(a, b), self.phase.name, (a, b), self.exchanges, self.chance)
 
     def epochs_of(self, a: str, b: str) -> list[Epoch]:
         """The epochs in which a pair was measured."""

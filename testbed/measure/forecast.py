@@ -38,6 +38,11 @@ class Forecast:
         known = any(self.catalog.image(self.servers[d].implementation).crosstalks(phase.settings[d].policy) for d in (a, b))
         return known and Outcome.DELIVERED in self.outcomes(phase, a, b) | self.outcomes(phase, b, a)
 
+    def chance(self, phase: Phase, cell: Cell) -> tuple[str, ...]:
+        """What came of a cell, as an answer's word, that may be chance: a failure, where a server of the pair is known for it."""
+        may_deliver = Outcome.DELIVERED in self.outcomes(phase, cell.sender, cell.receiver)
+        return ("error", "silence") if may_deliver and self.crosstalks(phase, cell.sender, cell.receiver) else ()
+
     def delivers(self, phase: Phase, a: str, b: str) -> bool:
         """Whether both directions ought to deliver, and neither server is known to behave differently among other peers."""
         outcomes = self.outcomes(phase, a, b) | self.outcomes(phase, b, a)

@@ -68,8 +68,8 @@ RECOVERY = {"short": 1.3, "stock": 310.0}
 """Seconds after a failure until a second attempt: longer than any implementation remembers the first under these timers."""
 CONFIRM = 250
 """Pairs that a normal run measures alone per phase; what is left then stays as the mesh saw it, and is said to be unconfirmed."""
-MOST_ALONE = 4
-"""Fresh federations that one pair gets per phase: each direction first, and again where that left a question."""
+MOST_ALONE = 16
+"""Fresh federations that one pair gets per phase at most: for each direction `shares.COLD_STARTS`."""
 CAPTURE_KB = (16_000, 16)
 """kB that a phase's capture may grow to: so many, and so many more for each cell (measured: 10 a cell). Then it ends, and a
 delivery that it did not see makes the run say so."""

@@ -8,7 +8,7 @@ what a file that was kept can lack and still be compared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NotRequired
 
@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from testbed.model import Cell, Expectation, Outcome
 from testbed.record.manifest import Role
+from testbed.shares import TRIES, Share
 
 
 class Fault(str, Enum):
@@ -101,6 +102,8 @@ class Verdict:
     """What would fix a failure; empty where there is none."""
     flaky: tuple[str, ...] = ()
     """Outcomes of attempts under the same conditions, in order, where they differ."""
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """How many `cold` and `warm` attempts of the pair alone delivered; empty where that says no more than the outcome."""
     history_dependent: Mapping[str, str] | None = None
     """The outcomes `cold` and `warm`, where they differ."""
     interference: Interference | None = None
@@ -132,6 +135,8 @@ class Verdict:
         }
         if self.flaky:
             entry["flaky"] = list(self.flaky)
+        if self.shares:
+            entry["shares"] = _shares(self.shares)
         if self.history_dependent is not None:
             entry["history_dependent"] = dict(self.history_dependent)
         if seen := self.interference:
@@ -267,6 +272,28 @@ class RemedyEntry(TypedDict):
 
 
 @with_config(DESCRIBED)
+class IntervalEntry(TypedDict):
+    """Where the probability of a delivery lies, with 95 % confidence: lowest and highest."""
+
+    cold: NotRequired[list[float]]
+    """of a cold start"""
+    warm: NotRequired[list[float]]
+    """of a warm attempt"""
+
+
+@with_config(DESCRIBED)
+class SharesEntry(TypedDict):
+    """How many attempts of the pair alone delivered."""
+
+    cold: NotRequired[list[int]]
+    """of cold starts: how many delivered, and how many there were"""
+    warm: NotRequired[list[int]]
+    """of attempts after the two had talked: how many delivered, and how many there were"""
+    interval: IntervalEntry
+    """for each, the lowest and the highest probability of a delivery, with 95 % confidence (Wilson)"""
+
+
+@with_config(DESCRIBED)
 class CellEntry(TypedDict):
     """One cell."""
 
@@ -306,6 +333,8 @@ class CellEntry(TypedDict):
     """what would fix a failure: at both ends where both are at fault, else one of them is enough"""
     flaky: NotRequired[list[str]]
     """only where attempts under the same conditions differ: their outcomes, in order"""
+    shares: NotRequired[SharesEntry]
+    """only where the pair alone was started cold more than once, or its attempts differ: how many of them delivered"""
     history_dependent: NotRequired[dict[str, str]]
     """only where it depends on the order: the outcomes `cold` and `warm`"""
     interference: NotRequired[InterferenceEntry]
@@ -315,6 +344,19 @@ class CellEntry(TypedDict):
     confirmed: NotRequired[bool]
     """only of what is a failure, a surprise or doubted: whether a second attempt agreed (an expected failure) or the pair was
     measured alone (all else)"""
+
+
+def _shares(shares: Mapping[str, Share]) -> SharesEntry:
+    entry: Any = {kind: [share.delivered, share.tries] for kind, share in shares.items()}
+    entry["interval"] = {kind: [round(bound, 2) for bound in share.interval] for kind, share in shares.items()}
+    whole: SharesEntry = entry
+    return whole
+
+
+def shares_of(cell: CellEntry) -> dict[str, Share]:
+    """How many `cold` and `warm` attempts of the pair alone delivered, as the cell tells; empty if it does not."""
+    entry: Mapping[str, Any] = cell.get("shares") or {}
+    return {kind: Share(*entry[kind]) for kind in TRIES if entry.get(kind)}
 
 
 def unexplained(cell: CellEntry) -> bool:

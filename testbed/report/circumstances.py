@@ -9,15 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from testbed.record.verdicts import CellEntry, InterferenceEntry
+from testbed.record.verdicts import CellEntry, InterferenceEntry, shares_of
 from testbed.report.grid import ARROW
+from testbed.shares import TRIES, Share, tell
 
 
 @dataclass(frozen=True)
 class Circumstance:
     """One thing to know before one believes a cell."""
 
-    key: Literal["history_dependent", "interference", "flaky", "confirmed"]
+    key: Literal["history_dependent", "interference", "flaky", "shares", "confirmed"]
     """Of the cell."""
     title: str
     """Above a list of cells."""
@@ -33,10 +34,12 @@ class Circumstance:
     """The whole of it, for that list; empty if the cell says nothing of it."""
     holds: Callable[[Any], bool] = bool
     """Of the key's value; None: the cell does not have the key."""
+    unless: tuple[str, ...] = ()
+    """Keys whose own circumstance tells it too."""
 
     def of(self, cell: CellEntry) -> bool:
         """Whether the cell has it."""
-        return self.holds(cell.get(self.key))
+        return self.holds(cell.get(self.key)) and not any(cell.get(key) for key in self.unless)
 
 
 def _parties(interference: InterferenceEntry) -> str:
@@ -67,12 +70,30 @@ def _flaky(cell: CellEntry) -> str:
     return ", ".join(map(str, cell.get("flaky") or ()))
 
 
+def share(cell: CellEntry) -> str:
+    """``delivers in 5 of 8 cold starts (31 to 86 %)``; empty where the cell tells no shares."""
+    shares = shares_of(cell)
+    return tell(shares) if shares else ""
+
+
+def _with_share(text: str, cell: CellEntry) -> str:
+    return "; ".join(filter(None, (text, share(cell))))
+
+
+def _sometimes(shares: Any) -> bool:
+    """Whether some of the attempts delivered and some did not."""
+    counts = [Share(*pair) for kind, pair in (shares or {}).items() if kind in TRIES]
+    return 0 < sum(s.delivered for s in counts) < sum(s.tries for s in counts)
+
+
 HISTORY = Circumstance(
     key="history_dependent",
     title="The outcome depends on who wrote first",
     phrase="depends on whether the two had talked before",
     plural="depend on whether the two had talked before",
-    detail=lambda cell: ", ".join(f"{when} {outcome}" for when, outcome in cell.get("history_dependent", {}).items()),
+    detail=lambda cell: _with_share(
+        ", ".join(f"{when} {outcome}" for when, outcome in cell.get("history_dependent", {}).items()), cell
+    ),
     name="history",
     fact=_history_fact,
 )
@@ -90,9 +111,20 @@ FLAKY = Circumstance(
     title="Attempts under the same conditions that disagree",
     phrase="attempts under the same conditions disagree",
     plural="have attempts under the same conditions that disagree",
-    detail=_flaky,
+    detail=lambda cell: _with_share(_flaky(cell), cell),
     name="attempts",
     fact=lambda cell: f"{outcomes}: attempts under the same conditions disagree" if (outcomes := _flaky(cell)) else "",
+)
+SHARES = Circumstance(
+    key="shares",
+    title="Delivered in some attempts of the pair alone, and not in others",
+    phrase="delivered in some attempts and not in others",
+    plural="were delivered in some attempts and not in others",
+    detail=lambda cell: f"{cell['outcome']}; {share(cell)}",
+    name="share",
+    fact=share,
+    holds=_sometimes,
+    unless=("history_dependent", "flaky"),
 )
 UNCONFIRMED = Circumstance(
     key="confirmed",
@@ -108,7 +140,7 @@ UNCONFIRMED = Circumstance(
     }[cell.get("confirmed")],
     holds=lambda confirmed: confirmed is False,
 )
-CIRCUMSTANCES = (HISTORY, INTERFERENCE, FLAKY, UNCONFIRMED)
+CIRCUMSTANCES = (HISTORY, INTERFERENCE, FLAKY, SHARES, UNCONFIRMED)
 """In the order in which they are shown."""
 
 

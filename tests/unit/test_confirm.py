@@ -18,10 +18,10 @@ from testbed.measure.control import ControlPair
 from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.forecast import Forecast
 from testbed.measure.journal import Journal
-from testbed.measure.pace import Waits
+from testbed.measure.pace import MOST_ALONE, Waits
 from testbed.measure.tasks import task_group
 from testbed.measure.wiretap.dissect import Stream
-from testbed.model import Cell, Phase, Plan, Server
+from testbed.model import Cell, Outcome, Phase, Plan, Server
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
 from testbed.record.store import Writer
@@ -77,12 +77,26 @@ def test_a_pair_is_measured_alone_once_and_the_other_direction_first() -> None:
     assert alone.orders == [("b", "a", False)]
 
 
-def test_what_differs_from_the_mesh_is_measured_again_and_before_others() -> None:
+def mesh_of(*words: str) -> Epoch:
+    """A mesh in which ``a`` wrote first to ``b``: what came of that."""
     mesh = epoch_of("mesh", "a", "b")
-    mesh.answers[Cell("now", "a", "b", "message").id] = [Answer("error", True)]
+    mesh.answers[Cell("now", "a", "b", "message").id] = [Answer(word, n == 0) for n, word in enumerate(words)]
+    return mesh
+
+
+def test_what_differs_from_the_mesh_is_measured_again_and_before_others() -> None:
     alone = Alone(a="received", b="received")
-    confirm(alone, [("a", "b")], mesh)
-    assert alone.orders == [("b", "a", False), ("a", "b", True)]
+    confirm(alone, [("a", "b")], mesh_of("error", "received"))
+    assert alone.orders == [("b", "a", False), ("a", "b", True), ("a", "b", True)], "until three starts agree"
+
+
+def test_a_failure_that_may_be_chance_is_one_when_three_starts_agree() -> None:
+    alone = Alone(a="error", b="error")
+    confirm(alone, [("a", "b")], mesh_of("error", "error"), chance=lambda cell: ("error",) if cell.sender == "a" else ())
+    assert alone.orders == [("b", "a", False), ("a", "b", True)], "the mesh is one of the three"
+    alone = Alone(a="received", b="received")
+    confirm(alone, [("a", "b")], mesh_of("received"), chance=lambda _: ("error",))
+    assert alone.orders == [("b", "a", False)], "a delivery needs no more"
 
 
 def test_beyond_the_bound_a_pair_is_noted_as_unconfirmed_once() -> None:
@@ -99,17 +113,65 @@ def test_an_isolated_run_measures_each_direction_first_once() -> None:
     assert len(steps) == 4, "every direction of every start is shown"
 
 
+class Drawn(Alone):
+    """Comes out as a list says, attempt by attempt; what failed is tried once more, warm."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self.drawn = list(words)
+
+    async def pair(self, phase: Phase, a: str, b: str, exchanges: Sequence[str], *, urgent: bool, **_: Any) -> Epoch:
+        self.orders.append((a, b, urgent))
+        epoch = epoch_of(f"alone-{len(self.orders)}", a, b)
+        for sender, receiver in ((a, b), (b, a)):
+            made = [Answer(self._next(sender), sender == a)]
+            if made[0].word == "error":
+                made.append(Answer(self._next(sender)))
+            epoch.answers[Cell(phase.name, sender, receiver, exchanges[0]).id] = made
+        return epoch
+
+    def _next(self, sender: str) -> str:
+        return self.drawn.pop(0) if sender == "a" and self.drawn else "received"
+
+
+@pytest.mark.parametrize(
+    ("words", "starts"),
+    [
+        (["received", "error", "received"], 9),
+        (["received", "error", "received", "error", "received", "received"], 4),
+        (["received", *["error", "received"] * 8], 9),
+        (["error", "error", "received"], 12),
+        (["error", "error", *["received"] * 8, "error", "received", "error", "error"], 11),
+    ],
+    ids=["one failure", "two cold failures", "cold fails, warm delivers", "cold delivers, warm failed", "warm fails"],
+)
+def test_a_pair_whose_attempts_disagree_is_started_until_it_is_known(words: list[str], starts: int) -> None:
+    alone = Drawn(*words)
+    confirm(alone, [("a", "b")], mesh_of("error", "error"), chance=lambda _: ("error",))
+    assert len(alone.orders) == starts
+
+
 def test_what_never_agrees_comes_to_an_end() -> None:
     class Capricious(Alone):
         async def pair(self, *args: Any, **options: Any) -> Epoch:
             self.words = dict.fromkeys("ab", "error" if len(self.orders) % 2 else "received")
             return await super().pair(*args, **options)
 
-    mesh = epoch_of("mesh", "a", "b")
-    mesh.answers[Cell("now", "a", "b", "message").id] = [Answer("error", True)]
     alone = Capricious()
-    confirm(alone, [("a", "b")], mesh)
-    assert 2 < len(alone.orders) <= 4
+    confirm(alone, [("a", "b")], mesh_of("error"))
+    assert 2 < len(alone.orders) <= 6
+
+    class OnlyWarm(Alone):
+        """Warm attempts come out now so, now so: that is never beyond chance."""
+
+        async def pair(self, phase: Phase, a: str, b: str, *rest: Any, **options: Any) -> Epoch:
+            warm = "error" if len(self.orders) % 2 else "received"
+            self.words = {a: "received", b: warm}
+            return await super().pair(phase, a, b, *rest, **options)
+
+    alone = OnlyWarm()
+    confirm(alone, [("a", "b")], mesh_of("received"))
+    assert len(alone.orders) <= MOST_ALONE
 
 
 # --- whom an address belonged to --------------------------------------------------------------------------------------
@@ -231,6 +293,17 @@ def test_where_the_standards_leave_it_open_only_what_differs_is_doubted(catalog:
     words: tuple[list[str], ...] = (["received"], ["error", "error"], ["not-started"], ["silence"], ["received", "error"])
     assert [known.doubtful(phase, cell, w) for w in words] == [False, False, False, True, True]
     assert not known.delivers(phase, "a.example", "b.example"), "it may as well be refused"
+
+
+def test_a_failure_may_be_chance_where_a_server_is_known_for_it_and_nobody_expects_it(root: Path, catalog: Catalog) -> None:
+    plan = scenario.load(root / "scenarios" / "manifesto-2014.yaml", catalog)
+    known = Forecast(catalog, {s.domain: s for s in plan.servers})
+    before, pairs = plan.phases[0], [(s.domain, r.domain) for s in plan.servers for r in plan.servers if s is not r]
+    capricious = {pair for pair in pairs if known.chance(before, Cell(before.name, *pair, "message"))}
+    assert capricious
+    assert len({s for s, _ in capricious} & {r for _, r in capricious}) == len({d for pair in capricious for d in pair})
+    for pair in pairs:
+        assert (pair in capricious) == (known.crosstalks(before, *pair) and Outcome.DELIVERED in known.outcomes(before, *pair))
 
 
 def test_only_what_ought_to_deliver_both_ways_waits_for_the_mesh_to_boot(forecast: tuple[Forecast, Plan]) -> None:

@@ -17,6 +17,7 @@ from testbed.model import Cell, Expectation, Outcome
 from testbed.record.observations import STREAM, Observation
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Channel, Fault, FaultWord, Interference, OutcomeWord, Remedy, ThirdParty, Verdict
+from testbed.shares import Share
 
 CELL = Cell("now", "a.example", "b.example", "message")
 ALIVE = {"sender_alive": True, "receiver_alive": True}
@@ -95,11 +96,12 @@ def test_a_verdict_has_a_key_for_all_that_it_holds_and_none_for_what_does_not_ap
     plain = Verdict(
         CELL, Outcome.DELIVERED, Channel(), None, None, "delivered", Expectation(Outcome.DELIVERED, "x"), False, 1.0, 1
     )
-    absent = {"flaky", "history_dependent", "interference", "cause_from", "confirmed"}
+    absent = {"flaky", "shares", "history_dependent", "interference", "cause_from", "confirmed"}
     assert set(plain.to_json()) == set(CellEntry.__annotations__) - absent
     whole = Verdict(
         CELL, Outcome.BOUNCED, Channel(), "dns", Fault.NETWORK, "no name; fix it", plain.expected, True, 1.0, 2,
         evidence=("observations.jsonl#1",), reason="no name", remedies=(Remedy("publish it"),), flaky=("bounced", "lost"),
+        shares={"cold": Share(0, 8), "warm": Share(2, 3)},
         history_dependent={"cold": "bounced", "warm": "lost"},
         interference=Interference(Outcome.LOST, Outcome.BOUNCED, (ThirdParty("c.example", "b.example", "why"),)),
         cause_from="sender", confirmed=False,

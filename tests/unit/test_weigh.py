@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from testbed.judge.evidence import Attempt
 from testbed.judge.weigh import Weighed, weigh
 from testbed.model import Outcome
+from testbed.shares import Share
 
 D, B, L = Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST
 
@@ -62,11 +63,43 @@ def test_cold_in_the_mesh_and_warm_alone_that_differ_settle_nothing() -> None:
     assert weighed(("mesh", True, B), ("alone-1", False, D)).outcome is None
 
 
+def alone(cold: list[Outcome], warm: list[Outcome]) -> list[tuple[str, bool, Outcome | None]]:
+    """Attempts of the pair alone, each cold one in a start of its own."""
+    return [*((f"alone-{n}", True, o) for n, o in enumerate(cold, 1)), *(("alone-1", False, o) for o in warm)]
+
+
 def test_an_outcome_that_depends_on_the_order_is_told_with_both_and_the_cold_one_counts() -> None:
-    found = weighed(("mesh", False, B), ("mesh", False, B), ("alone-1", True, D), ("alone-2", False, B), ("alone-3", True, D))
+    found = weighed(("mesh", False, B), ("mesh", False, B), *alone([D] * 8, [B] * 4))
     assert found.outcome is D
     assert found.history == {"cold": "delivered", "warm": "bounced"}
     assert found.mesh is None, "the order explains what the mesh saw: nobody disturbed it"
+    assert found.shares == {"cold": Share(8, 8), "warm": Share(0, 4)}
+
+
+@pytest.mark.parametrize(("cold", "warm"), [([D, D], [B]), ([B, B], [D, D]), ([B] * 7, [D] * 7), ([D] * 8, [D, B, D, B])])
+def test_cold_and_warm_that_may_differ_by_chance_are_unstable(cold: list[Outcome], warm: list[Outcome]) -> None:
+    found = weighed(*alone(cold, warm))
+    assert (found.outcome, found.history) == (None, None)
+    assert found.flaky == tuple(o.value for o in [*cold, *warm])
+    assert found.shares == {"cold": Share(cold.count(D), len(cold)), "warm": Share(warm.count(D), len(warm))}
+
+
+@pytest.mark.parametrize(
+    ("cold", "outcome"), [([B, *[D] * 7], D), ([B, *[D] * 6], None), ([*[B] * 7, D], B), ([B, B, *[D] * 9], None)]
+)
+def test_one_dissent_is_forgiven_when_it_stays_alone(cold: list[Outcome], outcome: Outcome | None) -> None:
+    found = weighed(("mesh", True, B), *alone(cold, [D] if outcome is not B else []))
+    assert (found.outcome, bool(found.flaky)) == (outcome, outcome is None)
+    assert found.shares["cold"] == Share(cold.count(D), len(cold))
+    assert found.mesh is None, "it came out so alone as well: nobody has to have disturbed it"
+    if outcome:
+        assert cold[found.deciding.number - 1] is outcome
+
+
+def test_few_attempts_that_agree_have_no_share_to_tell_of() -> None:
+    assert not weighed(("mesh", True, D), *alone([D], [D])).shares
+    assert not weighed(("mesh", True, B), ("mesh", False, D)).shares
+    assert weighed(*alone([D, D], [])).shares == {"cold": Share(2, 2)}
 
 
 def test_one_cold_and_one_warm_attempt_that_differ_may_be_chance() -> None:
@@ -94,7 +127,7 @@ def test_interference_is_told_whichever_attempt_in_the_mesh_came_first(mesh: tup
 
 @pytest.mark.parametrize("warm", [(B, L, L), (L, L, B), (L, B, L)])
 def test_of_warm_attempts_that_differ_the_most_frequent_is_told(warm: tuple[Outcome, ...]) -> None:
-    found = weighed(("alone-1", True, D), ("alone-2", True, D), *(("alone-3", False, outcome) for outcome in warm))
+    found = weighed(*alone([D] * 8, list(warm)))
     assert found.history == {"cold": "delivered", "warm": "lost"}
 
 
@@ -103,7 +136,7 @@ def test_of_warm_attempts_that_differ_the_most_frequent_is_told(warm: tuple[Outc
 Tried = tuple[str, bool, Outcome | None]
 """Epoch, cold, outcome."""
 TRIED = st.tuples(st.sampled_from(("mesh", "alone-1", "alone-2")), st.booleans(), st.sampled_from((D, B, L, None)))
-SEQUENCES = st.lists(TRIED, min_size=1, max_size=7)
+SEQUENCES = st.lists(TRIED, min_size=1, max_size=7) | st.lists(TRIED, min_size=8, max_size=25)
 whatever = settings(
     deadline=None, derandomize=True, database=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -111,7 +144,7 @@ whatever = settings(
 
 def said(found: Weighed) -> tuple[object, ...]:
     """All that a verdict takes from it, but for which of several like attempts is shown, and the order of those that differ."""
-    return found.outcome, found.agreeing, found.alone, sorted(found.flaky), found.history, found.mesh
+    return found.outcome, found.agreeing, found.alone, sorted(found.flaky), found.shares, found.history, found.mesh
 
 
 @whatever
