@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,12 @@ class Berth:
     mac: str
     token: str = ""
     began: float = 0.0
+    read: int = 0
+    """Bytes of the server's log that were given out."""
 
     def start(self, files: dict[str, bytes], dns: str) -> None:
         """Start a server that has ``files`` and asks the name server at ``dns``; one that is there ends. Raises EngineError."""
-        self.token, self.began = secrets.token_hex(8), time.time()
+        self.token, self.began, self.read = secrets.token_hex(8), time.time(), 0
         archive = federation.pack(files)
         self._tell(f"start {self.token} {dns} {len(archive)}\n".encode() + archive)
 
@@ -49,9 +51,10 @@ class Berth:
         return self.log()
 
     def log(self) -> federation.Log:
-        """What the server logged since it was started."""
+        """What the server logged since it was started, or since this was asked before."""
         logged = federation.read_log(self.container, self.began - 1)  # the engine's clock is read later than ours
         _, start, raw = logged.raw.partition(SAYS + f"start {self.token}\n".encode())
+        raw, self.read = raw[self.read :], max(self.read, len(raw))
         return federation.Log(raw, logged.unread or (None if start else "its beginning is not in what the engine kept"))
 
     def _tell(self, command: bytes, *, until: bytes | None = None) -> None:
@@ -87,18 +90,24 @@ class Berths:
         with self._lock:
             return sum((Counter(images) - Counter(b.image for b in self._free)).values())
 
-    def take(self, image: str) -> Berth:
+    def take(self, image: str, avoid: Collection[str] = ()) -> Berth:
         """A berth of an image: a free one, a new one, or a new one in the place of one of another image. Raises EngineError.
 
-        No more may be taken at once than there are addresses.
+        ``avoid``: IPv4 addresses that it must not have. No more may be taken or avoided at once than there are addresses.
         """
         with self._lock:
-            for berth in reversed(self._free):
+            free = [b for b in self._free if b.address[0] not in avoid]
+            for berth in reversed(free):
                 if berth.image == image:
                     self._free.remove(berth)
                     return berth
-            spare = None if self._addresses else self._free.pop(0)
-            address = spare.address if spare else self._addresses.pop(0)
+            unused = [a for a in self._addresses if a[0] not in avoid]
+            spare = None if unused else free[0]
+            address = spare.address if spare else unused[0]
+            if spare:
+                self._free.remove(spare)
+            else:
+                self._addresses.remove(address)
             self._made += 1
             name = f"{self.name}-{self._made}"
         if spare:

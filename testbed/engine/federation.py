@@ -44,6 +44,10 @@ POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 FIRST_SERVER = 16
 SLOTS = 14
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
+KEPT = 8
+"""Servers that are kept at most while no pair of theirs is measured: the dear ones, of 60 to 100 MB each."""
+NAME_SERVERS = SLOTS + KEPT
+"""Name servers of pairs measured alone: one a slot, and one for each server that is kept."""
 BERTHS = 4 * SLOTS
 """Containers that are kept for their servers at most: two a slot, and as many of other images."""
 MAKING = 30.0
@@ -67,7 +71,7 @@ class Addresses:
 
     def names(self, size: int) -> list[tuple[str, str | None]]:
         """Addresses of their name servers: others than the servers', so that the gate knows whom everybody may ask."""
-        return [self._at(FIRST_SERVER + size + BERTHS + n) for n in range(SLOTS)]
+        return [self._at(FIRST_SERVER + size + BERTHS + n) for n in range(NAME_SERVERS)]
 
     def everybody(self, size: int) -> list[tuple[str, str | None]]:
         """Every address that a container of a federation of ``size`` may have."""
@@ -94,7 +98,7 @@ class Addresses:
 
 def prefix_for(size: int) -> int:
     """Length of the prefix of the smallest IPv4 subnet that holds everybody of a federation of ``size``; at most 26."""
-    return 32 - max(6, (FIRST_SERVER + size + BERTHS + SLOTS + 2).bit_length())
+    return 32 - max(6, (FIRST_SERVER + size + BERTHS + NAME_SERVERS + 2).bit_length())
 
 
 def _unless_ending(create: Callable[P, Container]) -> Callable[P, Container]:

@@ -92,6 +92,9 @@ class Evidence:
                     self.given_up[phase, epoch] = (number, o)
                 case kinds.SERVER_STARTED.word if "domain" in o.data:
                     self.started[phase, epoch, o.data["domain"]] = o.time
+                case kinds.SERVER_KEPT.word if "domain" in o.data:
+                    since = (phase, str(o.data.get("since")), o.data["domain"])
+                    self.started[phase, epoch, o.data["domain"]] = self.started.get(since, o.time)
                 case kinds.STORM.word:
                     self.storms[phase, epoch].append(o.data)
                 case kinds.UNCONFIRMED.word:

@@ -27,6 +27,8 @@ from testbed.record.observations import Source
 
 Answered = Callable[[Cell], None]
 """Told of each cell that has one more answer."""
+Settled = Callable[[Cell], bool]
+"""Asked of a cell that failed once: whether it need not be tried a second time."""
 Progress = Callable[[bool], None]
 """Told once per cell, with whether its first attempt failed."""
 REPORTS = {Received: observations.RECEIVED, Bounced: observations.ERROR}
@@ -85,8 +87,9 @@ class Attempts:
         rank: Rank = Rank.AGAIN,
         answered: Answered = lambda _: None,
         progress: Progress = lambda _: None,
+        settled: Settled = lambda _: False,
     ) -> None:
-        """Both directions of a pair, ``a`` first, each exchange; what fails a second time, in quiet.
+        """Both directions of a pair, ``a`` first, each exchange; what fails a second time, in quiet, unless it is ``settled``.
 
         ``answered`` is told of every answer, ``progress`` of every cell's first.
         """
@@ -104,7 +107,8 @@ class Attempts:
 
         async with self._gate(epoch.macs[a], epoch.macs[b]) as gate:
             await self._in_turn(epoch, (a, b), cells, rank, first, gate)
-            if (failed := [c for c in cells if epoch.words(c) != ["received"]]) and not epoch.failed & {a, b}:
+            failed = [c for c in cells if epoch.words(c) != ["received"] and not settled(c)]
+            if failed and not epoch.failed & {a, b}:
                 # In quiet: when no server boots any more, and after the time for which a server may remember the first.
                 await epoch.booted.wait()
                 await asyncio.sleep(epoch.waits.recovery)

@@ -119,7 +119,7 @@ class Collector:
             self.catalog.image(self.servers[domain].implementation).logs,
             itertools.takewhile(lambda _: not self.parts.workers.ended, serverlog.stamped(raw)),  # nobody waits for it any more
             server=domain,
-            domains=self.domains,
+            domains=self.domains & epoch.addresses.keys(),  # of who was met before, a server that goes on may still write
             addresses=addresses,
             phase=phase,
             epoch=epoch.name,

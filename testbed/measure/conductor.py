@@ -121,9 +121,11 @@ async def conduct(
             addresses, size = parts.mesh.addresses, len(servers)
             berths = Berths(parts.mesh, addresses.alone(size))
             names = Berths(parts.mesh, addresses.names(size), name="names")
-            alone = Alone(parts, epochs, attempts, images, servers, berths, names)
-            control = ControlPair(controls, plan, parts, epochs, attempts, display, leg.stretch)
             forecast = Forecast(catalog, servers)
+            # an isolated run is what others are compared with: everything in it is fresh
+            lasting = None if manner.isolated else forecast.lasting
+            alone = Alone(parts, epochs, attempts, images, servers, berths, names, lasting)
+            control = ControlPair(controls, plan, parts, epochs, attempts, display, leg.stretch)
             run = RunMeasurement(
                 plan, manner, display, control, parts, epochs, attempts, alone, collector, forecast, timing, leg
             )  # fmt: skip
@@ -260,6 +262,7 @@ class PhaseMeasurement:
             last = await self._measure_mesh(tasks, confirmations)
         self.mesh_down.set()
         await confirmations.settled()
+        await run.alone.release(self.phase)
         self.measured.set()
         await last.wait()
         await asyncio.sleep(CAPTURE_LAG)  # what is in the kernel's ring when the capture ends is lost

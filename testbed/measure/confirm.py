@@ -66,6 +66,17 @@ def open_questions(
     return sorted(orders, key=orders.__getitem__)
 
 
+def seen_enough(elsewhere: Iterable[Epoch], epoch: Epoch, cell: Cell) -> bool:
+    """Whether a cell that failed once in an ``epoch`` of its pair alone says nothing more when it is tried again there.
+
+    So it is if a timer ended it (negotiations take tenths of seconds), and at least two attempts ``elsewhere`` ended alike. What
+    fails at once is tried again: that costs no time, and it may be chance.
+    """
+    (first, *more), others = epoch.answers[cell.id], [a.word for e in elsewhere for a in e.answers.get(cell.id, ())]
+    slow = first.seconds is not None and first.seconds > epoch.waits.overlap
+    return slow and not more and len(others) > 1 and {*others} == {first.word}
+
+
 class Confirmations:
     """The pairs of one phase that are measured alone."""
 
@@ -117,11 +128,17 @@ class Confirmations:
         """A pair alone, until nothing is open."""
         await self.ready.wait()
         orders = [(a, b), (b, a)] if self.isolated else [(b, a)]
+
+        def settled(epoch: Epoch, cell: Cell) -> bool:
+            return not self.isolated and seen_enough(self.epochs_of(a, b), epoch, cell)
+
         for number in range(MOST_ALONE):
             if not orders and not (orders := self._missing(a, b)[:1]):
                 break
             # What may have to be repeated once more goes first: no chain of federations should begin at the end.
-            epoch = await self.alone.pair(self.phase, *orders.pop(0), self.exchanges, urgent=number > 0, progress=self.progress)
+            epoch = await self.alone.pair(
+                self.phase, *orders.pop(0), self.exchanges, urgent=number > 0, progress=self.progress, settled=settled
+            )
             self.epochs.append(epoch)
         if not self.isolated:
             self.display.advance(self._stage)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from testbed.engine.berths import Berth
 from testbed.engine.federation import Container
+from testbed.measure.kept import Kept
 from testbed.measure.pace import BOOT, Waits
 from testbed.model import Cell, Phase, Server, Settings
 from testbed.record.legs import epoch_kind
@@ -48,6 +49,10 @@ class Epoch:
     containers: dict[str, Container] = field(default_factory=dict)
     berths: dict[str, Berth] = field(default_factory=dict)
     """Of a pair that is measured alone: what its servers run in, and others before and after them."""
+    kept: dict[str, Kept] = field(default_factory=dict)
+    """Of those, the servers that an epoch before this one has started."""
+    lasting: str | None = None
+    """The domain whose server goes on when this epoch ends."""
     macs: dict[str, str] = field(default_factory=dict)
     online: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
     """By domain: whether its client got in."""
@@ -89,7 +94,7 @@ class Epoch:
 
     def client(self, domain: str) -> str:
         """The name of the client that is logged in at ``domain`` in this epoch."""
-        return f"{self.id}:{domain}"
+        return self.kept[domain].client if domain in self.kept else f"{self.id}:{domain}"
 
     def words(self, cell: Cell) -> list[str]:
         """What came of the attempts of a cell."""

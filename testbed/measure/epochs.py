@@ -48,6 +48,8 @@ class Epochs:
         self.waits = Waits.first(plan.timers)
         """How long the servers of epochs wait that begin from now on."""
         self._epochs: dict[str, Epoch] = {}
+        self._gone_on: dict[str, Epoch] = {}
+        """Client of a server that went on -> the epoch that it is in, or was in last."""
         self._watches: dict[str, asyncio.TaskGroup] = {}
         """By epoch's id, while its servers are to run."""
         self._versions: set[Implementation] = set()
@@ -57,10 +59,11 @@ class Epochs:
     async def running(self, epoch: Epoch, *, lag: float = 0.0) -> AsyncIterator[None]:
         """The servers of ``epoch``, light ones first; the block may talk to each as soon as its client is online.
 
-        When the block is done, the gate is given ``lag`` seconds or `LINGER`, and the servers end. If it fails, nothing more is
-        done: what is left of the epoch is removed with the run, or by who gave the berths. Raises EngineError.
+        When the block is done, the gate is given ``lag`` seconds or `LINGER`, and the servers end, but for the `lasting` one. If
+        it fails, nothing more is done: what is left is removed with the run, or by who gave the berths. Raises EngineError.
         """
         self._epochs[epoch.id], epoch.began = epoch, time.time()
+        self._gone_on |= {epoch.client(domain): epoch for domain in epoch.kept}
         epoch.online = {s.domain: asyncio.get_running_loop().create_future() for s in epoch.servers}
         self.parts.journal.note(observations.EPOCH_STARTED, epoch=epoch, servers=[s.domain for s in epoch.servers])
         async with task_group() as tasks:
@@ -133,6 +136,8 @@ class Epochs:
         online, image = epoch.online[server.domain], self.images.server(server.implementation)
         if epoch.settings[server.domain].unsupported or image is None:
             online.set_result(False)
+        elif server.domain in epoch.kept:
+            self._go_on(epoch, server.domain)
         else:
             try:
                 await self._boot(epoch, server, image)
@@ -144,6 +149,17 @@ class Epochs:
                     online.set_result(False)
         if epoch.kind == MESH:
             self.display.advance(f"{epoch.phase.name}: servers")
+
+    def _go_on(self, epoch: Epoch, domain: str) -> None:
+        """Take over a server that is there, with its client."""
+        kept = epoch.kept[domain]
+        epoch.macs[domain] = kept.berth.mac
+        address, address6 = epoch.addresses[domain]
+        self.parts.journal.note(
+            observations.SERVER_KEPT, epoch=epoch, domain=domain, since=kept.since, mac=kept.berth.mac,
+            address=address, address6=address6,
+        )  # fmt: skip
+        epoch.online[domain].set_result(True)
 
     async def _boot(self, epoch: Epoch, server: Server, image: str) -> None:
         """Container, server, client. Raises EngineError."""
@@ -236,12 +252,18 @@ class Epochs:
             self.parts.journal.note(observations.STORM, epoch=epoch, sender=domains[a], receiver=domains[b], cut=attempts)
 
     async def _halt(self, epoch: Epoch) -> None:
-        """End an epoch's servers; what those in containers of their own logged stays for `collect`. Raises EngineError."""
+        """End an epoch's servers; what those in containers of their own logged stays for `collect`. Raises EngineError.
+
+        One that goes on keeps its client, and gives what it has logged in this epoch.
+        """
         parts, epoch.halting = self.parts, True
-        parts.driver.logout(epoch.client(s.domain) for s in epoch.servers)
-        for domain, berth in epoch.berths.items():
+        lasting = epoch.lasting if epoch.lasting not in epoch.failed else None
+        parts.driver.logout(epoch.client(s.domain) for s in epoch.servers if s.domain != lasting)
+        # one after the other: whoever goes on has its log read when its peer is gone
+        for domain, berth in sorted(epoch.berths.items(), key=lambda item: item[0] == lasting):
             if domain in epoch.macs:
-                await self.keep_log(epoch, domain, await parts.workers.do(berth.stop))
+                log = await parts.workers.do(berth.log if domain == lasting else berth.stop)
+                await self.keep_log(epoch, domain, log)
                 epoch.logged.add(domain)
         containers = list(epoch.containers.values())
         async with task_group() as halts:
@@ -251,7 +273,8 @@ class Epochs:
     def _disconnected(self, envelope: Envelope) -> None:
         """A client lost its server."""
         name, _, domain = envelope.message.client.rpartition(":")
-        if (epoch := self._epochs.get(name)) and domain in epoch.online and not epoch.halting:
+        epoch = self._gone_on.get(envelope.message.client) or self._epochs.get(name)
+        if epoch and domain in epoch.online and not epoch.halting:
             reason = envelope.message.reason
             self.parts.journal.note(observations.DISCONNECTED, at=envelope.time, epoch=epoch, domain=domain, reason=reason)
             if tasks := self._watches.get(epoch.id):

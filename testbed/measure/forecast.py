@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from testbed.expectations import expect
+from testbed.measure.pace import HEAVY
 from testbed.model import Cell, Outcome, Phase, Server
 from testbed.plan.catalog import Catalog
 
@@ -35,13 +36,29 @@ class Forecast:
 
     def crosstalks(self, phase: Phase, a: str, b: str) -> bool:
         """Whether a pair ought to deliver, and one of the two is known to behave differently among other peers."""
-        known = any(self.catalog.image(self.servers[d].implementation).crosstalks(phase.settings[d].policy) for d in (a, b))
+        known = self._crosstalk(phase, a) or self._crosstalk(phase, b)
         return known and Outcome.DELIVERED in self.outcomes(phase, a, b) | self.outcomes(phase, b, a)
 
     def chance(self, phase: Phase, cell: Cell) -> tuple[str, ...]:
         """What came of a cell, as an answer's word, that may be chance: a failure, where a server of the pair is known for it."""
         may_deliver = Outcome.DELIVERED in self.outcomes(phase, cell.sender, cell.receiver)
         return ("error", "silence") if may_deliver and self.crosstalks(phase, cell.sender, cell.receiver) else ()
+
+    def _crosstalk(self, phase: Phase, domain: str) -> bool:
+        return self.catalog.image(self.servers[domain].implementation).crosstalks(phase.settings[domain].policy)
+
+    def lasting(self, phase: Phase, a: str, b: str) -> str | None:
+        """The domain of a pair whose server may serve several pairs measured alone with one start: its start is dear.
+
+        Only a packaged server that is not known to behave differently among other peers, and only beside one that is: it is that
+        one which is in doubt. A server that a user brings is the question itself.
+        """
+        for domain, peer in ((a, b), (b, a)):
+            implementation = self.servers[domain].implementation
+            dear = self.catalog.image(implementation).spec.boot_weight >= HEAVY
+            if dear and not self._crosstalk(phase, domain) and self._crosstalk(phase, peer):
+                return None if self.catalog.is_candidate(implementation) else domain
+        return None
 
     def delivers(self, phase: Phase, a: str, b: str) -> bool:
         """Whether both directions ought to deliver, and neither server is known to behave differently among other peers."""

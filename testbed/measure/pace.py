@@ -11,7 +11,7 @@ import contextlib
 import enum
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 
 SHORTEST = {"short": 4.0, "stock": 10.0}
@@ -202,33 +202,43 @@ class Slots:
     """So many at once; of those that wait, the cheapest is next, and of equals the first that came."""
 
     free: int
-    _waiters: dict[asyncio.Future[None], Callable[[], int]] = field(default_factory=dict)
+    _waiters: dict[asyncio.Future[None], tuple[Callable[[], int], Hashable]] = field(default_factory=dict)
+    _keys: set[Hashable] = field(default_factory=set)
+    """Of those that have a slot."""
 
     @contextlib.asynccontextmanager
-    async def place(self, cost: Callable[[], int]) -> AsyncIterator[None]:
-        """Have a slot; ``cost`` is asked each time that one is to be given away."""
+    async def place(self, cost: Callable[[], int], key: Hashable = None) -> AsyncIterator[None]:
+        """Have a slot; ``cost`` is asked each time that one is to be given away. With one ``key``, one at a time has a slot."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[future] = cost
+        self._waiters[future] = cost, key
         self._wake()
         try:
             await future
         except asyncio.CancelledError:
             if self._waiters.pop(future, None) is None:
-                self._give()
+                self._give(key)
             raise
         try:
             yield
         finally:
-            self._give()
+            self._give(key)
 
-    def _give(self) -> None:
+    def waiting(self, key: Hashable) -> int:
+        """How many wait with this key."""
+        return sum(other == key for _, other in self._waiters.values())
+
+    def _give(self, key: Hashable) -> None:
         self.free += 1
+        self._keys.discard(key)
         self._wake()
 
     def _wake(self) -> None:
-        while self.free and self._waiters:
-            costs = {future: cost() for future, cost in self._waiters.items()}
+        while self.free:
+            costs = {future: cost() for future, (cost, key) in self._waiters.items() if key is None or key not in self._keys}
+            if not costs:
+                return
             cheapest = min(costs, key=costs.__getitem__)
-            del self._waiters[cheapest]
+            _, key = self._waiters.pop(cheapest)
+            self._keys.add(key)
             self.free -= 1
             cheapest.set_result(None)

@@ -18,6 +18,7 @@ from testbed.record.observations import (
     RECEIVED,
     RUN_RESUMED,
     SERVER_FAILED,
+    SERVER_KEPT,
     SERVER_STARTED,
     SILENCE,
     UNSENDABLE,
@@ -36,6 +37,8 @@ ANSWERS = {kind.word for kind in (RECEIVED, ERROR, SILENCE)}
 
 ENDS = ANSWERS | {UNSENDABLE.word}
 """With which the testbed is done with an attempt, answer or none."""
+BEGINNINGS = {kind.word for kind in (SERVER_STARTED, SERVER_KEPT)}
+"""With which a server is there in an epoch: from then on it has a log of it."""
 FAILURES = {kind.word for kind in (SERVER_FAILED, LOGIN_FAILED)}
 
 Numbered = tuple[int, Observation]
@@ -75,7 +78,7 @@ def complete_phases(observations: Iterable[Observation]) -> dict[str, int]:
     gaps: set[tuple[str, int]] = set()
     wire: set[tuple[str, int]] = set()
     missing: dict[tuple[str, int], set[tuple[str | None, str]]] = defaultdict(set)
-    """Phase and leg -> epoch and domain of servers that were started, and whose log is not there yet."""
+    """Phase and leg -> epoch and domain of servers that were there, and whose log is not there yet."""
     for leg, _, o in _by_leg(observations):
         if not o.phase:
             continue
@@ -86,7 +89,7 @@ def complete_phases(observations: Iterable[Observation]) -> dict[str, int]:
             gaps.add(place)
         elif o.kind == WIRE_TAKEN_IN.word:
             wire.add(place)
-        elif o.kind == SERVER_STARTED.word and "domain" in o.data:
+        elif o.kind in BEGINNINGS and "domain" in o.data:
             missing[place].add((o.epoch, o.data["domain"]))
         elif o.kind == LOG_TAKEN_IN.word:
             missing[place].discard((o.epoch, o.data["domain"]))

@@ -257,6 +257,19 @@ SERVER_STARTED = Kind(
         Field("address6", str, "IPv6 address; null where the mesh has none", optional=True, null=True),
     ),
 )
+SERVER_KEPT = Kind(
+    "server-kept",
+    Source.ENGINE,
+    Scope.EPOCH,
+    "a server that an earlier epoch has started serves this one too: it had not met this peer, and goes on with its client",
+    (
+        DOMAIN,
+        Field("since", str, "the epoch that started it"),
+        Field("mac", str, "hardware address of its interface"),
+        Field("address", str, "IPv4 address"),
+        Field("address6", str, "IPv6 address; null where the mesh has none", optional=True, null=True),
+    ),
+)
 ONLINE = Kind(
     "online",
     Source.ENGINE,
@@ -443,6 +456,7 @@ LOG_WORDS = {kind.word for kind in LOGS}
 RUN = (
     EPOCH_STARTED,
     SERVER_STARTED,
+    SERVER_KEPT,
     ONLINE,
     SERVER_FAILED,
     LOGIN_FAILED,

@@ -135,6 +135,9 @@ def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
             yield observation.time, "testbed", f"{observation.data['domain']} failed: {reason_of(observation)}"
         elif failed and observation.kind == kinds.SERVER_STARTED.word and observation.data["domain"] in pair:
             yield observation.time, "testbed", f"started {observation.data['domain']}"
+        elif failed and observation.kind == kinds.SERVER_KEPT.word and observation.data["domain"] in pair:
+            since = f"was started for {observation.data.get('since')}, and had not met this peer"
+            yield observation.time, "testbed", f"{observation.data['domain']} {since}"
         elif observation.kind == kinds.STREAM.word and {observation.data["sender"], observation.data["receiver"]} == pair:
             yield observation.time, "wire", _stream(observation)
         elif observation.kind in kinds.LOG_WORDS and {observation.data["server"], observation.data["peer"]} == pair:

@@ -17,7 +17,7 @@ from testbed.engine.messages import Envelope
 from testbed.measure import attempts as module
 from testbed.measure import pace
 from testbed.measure.attempts import Attempts
-from testbed.measure.confirm import answers, open_questions
+from testbed.measure.confirm import answers, open_questions, seen_enough
 from testbed.measure.driver.protocol import Bounced, Received, Sent, Unsendable
 from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.journal import Journal
@@ -77,7 +77,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINGER", 0.0)
 
 
-def measure(agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True)) -> tuple[Epoch, list[Any]]:
+def measure(
+    agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True), settled: Callable[[Cell], bool] = lambda _: False
+) -> tuple[Epoch, list[Any]]:
     """A pair, measured; what the epoch knows then, and what was recorded."""
     writer = Writer(folder, "pair")
 
@@ -89,7 +91,7 @@ def measure(agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True)) ->
             epoch.online[domain] = asyncio.get_running_loop().create_future()
             epoch.online[domain].set_result(online)
         parts = Parts(None, None, Journal(writer), agent, agent, asyncio.Semaphore(1))  # type: ignore[arg-type]
-        await Attempts(parts).pair(epoch, A, B, ["message"])
+        await Attempts(parts).pair(epoch, A, B, ["message"], settled=settled)
         await asyncio.sleep(0.01)
         return epoch
 
@@ -113,6 +115,29 @@ def test_a_failure_is_tried_twice_and_the_second_time_is_not_cold(tmp_path: Path
     epoch, record = measure(Agent(lambda sender, _, token: [bounced(sender, token)]), tmp_path)
     assert [epoch.words(c) for c in CELLS] == [["error", "error"]] * 2
     assert Counter(o.data["cold"] for o in record if o.kind == "attempt") == {False: 3, True: 1}
+
+
+def test_what_is_settled_is_not_tried_a_second_time(tmp_path: Path) -> None:
+    agent = Agent(lambda sender, _, token: [bounced(sender, token)])
+    epoch, _ = measure(agent, tmp_path, settled=lambda cell: cell == CELLS[0])
+    assert [epoch.words(c) for c in CELLS] == [["error"], ["error", "error"]]
+
+
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "enough"),
+    [
+        ([Answer("error", True, 9.0)], ["error", "error"], True),
+        ([Answer("error", True, 0.1)], ["error", "error"], False),
+        ([Answer("error", True, 9.0)], ["error"], False),
+        ([Answer("error", True, 9.0)], ["error", "received"], False),
+        ([Answer("silence", True, 9.0)], ["error", "error"], False),
+        ([Answer("error", True, 9.0), Answer("error", False, 9.0)], ["error", "error"], False),
+    ],
+)
+def test_only_what_a_timer_ended_as_every_time_before_is_settled(here: list[Answer], elsewhere: list[str], enough: bool) -> None:
+    epoch = epoch_of("alone-1", A)
+    epoch.answers[CELLS[0].id] = here
+    assert seen_enough([epoch_of("mesh", A, ab=elsewhere)], epoch, CELLS[0]) is enough
 
 
 def test_only_the_end_that_is_concerned_counts(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ class Alone:
         self.words = words
         self.orders: list[tuple[str, str, bool]] = []
 
-    async def pair(self, phase: Phase, a: str, b: str, exchanges: Sequence[str], *, urgent: bool, progress: Any) -> Epoch:
+    async def pair(
+        self, phase: Phase, a: str, b: str, exchanges: Sequence[str], *, urgent: bool, progress: Any, **_: Any
+    ) -> Epoch:
         self.orders.append((a, b, urgent))
         epoch = epoch_of(f"alone-{len(self.orders)}", a, b)
         for cold, (sender, receiver) in ((True, (a, b)), (False, (b, a))):

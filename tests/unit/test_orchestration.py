@@ -98,7 +98,7 @@ def test_a_pair_that_could_not_be_measured_alone_gives_its_addresses_up(root: Pa
         async with Workers(2) as workers:
             parts = Parts(None, workers, Journal(writer), None, driver, asyncio.Semaphore(1))  # type: ignore[arg-type]
             epochs = Epochs(parts, plan, catalog, images, {}, None, Silent())  # type: ignore[arg-type]
-            attempts = Attempts(parts, "run", "short")
+            attempts = Attempts(parts)
             servers = {s.domain: s for s in plan.servers}
             alone = Alone(parts, epochs, attempts, images, servers, berths, berths)  # type: ignore[arg-type]
             free = alone.slots.free

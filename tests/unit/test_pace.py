@@ -253,6 +253,29 @@ def test_a_slot_that_nobody_took_is_passed_on() -> None:
     asyncio.run(main())
 
 
+def test_of_those_with_one_key_one_has_a_slot_at_a_time_and_holds_up_nobody_else() -> None:
+    async def main() -> tuple[list[str], int, int]:
+        slots, order, seen = Slots(3), list[str](), Counter[str]()
+
+        async def one(name: str, key: str | None) -> None:
+            async with slots.place(lambda: 0, key):
+                order.append(name)
+                seen[str(key)] += 1
+                assert key is None or seen[key] == 1
+                await asyncio.sleep(0.01)
+                seen[str(key)] -= 1
+
+        tasks = [asyncio.create_task(one(*pair)) for pair in (("a", "x"), ("b", "x"), ("c", None), ("d", "y"), ("e", "x"))]
+        await asyncio.sleep(0)
+        waiting = slots.waiting("x")
+        await asyncio.gather(*tasks)
+        return order, waiting, slots.free
+
+    order, waiting, free = asyncio.run(main())
+    assert order == ["a", "c", "d", "b", "e"]
+    assert (waiting, free) == (2, 3)
+
+
 def test_no_bound_is_named_twice() -> None:
     """The second would silently take the place of the first."""
     tree = ast.parse(Path(pace.__file__).read_text())
