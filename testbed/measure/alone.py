@@ -28,6 +28,8 @@ from testbed.record.legs import ALONE
 
 Settled = Callable[[Epoch, Cell], bool]
 """Asked of a cell that failed once, alone in an epoch: whether it need not be tried a second time there."""
+AFRESH = 2
+"""Containers that a start of a kept server counts for: whoever may still meet the one that runs goes before."""
 Lasting = Callable[[Phase, str, str], str | None]
 """Asked of the two domains of a pair: whose server may be kept for other pairs."""
 
@@ -77,6 +79,8 @@ class Alone:
             kept = self._kept.get(key) if key else None
             wanted = [image for domain, image in there.items() if not kept or domain != lasting]
             missing = self.berths.missing(wanted) + (0 if kept else self.names.missing([self.images.ids["dns"]]))
+            if kept and not kept.may_meet(peer):
+                return missing + AFRESH
             return -1 if urgent else missing
 
         async with self.slots.place(cost, key):

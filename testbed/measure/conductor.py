@@ -300,33 +300,36 @@ class PhaseMeasurement:
         run.display.stage(f"{phase.name}: servers", len(servers))
         # The capture's tail has to reach its file while the addresses still are this phase's.
         async with run.epochs.running(epoch, lag=CAPTURE_LAG):
+            # Who behaves differently among other peers is measured alone as well: half of the bound when the mesh is done with
+            # them, so that alone nothing is tried again that was seen often enough; the rest behind those that are doubted.
+            apart = [pair for pair in self.pairs if run.forecast.crosstalks(phase, *pair)]
+            soon = len(apart) if run.manner.confirm is None else run.manner.confirm // 2
             async with task_group() as talks:
                 for a, b in self.pairs:
-                    talks.create_task(self._talk(epoch, a, b, confirmations))
+                    talks.create_task(self._talk(epoch, a, b, confirmations, apart=(a, b) in apart[:soon]))
                 await epoch.booted.wait()
                 confirmations.ready.set()
                 run.timing[f"{phase.name}-boot"] = time.monotonic() - began
-                # Who behaves differently among other peers is measured alone as well: half of the bound now, the rest behind
-                # those that are doubted.
-                apart = [pair for pair in self.pairs if run.forecast.crosstalks(phase, *pair)]
-                soon = len(apart) if run.manner.confirm is None else run.manner.confirm // 2
-                for pair in apart[:soon]:
-                    confirmations.request(*pair)
                 last = self._control("last", self.measured, tasks, confirmations.epochs)
             run.timing[f"{phase.name}-cells"] = time.monotonic() - began
             for pair in apart[soon:]:
                 confirmations.request(*pair)
         return last
 
-    async def _talk(self, epoch: Epoch, a: str, b: str, confirmations: Confirmations) -> None:
-        """A pair of the mesh; while servers boot, the processors are for them and for the pairs that only wait for timers."""
+    async def _talk(self, epoch: Epoch, a: str, b: str, confirmations: Confirmations, *, apart: bool) -> None:
+        """A pair of the mesh; while servers boot, the processors are for them and for the pairs that only wait for timers.
+
+        ``apart``: when this is over it is measured alone, whatever was seen.
+        """
         run, phase = self.run, self.phase
         rank = Rank.DELIVERS if run.forecast.delivers(phase, a, b) else Rank.WAITS
         if rank is Rank.DELIVERS:
             await epoch.booted.wait()
 
         def answered(cell: Cell) -> None:
-            if run.forecast.doubtful(phase, cell, epoch.words(cell)):
+            if not apart and run.forecast.doubtful(phase, cell, epoch.words(cell)):
                 confirmations.request(a, b)
 
         await run.attempts.pair(epoch, a, b, run.plan.exchanges, rank=rank, answered=answered, progress=self._progress)
+        if apart:
+            confirmations.request(a, b)
