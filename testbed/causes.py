@@ -18,7 +18,7 @@ class Group(str, Enum):
     CERTIFICATE = "certificate"
     """Whoever holds the certificate is at fault; as each side is the TLS client once, that may be either."""
     MECHANISM = "mechanism"
-    """A server may log one of them and try the next mechanism: the last one counts."""
+    """A server may log one of them and try the next mechanism: the first row counts, of the mechanism that is tried last."""
     DIALBACK = "dialback"
     DEFECT = "defect"
     ROUTE = "name or route"

@@ -51,6 +51,10 @@ class Case:
     """What the receiver's server logged of streams that the sender opened."""
     back_log: list[Observation] = field(default_factory=list)
     """What both logged of streams that the receiver opened (dialback)."""
+    later: list[Observation] = field(default_factory=list)
+    """What either logged of streams that the sender opened, after that: lines that are late, or of a retry."""
+    tearers: frozenset[str] = frozenset()
+    """Sides that tore down a stream between the two, in any attempt of the phase: the defect shows by chance."""
     error: dict[str, Any] = field(default_factory=dict)
     verifies: tuple[tuple[str, ...], ...] = (CHAIN_AND_NAME, CHAIN_AND_NAME)
     """What each side looks at in a certificate that must verify."""
@@ -100,6 +104,11 @@ class Case:
         return [s for s in self.back if s.data.get("end", s.time) >= self.began and s.time <= self.ended]
 
     @property
+    def answered_back(self) -> list[Observation]:
+        """What was logged of the stream for dialback, if the wire shows that there was one: a late line is of another."""
+        return self.returned if self.called_back else []
+
+    @property
     def returned(self) -> list[Observation]:
         """What was logged of the stream for dialback while the cell lasted."""
         return [o for o in self.back_log if self.began <= o.time <= self.ended + WRITTEN_LATE]
@@ -125,6 +134,11 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
     sender, receiver = federation.servers[cell.sender], federation.servers[cell.receiver]
     sender_in = evidence.logged(cell, epoch, by=cell.sender, direction="in")
     receiver_out = evidence.logged(cell, epoch, by=cell.receiver, direction="out")
+    opened = sorted(
+        evidence.logged(cell, epoch, by=cell.sender, direction="out")
+        + evidence.logged(cell, epoch, by=cell.receiver, direction="in"),
+        key=lambda numbered: numbered[1].time,
+    )
     return Case(
         sender=federation.settings[cell.phase][cell.sender],
         receiver=federation.settings[cell.phase][cell.receiver],
@@ -133,6 +147,8 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
         sender_log=until(evidence.logged(cell, epoch, by=cell.sender, direction="out"), late),
         receiver_log=until(evidence.logged(cell, epoch, by=cell.receiver, direction="in"), late),
         back_log=until(receiver_out + sender_in),
+        later=[o for _, o in opened if o.time > late],
+        tearers=_tearers(evidence, cell),
         error=attempt.error,
         verifies=tuple(tuple(s.get("verifies", CHAIN_AND_NAME)) for s in (sender, receiver)),
         began=attempt.started,
@@ -158,25 +174,83 @@ def named_in(observations: Iterable[Observation]) -> list[str]:
 
 
 def ended_by(stream: Observation) -> str | None:
-    """`out` (the initiator) or `in`: who reset the connection, else who closed it first."""
-    side = stream.data.get("reset_by") or stream.data.get("closed_by")
+    """`out` (the initiator) or `in`: who closed the connection first, else who reset it: what is reset is not closed after."""
+    side = stream.data.get("closed_by") or stream.data.get("reset_by")
     return str(side) if side else None
 
 
-def torn(case: Case) -> list[tuple[str, bool]]:
-    """Who reset streams that had come to TLS, before either side had closed them: the side, and whether the sender had opened it.
+@dataclass(frozen=True)
+class Torn:
+    """A stream that had come to TLS, and that one side ended then without a word to the other."""
 
-    A stream that was closed in order may have had its last word under TLS, where the wire does not show it.
+    side: str
+    """Who did: `sender` or `receiver` of the cell."""
+    own: bool
+    """Whether the sender had opened it."""
+
+
+def torn(case: Case) -> list[Torn]:
+    """Streams that were torn down before authentication, in the order of `Case.directed`.
+
+    A stream for dialback is begun while another one waits for it: how that one ends then follows from it, and says nothing.
     """
+    streams = [(s, initiator == "sender") for s, initiator, _ in case.directed]
     found = []
-    for stream, initiator, receiver in case.directed:
-        d = stream.data
-        silent = d.get("server_hello") and not d.get("alerts") and not d.get("stream_errors") and not d.get("closed_by")
-        if d.get("end", stream.time) - stream.time > TORN_WITHIN:
-            continue
-        if silent and d.get("reset_by"):
-            found.append((initiator if d["reset_by"] == "out" else receiver, initiator == "sender"))
+    for stream, own in streams:
+        log, returned = (case.receiver_log, case.back) if own else (case.back_log, [])
+        told = case.sender_log + case.receiver_log if own else case.back_log
+        if (side := torn_by(stream, log, told)) and not _waited(stream, returned):
+            found.append(Torn(_end_of(side, own=own), own))
     return found
+
+
+def torn_by(stream: Observation, incoming: Iterable[Observation], told: Iterable[Observation] = ()) -> str | None:
+    """Which end of a stream tore it down (`out`: the initiator); None where neither did, or where there may have been a word.
+
+    ``incoming`` is what was logged where the stream was received, ``told`` what either end logged of its direction. A stream that
+    was closed in order may have had its last word under TLS, where the wire does not show it; so may one of which an end says
+    that it ended with an error. The server of TLS ends the handshake last (RFC 8446 §2): if it says that it failed although it
+    had answered, it ended the stream, and the other side's reset is the answer to that.
+    """
+    d, end = stream.data, stream.data.get("end", stream.time)
+    if not d.get("server_hello") or d.get("alerts") or d.get("stream_errors") or not ended_by(stream):
+        return None
+    if end - stream.time > TORN_WITHIN:
+        return None
+    if "tls-handshake-failed" in named_in(_while(stream, incoming)):
+        return "in"
+    if d.get("closed_by") or {"remote-server-error", "stream-refused"} & set(named_in(_while(stream, told))):
+        return None
+    return str(d["reset_by"])
+
+
+def _while(stream: Observation, log: Iterable[Observation]) -> list[Observation]:
+    """Lines that were written while a stream was open, or late."""
+    return [o for o in log if stream.time <= o.time <= stream.data.get("end", stream.time) + LOGGED_LATE]
+
+
+def _waited(stream: Observation, back: Iterable[Observation]) -> bool:
+    """Whether a stream the other way was begun while this one was open."""
+    return any(stream.time < other.time <= stream.data.get("end", stream.time) for other in back)
+
+
+def _end_of(side: str, *, own: bool) -> str:
+    return SIDES[(side == "in") is own]
+
+
+def _tearers(evidence: Evidence, cell: Cell) -> frozenset[str]:
+    """Who tore down streams between the two in any epoch of the phase in which the cell was attempted."""
+    found = set()
+    for epoch in {attempt.epoch for attempt in evidence.attempts.get(cell.id, ())}:
+        for own in (True, False):
+            a, b = (cell.sender, cell.receiver) if own else (cell.receiver, cell.sender)
+            incoming = [o for _, o in evidence.logged(cell, epoch, by=b, direction="in")]
+            outgoing = [o for _, o in evidence.logged(cell, epoch, by=a, direction="out")]
+            back = [o for _, o in evidence.streams(cell, epoch, back=own)]
+            for _, stream in evidence.streams(cell, epoch, back=not own):
+                if (side := torn_by(stream, incoming, incoming + outgoing)) and not _waited(stream, back):
+                    found.add(_end_of(side, own=own))
+    return frozenset(found)
 
 
 def proven(case: Case) -> Observation | None:

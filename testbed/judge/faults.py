@@ -7,7 +7,6 @@ or the record does not show whose it is, it is nobody's.
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from testbed.causes import CAUSES, Group, words_in
@@ -83,10 +82,8 @@ def _old(case: Case) -> Fault | None:
 
 
 def _tearer(case: Case) -> Fault | None:
-    """RFC 8446 §6.1, RFC 6120 §4.4: who ends TLS or a stream says so. Who ended most streams; the sender's count first."""
-    found = torn(case)
-    own = [side for side, sender in found if sender] or [side for side, _ in found]
-    return Fault(Counter(own).most_common(1)[0][0]) if own else None
+    """RFC 8446 §6.1, RFC 6120 §4.4: who ends TLS or a stream says so. Whoever of the two did not, in any attempt."""
+    return _one_of(case.tearers or {t.side for t in torn(case)})
 
 
 def _unreached(case: Case) -> Fault:

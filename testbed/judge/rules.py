@@ -35,7 +35,10 @@ CERTIFICATE_ALERTS = {
 }
 """TLS alert -> cause, None where the alert says only that something is wrong (RFC 8446 §6.2)."""
 
-CERTIFICATE_CAUSES, MECHANISM_CAUSES = words_in(Group.CERTIFICATE), words_in(Group.MECHANISM)
+CERTIFICATE_CAUSES = words_in(Group.CERTIFICATE)
+WAY = (Group.ROUTE, Group.ENCRYPTION, Group.PARAMETERS, Group.CERTIFICATE, Group.MECHANISM, Group.DEFECT, Group.TESTBED)
+ON_THE_WAY = tuple(word for group in WAY for word in words_in(group))
+"""Causes in the order of a negotiation: the connection, TLS, its parameters, certificates, authentication."""
 SYMPTOMS = words_in(Group.SYMPTOM)
 """Taken last, and in this order."""
 
@@ -148,7 +151,11 @@ def _too_weak(case: Case) -> str | None:
 
 
 def _logged(observations: Iterable[Observation], case: Case) -> str | None:
-    """The most exact cause in a log: a defect of a certificate that was really issued, else the first that is no symptom."""
+    """The most exact cause in a log: a defect of a certificate that was really issued, else the first on the way.
+
+    On the way of a negotiation, not in the log: there lines of several streams stand in the order in which they were written.
+    Symptoms are none.
+    """
     causes = named_in(observations)
     # A server that tolerates a defect logs it all the same: it is a cause only where a side demands a certificate that verifies.
     issued = list(dict.fromkeys(defect for _, _, defect in case.refusals()))
@@ -165,18 +172,30 @@ def _logged(observations: Iterable[Observation], case: Case) -> str | None:
         # a server that says "unreachable" of a host that did answer on the wire means that the connection did not last
         and not (c == "unreachable" and case.answered)
     ]
-    plain = [c for c in general if c not in MECHANISM_CAUSES]
-    return plain[0] if plain else general[-1] if general else None
+    return min(general, key=ON_THE_WAY.index, default=None)
 
 
 def _logged_back(case: Case) -> str | None:
     """Of the stream for dialback. That it was not opened at all is no cause of its own: it is why dialback failed."""
-    return _logged((o for o in case.returned if o.data.get("cause") not in ("dns", "unreachable")), case)
+    return _logged((o for o in case.answered_back if o.data.get("cause") not in ("dns", "unreachable")), case)
+
+
+def _logged_later(case: Case) -> str | None:
+    """What only says that a peer is not there any more is of the end of the servers."""
+    return _logged((o for o in case.later if group_of(o.data.get("cause")) is not Group.ROUTE), case)
 
 
 def _refused_certificate(case: Case) -> str | None:
+    return _refused_on(case, case.directed)
+
+
+def _refused_certificate_first(case: Case) -> str | None:
+    return _refused_on(case, (d for d in case.directed if d[1] == "sender"))
+
+
+def _refused_on(case: Case, directed: Iterable[tuple[Observation, str, str]]) -> str | None:
     """After a ServerHello a side that demands certificates ended the stream, and looks at what is wrong with the other's."""
-    for stream, initiator, receiver in case.directed:
+    for stream, initiator, receiver in directed:
         if not stream.data.get("server_hello") or not (side := ended_by(stream)):
             continue
         judge, holder, role = (initiator, receiver, "server") if side == "out" else (receiver, initiator, "client")
@@ -186,7 +205,11 @@ def _refused_certificate(case: Case) -> str | None:
     return None
 
 
-def _reset_under_tls(case: Case) -> str | None:
+def _torn_first(case: Case) -> str | None:
+    return "tls-torn-down" if any(t.own for t in torn(case)) else None
+
+
+def _torn_back(case: Case) -> str | None:
     return "tls-torn-down" if torn(case) else None
 
 
@@ -210,7 +233,7 @@ def _stream_error(case: Case) -> str | None:
 
 
 def _symptom(case: Case) -> str | None:
-    said = named_in([*case.sender_log, *case.receiver_log, *case.returned])
+    said = named_in([*case.sender_log, *case.receiver_log, *case.answered_back])
     return next((word for word in SYMPTOMS if word in said and word != "connection-closed"), None)
 
 
@@ -225,7 +248,7 @@ def _failed_after_proof(case: Case) -> str | None:
 
 
 def _closed_said(case: Case) -> str | None:
-    said = named_in([*case.sender_log, *case.receiver_log, *case.returned])
+    said = named_in([*case.sender_log, *case.receiver_log, *case.answered_back])
     return "connection-closed" if "connection-closed" in said else None
 
 
@@ -263,9 +286,14 @@ RULES: tuple[CauseRule, ...] = (
     CauseRule("wire", "dialback in clear: the key was accepted on the last stream, which no error ended", _failed_after_proof),
     CauseRule("sender's log", "a cause in what the sender's server logged", lambda c: _logged(c.sender_log, c)),
     CauseRule("receiver's log", "a cause in what the receiver's server logged", lambda c: _logged(c.receiver_log, c)),
+    CauseRule(
+        "wire, certificates", "who demands a certificate ended TLS, and the other's is defective", _refused_certificate_first
+    ),
+    CauseRule("wire", "TLS was up, and one side ended the stream without a word, before any for dialback", _torn_first),
+    CauseRule("both logs", "a cause in what was logged of the sender's streams later: late, or of a retry", _logged_later),
     CauseRule("both logs", "a cause in what was logged of the stream for dialback", _logged_back),
-    CauseRule("wire, certificates", "who demands a certificate ended TLS, and the other's is defective", _refused_certificate),
-    CauseRule("wire", "TLS was up, and one side reset the connection without a word", _reset_under_tls),
+    CauseRule("wire, certificates", "the same two of the stream for dialback: a defective certificate", _refused_certificate),
+    CauseRule("wire", "… or TLS that one side ended without a word", _torn_back),
     CauseRule("wire", "dialback in clear: the key was refused", _dialback_failed_in_clear),
     CauseRule("logs", "a server says that the verification of the key failed", _dialback_failed_said),
     CauseRule("wire", "the ClientHello was not answered by a ServerHello, and nothing says why", _handshake_failed),

@@ -1,9 +1,11 @@
 """Cuts a golden recording out of a real run: the manifest and the observations of a few pairs, unchanged but for
 repetitions and for the counts of lines, which are those of the recording.
 
-    python tests/golden/cut.py [--clients-only] RUN tests/golden/NAME SENDER,RECEIVER ...
+    python tests/golden/cut.py [--clients-only] [--same=N] [--epoch=NAME] RUN tests/golden/NAME SENDER,RECEIVER ...
 
-With --clients-only everything that wire and logs saw is left out as well: a failure that nothing explains any more.
+With --clients-only everything that wire and logs saw is left out as well: a failure that nothing explains any more. --same: how
+many of the same kind stay at each end of a row of repetitions; more where each attempt is to be judged, not the deciding one.
+--epoch: only that start of servers.
 What verdicts do not depend on (the machine, image ids, command line, remedies of other causes) is left out, so that a recording
 stays small enough to be read. A pair is taken with both of its directions' observations, since dialback needs both.
 """
@@ -45,7 +47,7 @@ def concerns(record: dict[str, Any], pairs: set[frozenset[str]], releases: set[t
     return frozenset((data.get("sender") or data.get("server"), data.get("receiver") or data.get("peer"))) in pairs
 
 
-def thinned(lines: Iterable[str]) -> Iterator[str]:
+def thinned(lines: Iterable[str], same: int = SAME) -> Iterator[str]:
     """Of what a server says again and again of one peer (a reconnecting one hundreds of times), the first and the last few."""
 
     def key(line: str) -> tuple[Any, ...] | None:
@@ -62,7 +64,7 @@ def thinned(lines: Iterable[str]) -> Iterator[str]:
     for line, name in zip(all_lines, keys, strict=True):
         left[name] -= 1
         seen[name] += 1
-        if name is None or seen[name] <= SAME or left[name] < SAME:
+        if name is None or seen[name] <= same or left[name] < same:
             yield line
 
 
@@ -83,7 +85,15 @@ def counted(lines: Iterable[str]) -> Iterator[str]:
         yield json.dumps(record, separators=(",", ":")) if record["kind"] in ("wire-taken-in", "run-complete") else line
 
 
-def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only: bool = False) -> None:
+def cut(
+    run: Path,
+    target: Path,
+    wanted: list[tuple[str, str]],
+    *,
+    clients_only: bool = False,
+    same: int = SAME,
+    epoch: str | None = None,
+) -> None:
     """Write manifest and observations of the ordered pairs ``wanted`` (sender, receiver) to ``target``."""
     manifest = json.loads((run / "manifest.json").read_text())
     domains = {d for pair in wanted for d in pair}
@@ -101,7 +111,9 @@ def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only:
     releases = {(s["implementation"], s["release"]) for s in manifest["servers"]}
     pairs = {frozenset(p) for p in wanted}
     lines = (run / "observations.jsonl").read_text().splitlines()
-    kept = thinned(line for line in lines if concerns(json.loads(line), pairs, releases))
+    if epoch:
+        lines = [line for line in lines if json.loads(line).get("epoch") in (None, epoch)]
+    kept = thinned((line for line in lines if concerns(json.loads(line), pairs, releases)), same)
     if clients_only:
         kept = (line for line in kept if json.loads(line)["source"] not in ("wire", "log"))
     target.mkdir(parents=True, exist_ok=True)
@@ -110,6 +122,14 @@ def cut(run: Path, target: Path, wanted: list[tuple[str, str]], *, clients_only:
 
 
 if __name__ == "__main__":
-    arguments = [a for a in sys.argv[1:] if a != "--clients-only"]
+    arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
+    options = dict(a.removeprefix("--").split("=") for a in sys.argv[1:] if a.startswith("--") and "=" in a)
     pairs = [(a, b) for a, _, b in (p.partition(",") for p in arguments[2:])]
-    cut(Path(arguments[0]), Path(arguments[1]), pairs, clients_only="--clients-only" in sys.argv)
+    cut(
+        Path(arguments[0]),
+        Path(arguments[1]),
+        pairs,
+        clients_only="--clients-only" in sys.argv,
+        same=int(options.get("same", SAME)),
+        epoch=options.get("epoch"),
+    )

@@ -1,0 +1,137 @@
+"""The same failure has the same cause and the same fault every time, whichever of its symptoms came first: attempt by attempt."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from test_verdict import GOLDEN, RECORDINGS
+
+from testbed.judge.case import case_of, torn, torn_by
+from testbed.judge.evidence import Attempt, Evidence
+from testbed.judge.faults import fault_of
+from testbed.judge.federation import Federation
+from testbed.judge.rules import cause_of
+from testbed.judge.unmeasured import not_expressible, why_void
+from testbed.judge.verdict import outcome_of
+from testbed.model import Cell, Outcome
+from testbed.record import store
+from testbed.record.observations import Observation, Source
+
+Told = tuple[str | None, str | None]
+"""A cause, and whose fault it is."""
+
+RECORDED: dict[tuple[str, str, str], tuple[int, Told]] = {
+    # recording, sender, receiver: attempts that failed, the cause and fault of each; below, what they had been called before
+    ("late-line", "ejabberd-trixie-authenticated", "jabberd2-trixie-authenticated"): (2, ("tls-torn-down", "receiver")),
+    ("closed-and-reset", "jabberd2-trixie-authenticated", "jabberd2-bullseye-authenticated"): (2, ("tls-torn-down", "sender")),
+    ("waited", "jabberd2-trixie-authenticated", "ejabberd-trixie-encrypted"): (4, ("tls-torn-down", "sender")),
+}
+"""`late-line`: the second attempt was `dialback-refused`, by a line about an earlier stream the other way, stamped late.
+`closed-and-reset`: `tls-handshake-failed`, because one side's orderly end reached the wire before the other side's reset.
+`waited`: the fault was the receiver's where its answer to the failed dialback came as a reset, the sender's where it did not."""
+
+
+def failures(name: str) -> Iterator[tuple[str, Outcome, Attempt, Told]]:
+    """Every attempt of a recording that says something and failed, judged by itself."""
+    record = store.load(GOLDEN / name)
+    evidence, federation = Evidence(record), Federation.of(record.manifest)
+    for cell in store.planned_cells(record.manifest):
+        if not_expressible(federation, cell):
+            continue
+        for attempt in evidence.attempts.get(cell.id, []):
+            if why_void(evidence, cell, attempt) or outcome_of(attempt) is Outcome.DELIVERED:
+                continue
+            case = case_of(evidence, federation, cell, attempt)
+            cause, _ = cause_of(case)
+            fault = fault_of(cause, case) if cause else None
+            yield cell.id, outcome_of(attempt), attempt, (cause, fault.value if fault else None)
+
+
+@pytest.mark.parametrize("place", RECORDED, ids="/".join)
+def test_both_recordings_of_what_flipped_have_one_word(place: tuple[str, str, str]) -> None:
+    name, sender, receiver = place
+    count, told = RECORDED[place]
+    words = [word for cell, _, _, word in failures(name) if f"/{sender}.example/{receiver}.example/" in cell]
+    assert words == [told] * count
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_attempts_of_a_cell_that_failed_alike_have_one_cause_and_one_fault(name: str) -> None:
+    words: dict[tuple[str, Outcome], set[Told]] = defaultdict(set)
+    for cell, outcome, _, word in failures(name):
+        if word[0] is not None:  # of an attempt whose evidence was not taken in
+            words[cell, outcome].add(word)
+    assert {place: told for place, told in words.items() if len(told) > 1} == {}
+    assert words or name in ("interrupted", "unstable", "interference", "nothing-seen", "killed")
+
+
+# --- who tore a stream down -------------------------------------------------------------------------------------------
+
+
+def stream(**data: object) -> Observation:
+    return Observation(10.0, Source.WIRE, "stream", data={"server_hello": True, "end": 10.2, **data})
+
+
+def line(cause: str, time: float = 10.2) -> Observation:
+    return Observation(time, Source.LOG, "s2s-failed", data={"cause": cause})
+
+
+@pytest.mark.parametrize(
+    ("data", "incoming", "told", "side"),
+    [
+        ({"reset_by": "in"}, [], [], "in"),
+        ({"reset_by": "out"}, [], [], "out"),
+        # who is the server of TLS says that it ended it: the other's reset is the answer, whichever came to the wire first
+        ({"reset_by": "out"}, ["tls-handshake-failed"], [], "in"),
+        ({"reset_by": "out", "closed_by": "in"}, ["tls-handshake-failed"], [], "in"),
+        ({"closed_by": "in"}, ["tls-handshake-failed"], [], "in"),
+        # there may have been a last word under TLS
+        ({"reset_by": "out", "closed_by": "in"}, [], [], None),
+        ({"closed_by": "in"}, [], [], None),
+        ({"reset_by": "out"}, [], ["remote-server-error"], None),
+        # nothing of that kind
+        ({"reset_by": "in", "server_hello": False}, [], [], None),
+        ({"reset_by": "in", "alerts": ["in:bad_certificate"]}, [], [], None),
+        ({"reset_by": "in", "end": 16.0}, [], [], None),
+        ({}, ["tls-handshake-failed"], [], None),
+    ],
+)
+def test_who_tore_a_stream_down(data: dict[str, object], incoming: list[str], told: list[str], side: str | None) -> None:
+    assert torn_by(stream(**data), map(line, incoming), map(line, told)) == side
+
+
+def test_a_line_of_another_time_says_nothing_of_a_stream() -> None:
+    lines = [line("tls-handshake-failed", 9.0), line("tls-handshake-failed", 13.0)]
+    assert torn_by(stream(reset_by="out"), lines) == "out"
+
+
+# --- a line that is late ----------------------------------------------------------------------------------------------
+
+REFUSED = ("strict", "after", "jabberd2-trixie-encrypted.example", "ejabberd-trixie-authenticated.example")
+"""Where the receiver's log says `dialback-refused`, and the sender's only that the peer ended the stream with an error."""
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.0, 5.0, 60.0])
+def test_how_late_a_line_is_changes_no_cause(delay: float) -> None:
+    name, phase, sender, receiver = REFUSED
+    record = store.load(GOLDEN / name)
+    cell = Cell(phase, sender, receiver, "message")
+    shifted = [
+        replace(o, time=o.time + delay) if o.source is Source.LOG and o.data.get("server") == receiver else o
+        for o in record.observations
+    ]
+    evidence = Evidence(replace(record, observations=tuple(shifted)))
+    federation = Federation.of(record.manifest)
+    words = [cause_of(case_of(evidence, federation, cell, attempt))[0] for attempt in evidence.attempts[cell.id]]
+    assert set(words) == {"dialback-refused"}
+
+
+def test_a_stream_that_waited_for_the_one_back_is_not_torn() -> None:
+    record = store.load(GOLDEN / "waited")
+    evidence, federation = Evidence(record), Federation.of(record.manifest)
+    cell = Cell("only", "jabberd2-trixie-authenticated.example", "ejabberd-trixie-encrypted.example", "message")
+    for attempt in evidence.attempts[cell.id]:
+        assert {(t.side, t.own) for t in torn(case_of(evidence, federation, cell, attempt))} == {("sender", False)}
