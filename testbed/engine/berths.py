@@ -18,6 +18,7 @@ from typing import Any
 from docker.models.containers import Container
 
 from testbed.engine import federation
+from testbed.engine.files import pack
 from testbed.engine.host import ENGINE_ERRORS
 from testbed.model import EngineError
 
@@ -42,7 +43,7 @@ class Berth:
     def start(self, files: dict[str, bytes], dns: str) -> None:
         """Start a server that has ``files`` and asks the name server at ``dns``; one that is there ends. Raises EngineError."""
         self.token, self.began, self.read = secrets.token_hex(8), time.time(), 0
-        archive = federation.pack(files)
+        archive = pack(files)
         self._tell(f"start {self.token} {dns} {len(archive)}\n".encode() + archive)
 
     def stop(self) -> federation.Log:

@@ -30,6 +30,7 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from testbed import interruption
+from testbed.engine.files import FILES, UNPACK, handed, pack
 from testbed.engine.firewall import Way
 from testbed.engine.host import ENGINE_ERRORS, Engine, last_words
 from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
@@ -132,6 +133,8 @@ class Mesh:
         """It is being removed."""
         self.making: set[object] = set()
         """What is made at this moment: one token each."""
+        self._starters: dict[str, list[str] | None] = {}
+        """Image -> its command, if that can be handed files as it starts."""
         try:
             with interruption.held():
                 self.addresses = self._make_network(size, ipv6)
@@ -221,6 +224,21 @@ class Mesh:
         """A container, not started, that holds one server after another (see `berths`)."""
         return self._create(name, image, address, SERVER, {}, environment={"TESTBED_HOLD": "1"}, hold=True)
 
+    def _starter(self, image: str) -> list[str] | None:
+        """The command of an image whose first process can be handed files; None where they are copied in. Raises EngineError.
+
+        That is one that begins with the base's `testbed-start`, as root: Debian's essential programs are there.
+        """
+        if image not in self._starters:
+            try:
+                config = self.docker.images.get(image).attrs["Config"]
+            except ENGINE_ERRORS as error:
+                raise EngineError(f"the image {image} cannot be looked up: {_message(error)}") from None
+            command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+            able = command[:1] == ["testbed-start"] and config.get("User") in (None, "", "root", "0")
+            self._starters[image] = command if able else None
+        return self._starters[image]
+
     @_unless_ending
     def _create(
         self,
@@ -237,6 +255,11 @@ class Mesh:
     ) -> Container:
         """``files``: what its `rights.files` has; ``of``: whose volumes it has too, to read."""
         api = self.docker.api
+        root = rights.files if rights.read_only else "/"
+        tree = {f"{rights.files}/{path}": data for path, data in files.items()}
+        environment, command = environment or {}, None
+        if tree and not rights.read_only and (starter := self._starter(image)) and (packed := handed(tree)):
+            environment, command, tree = environment | {FILES: packed}, [*UNPACK, *starter], {}
         host = api.create_host_config(
             network_mode=rights.network or self._net().name,
             volumes_from=[f"{of.id}:ro"] if of else None,
@@ -257,7 +280,8 @@ class Mesh:
                 image,
                 name=f"s2s-testbed-{self.short}-{name}"[:120],
                 hostname=name[:60] if address else None,
-                environment=environment or {},
+                entrypoint=command,
+                environment=environment,
                 volumes=[] if of else rights.volumes,
                 # COMPAT Docker before 25 passes an endpoint's over
                 mac_address=mac if address else None,
@@ -268,8 +292,6 @@ class Mesh:
                 host_config=host,
                 networking_config=networking,
             )["Id"]
-            root = rights.files if rights.read_only else "/"
-            tree = {f"{rights.files}/{path}": data for path, data in files.items()}
             if tree and not api.put_archive(identity, root, pack(tree, root)):
                 raise EngineError(f"files could not be copied into {name}")
         except ENGINE_ERRORS as error:
@@ -526,26 +548,6 @@ def run_on_host(engine: Engine, image: str, script: str, run: str) -> str:
         written = getattr(error, "stderr", None) or str(error).encode()
         raise EngineError(" ".join(written.decode(errors="replace").split())[-200:]) from None
     return bytes(output).decode(errors="replace")
-
-
-def pack(tree: dict[str, bytes], root: str = "/") -> bytes:
-    """A tar archive, to be unpacked at ``root``, of absolute paths below it; keys are readable by their owner alone."""
-    buffer, now = io.BytesIO(), int(time.time())  # a name server takes a zone of 1970 for one that was never loaded
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        made: set[str] = set()
-        for path, data in sorted(tree.items()):
-            parts = path.removeprefix(root).strip("/").split("/")
-            for depth in range(2 if root == "/" else 1, len(parts)):  # /etc and /opt exist and keep their modes
-                folder = "/".join(parts[:depth])
-                if folder not in made:
-                    made.add(folder)
-                    info = tarfile.TarInfo(folder)
-                    info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o755, now
-                    archive.addfile(info)
-            info = tarfile.TarInfo("/".join(parts))
-            info.size, info.mode, info.mtime = len(data), 0o600 if "key" in parts[-1] else 0o644, now
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 # --- what is on an engine of all runs -------------------------------------------------------------------------------------

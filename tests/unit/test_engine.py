@@ -20,7 +20,8 @@ from docker.errors import APIError, ContainerError
 
 from testbed import doctor
 from testbed.engine import federation, host
-from testbed.engine.federation import BERTHS, SLOTS, Addresses, pack
+from testbed.engine.federation import BERTHS, SLOTS, Addresses
+from testbed.engine.files import pack
 from testbed.model import EngineError
 
 
