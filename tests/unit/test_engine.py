@@ -20,7 +20,7 @@ from docker.errors import APIError, ContainerError
 
 from testbed import doctor
 from testbed.engine import federation, host
-from testbed.engine.federation import BERTHS, SLOTS, Addresses
+from testbed.engine.federation import BERTHS, NAME_SERVERS, Addresses
 from testbed.engine.files import pack
 from testbed.model import EngineError
 
@@ -69,7 +69,7 @@ def test_no_address_is_given_twice_not_even_to_pairs_that_are_measured_alone() -
     given = addresses.everybody(size)
     assert {addresses.dns, addresses.driver, *map(addresses.of, range(size))} < set(given)
     assert {*addresses.alone(size), *addresses.names(size)} < set(given)
-    assert len({four for four, _ in given}) == len({six for _, six in given}) == len(given) == 2 + size + BERTHS + SLOTS
+    assert len({four for four, _ in given}) == len({six for _, six in given}) == len(given) == 2 + size + BERTHS + NAME_SERVERS
     for four, six in given:
         assert ipaddress.IPv4Address(four) in addresses.net4
         assert six is not None
