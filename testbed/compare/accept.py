@@ -21,6 +21,7 @@ from testbed.compare.baseline import FACETS, Baseline, BaselineFile, Entry, Entr
 from testbed.compare.cells import Subject, cannot_say, passes
 from testbed.model import SCHEMA, InputError, Outcome
 from testbed.record.verdicts import CellEntry, unexplained
+from testbed.report.circumstances import SHARES
 from testbed.report.grid import ROLES
 
 HEAD = """# Known failures: cells that differ from the expectation, each with the one failure that is accepted for it.
@@ -84,7 +85,7 @@ def accept(subjects: list[Subject], notes: Notes, old: Baseline | None, today: d
     history = {id_: [s.cells[id_] for s in subjects if id_ in s.cells] for id_ in newest.cells}
     passed = {id_ for id_, cells in history.items() if any(map(passes, cells))}
     failures = {id_: [c for c in cells if acceptable(c)] for id_, cells in history.items()}
-    shaky = passed | {id_ for id_, cells in failures.items() if any(c.get("flaky") for c in cells)}
+    shaky = passed | {id_ for id_, cells in failures.items() if any(c.get("flaky") or SHARES.of(c) for c in cells)}
     result = Accepted([], undecided=sum(cannot_say(c) or unexplained(c) for c in newest.cells.values()))
     inherited: dict[str, Notes] = {}
     for entry in old.entries if old else ():

@@ -17,6 +17,7 @@ from testbed.model import SCHEMA, visible
 from testbed.record.manifest import Role
 from testbed.record.verdicts import CellEntry
 from testbed.report.cell import describe
+from testbed.report.circumstances import share
 from testbed.report.grid import PLACE, ROLES, state
 
 Setup = tuple[str, str, bool]
@@ -115,6 +116,7 @@ def _cell(id_: str, runs: list[Subject]) -> dict[str, Any]:
         "flips": len(flips),
         "unsteady": len(unsteady),
         "now": describe(current),
+        **({"share": text} if (text := share(current)) else {}),
         "surprise": bool(current["surprise"]) and not cannot_say(current),
         "since": {"run": since.run.run, "started": since.run.verdicts.get("started"), "place": since.place},
         "before": describe(changes[-1][0].cell) if changes else None,

@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.report import looks, words
 from testbed.report.changes import Change
-from testbed.report.circumstances import FLAKY, HISTORY, INTERFERENCE, UNCONFIRMED
+from testbed.report.circumstances import FLAKY, HISTORY, INTERFERENCE, SHARES, UNCONFIRMED
 
 FACETS: dict[str, str] = {
     "cause": "Cause",
@@ -29,6 +29,7 @@ MARKS: dict[str, str] = {
     "history": HISTORY.phrase,
     "disturbed": INTERFERENCE.phrase,
     "flaky": FLAKY.phrase,
+    "sometimes": SHARES.phrase,
     "newly-broken": looks.CHANGES[Change.NEWLY_BROKEN].label,
     "mine": "with a server of yours",
 }

@@ -67,7 +67,9 @@ def _history_fact(cell: CellEntry) -> str:
 
 
 def _flaky(cell: CellEntry) -> str:
-    return ", ".join(map(str, cell.get("flaky") or ()))
+    """The outcomes that differ: each once, where shares count them."""
+    outcomes = [str(outcome) for outcome in cell.get("flaky") or ()]
+    return ", ".join(dict.fromkeys(outcomes) if cell.get("shares") else outcomes)
 
 
 def share(cell: CellEntry) -> str:

@@ -73,14 +73,15 @@ def _part(title: str, cells: list[Mapping[str, Any]], runs: int, colour: bool, w
 
 
 def _story(cell: Mapping[str, Any]) -> str:
+    share = f"; in the last one it {cell['share']}" if cell.get("share") else ""
     if not cell["changes"]:
-        return ", ".join(f"{what} in {words.count(n, 'run')}" for what, n in cell["results"].items())
+        return ", ".join(f"{what} in {words.count(n, 'run')}" for what, n in cell["results"].items()) + share
     story = f"{cell['now']} since {cell['since']['run']}, before {cell['before']}; "
     story += " and ".join(_step(a, b) for a, b in cell["moved"]) or "neither version changed then"
     if cell["changes"] > 1:
         often = ", ".join(f"{n:,} {what}" for what, n in cell["results"].items())
         story += f"; {cell['changes']:,} changes, {cell['unsteady']:,} of them with the same versions (runs: {often})"
-    return story
+    return story + share
 
 
 def _step(a: str, b: str) -> str:

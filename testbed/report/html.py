@@ -22,7 +22,7 @@ from markupsafe import Markup
 from testbed.causes import VOCABULARY
 from testbed.judge.unmeasured import TESTBED
 from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
-from testbed.report import failed, unfinished, words
+from testbed.report import circumstances, failed, unfinished, words
 from testbed.report.captions import captions
 from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
@@ -57,7 +57,7 @@ SENDER, RECEIVER = "\ue000", "\ue001"
 """Stand for the cell's two domains in a string that many cells share. Taken out of what a run says, where it has them."""
 ADDRESS_KEYS = {"id", "phase", "sender", "receiver", "exchange", "seconds", "evidence"}
 """Keys of a cell that are its own; all others, also those that a later release adds, are shared between cells that agree."""
-OWN_KEYS = ("evidence", "state", "mend", "remedy")
+OWN_KEYS = ("evidence", "state", "mend", "remedy", "share")
 """Keys of a row that are made here."""
 STORM_KEYS: tuple[Literal["phase", "sender", "receiver", "cut"], ...] = ("phase", "sender", "receiver", "cut")
 LINE = "observations.jsonl#"
@@ -130,6 +130,7 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
             whole |= {
                 "explanation": explanation,
                 "remedy": remedy or None,
+                "share": circumstances.share(cell) or None,
                 "evidence": [e for e in evidence if not e.startswith(LINE)],
                 "state": list(State).index(state(cell)),
                 "mend": group_of.get((phase, sender, receiver, exchange)),

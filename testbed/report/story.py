@@ -22,6 +22,7 @@ from testbed.record.observations import Observation
 from testbed.record.store import Record
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report.cell import admitted, because, describe
+from testbed.report.circumstances import share
 from testbed.report.grid import ROLES
 from testbed.report.prose import say
 
@@ -77,6 +78,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "cause_from": "",
         "interference": None,
         **cell,
+        "share": share(cell),
         "verdict": _verdict(cell),
         "expected": " or ".join(e["outcome"] for e in admitted(cell)),
         "expected_because": because(cell),

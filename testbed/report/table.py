@@ -18,9 +18,10 @@ from typing import Any
 
 from testbed.judge.explain import fix
 from testbed.model import Authentication, Encryption, Outcome, Policy, TestbedError
-from testbed.record.verdicts import CellEntry, Fault, Verdicts
+from testbed.record.verdicts import CellEntry, Fault, Verdicts, shares_of
 from testbed.report.changes import Change, classify
 from testbed.report.grid import Grid, Member, State, grid, state
+from testbed.shares import TRIES, Share
 
 
 class Type(str, Enum):
@@ -151,6 +152,26 @@ def _change(row: Row) -> str | None:
     return classify(first, row.cell).value
 
 
+def _shares(kind: str) -> list[Column]:
+    """What the attempts of the pair alone came to, of one kind."""
+
+    def share(row: Row) -> Share | None:
+        return shares_of(row.cell).get(kind)
+
+    def bound(place: int) -> Callable[[Row], float | None]:
+        return lambda row: round(found.interval[place], 4) if (found := share(row)) else None
+
+    tries = f"{TRIES[kind][1]} of the pair alone"
+    return [
+        Column(
+            f"{kind}_delivered", Type.INTEGER, f"how many {tries} delivered", lambda r: s.delivered if (s := share(r)) else None
+        ),
+        Column(f"{kind}_tries", Type.INTEGER, f"of how many {tries}", lambda r: s.tries if (s := share(r)) else None),
+        Column(f"{kind}_low", Type.NUMBER, "the lowest share of deliveries to be expected, with 95 % confidence", bound(0)),
+        Column(f"{kind}_high", Type.NUMBER, "the highest", bound(1)),
+    ]
+
+
 COLUMNS: tuple[Column, ...] = (
     _run("run", "the run's id"),
     _run("scenario", "the scenario's name"),
@@ -223,6 +244,7 @@ COLUMNS: tuple[Column, ...] = (
         "outcomes of attempts under the same conditions that disagreed, with spaces between",
         lambda row: " ".join(row.cell.get("flaky") or ()),
     ),
+    *(column for kind in TRIES for column in _shares(kind)),
     _part("interference_mesh", "interference", "mesh", Type.TEXT, "outcome in the mesh, where third parties disturbed it"),
     _part(
         "interference_alone", "interference", "alone", Type.TEXT, "outcome of the pair alone, where third parties disturbed it"

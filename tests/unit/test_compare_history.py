@@ -143,3 +143,10 @@ def test_a_history_of_nothing_remarkable_can_be_drawn() -> None:
 
 def test_every_group_has_its_heading() -> None:
     assert list(history_text.GROUPS) == list(GROUPS)
+
+
+def test_the_share_of_the_last_run_is_told_where_it_has_one() -> None:
+    shares = {"cold": [5, 8], "interval": {"cold": [0.31, 0.86]}}
+    text = history_text.render_text(document(runs(D, X, unstable() | {"shares": shares})), colour=False, width=100)
+    assert "in the last one it delivers in 5 of 8 cold starts (31 to 86 %)" in " ".join(text.split())
+    assert "share" not in only(D, X, unstable())

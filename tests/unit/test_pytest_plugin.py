@@ -333,6 +333,7 @@ def test_the_report_for_junit_says_the_same_of_the_same_cell(pytester: pytest.Py
     doubtful = FAILED | {
         "cause_from": "wire", "confirmed": False, "flaky": ["bounced", "lost"], "explanation": "give it a certificate",
         "history_dependent": {"cold": "bounced", "warm": "delivered"},
+        "shares": {"cold": [0, 8], "warm": [8, 8], "interval": {"cold": [0, 0.32], "warm": [0.68, 1]}},
         "interference": {"mesh": "lost", "alone": "bounced", "by": [{"sender": "c", "receiver": "a", "because": "timing"}]},
     }  # fmt: skip
     cannot = {"outcome": "inconclusive", "cause": "testbed", "explanation": "the client was gone", "channel": UNSEEN}

@@ -71,6 +71,7 @@ def every_key() -> dict[str, Any]:
     one, two = made["cells"][:2]
     one["history_dependent"] = {"cold": "bounced", "warm": "delivered"}
     one["flaky"] = ["bounced", "lost"]
+    one["shares"] = {"cold": [5, 8], "interval": {"cold": [0.31, 0.86]}}
     one["confirmed"] = True
     two["interference"] = {"mesh": "lost", "alone": "delivered", "by": [{"sender": "a", "receiver": "b", "because": "x"}]}
     made["servers"][0]["mine"] = True
@@ -132,7 +133,7 @@ def test_every_column_has_its_type_and_is_null_only_where_it_may_be() -> None:
 
 def test_every_key_of_a_cell_is_in_the_table() -> None:
     columns = {column.name for column in table.COLUMNS}
-    nested = {"channel", "expected", "history_dependent", "interference"}
+    nested = {"channel", "expected", "history_dependent", "interference", "shares"}
     for cell in (*judge_run(store.load(REFERENCE))["cells"], *every_key()["cells"]):
         assert cell.keys() - nested <= columns
     for key in verdicts(2)["cells"][0]["channel"]:
@@ -144,6 +145,9 @@ def test_every_key_of_a_cell_is_in_the_table() -> None:
 def test_what_newer_judges_add_is_kept() -> None:
     one, two = list(table.rows(every_key()))[:2]
     assert (one["history_cold"], one["history_warm"], one["flaky"]) == ("bounced", "delivered", "bounced lost")
+    assert (one["cold_delivered"], one["cold_tries"], one["warm_delivered"], one["warm_high"]) == (5, 8, None, None)
+    assert (one["cold_low"], one["cold_high"]) == (0.3057, 0.8632)
+    assert two["cold_tries"] is None
     assert one["sender_mine"] is True
     assert two["sender_mine"] is True
     assert two["receiver_mine"] is False

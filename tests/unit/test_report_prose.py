@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from testbed.report.circumstances import CIRCUMSTANCES
+from testbed.report.circumstances import CIRCUMSTANCES, doubts, facts
 from testbed.report.prose import say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,3 +45,28 @@ def test_a_circumstance_is_of_the_cells_that_have_it() -> None:
         "confirmed": "bounced",
     }
     assert not [c for c in CIRCUMSTANCES if c.of({"outcome": "delivered", "confirmed": True})]
+
+
+SHARES = {"cold": [5, 8], "warm": [8, 8], "interval": {"cold": [0.31, 0.86], "warm": [0.68, 1.0]}}
+TOLD = "delivers in 5 of 8 cold starts (31 to 86 %) and in 8 of 8 warm tries (68 to 100 %)"
+
+
+def test_a_share_is_told_with_what_it_is_about() -> None:
+    flaky = {"outcome": "inconclusive", "flaky": ["bounced", "delivered", "delivered"], "shares": SHARES, "surprise": True}
+    assert doubts(flaky) == [f"attempts under the same conditions disagree: bounced, delivered; {TOLD}"]
+    history = {"outcome": "bounced", "history_dependent": {"cold": "bounced", "warm": "delivered"}, "shares": SHARES}
+    assert doubts(history | {"surprise": True}) == [
+        f"depends on whether the two had talked before: cold bounced, warm delivered; {TOLD}"
+    ]
+    assert ("share", TOLD) in facts(flaky)
+
+
+def test_a_share_is_a_doubt_of_its_own_only_where_some_attempts_delivered_and_some_did_not() -> None:
+    forgiven = {"outcome": "delivered", "surprise": False, "shares": {"cold": [7, 8], "interval": {"cold": [0.53, 0.98]}}}
+    assert doubts(forgiven) == [
+        "delivered in some attempts and not in others: delivered; delivers in 7 of 8 cold starts (53 to 98 %)"
+    ]
+    for counts in ([3, 3], [0, 3]):
+        agreed = forgiven | {"shares": {"cold": counts, "interval": {"cold": [0, 1]}}}
+        assert not doubts(agreed)
+        assert [name for name, _ in facts(agreed)] == ["share"]

@@ -58,7 +58,7 @@ def table(name: str, script: str) -> set[str]:
 def rich() -> dict[str, Any]:
     """Verdicts in which every record turns up, and every key that a cell may have."""
     made = json.loads(json.dumps(REFERENCE))
-    made["cells"][0] |= {"history_dependent": {}, "flaky": [], "interference": {}, "confirmed": True}
+    made["cells"][0] |= {"history_dependent": {}, "flaky": [], "shares": {}, "interference": {}, "confirmed": True}
     return dict(made)
 
 

@@ -117,6 +117,8 @@
  * @property {Expectation | null} expected
  * @property {{cold: string, warm: string} | null} [history_dependent]
  * @property {string | string[] | null} [flaky]
+ * @property {{cold?: number[], warm?: number[]} | null} [shares] of each, how many delivered, and of how many
+ * @property {string | null} share the same in words
  * @property {Interference | null} [interference]
  * @property {string[]} evidence files of the run
  * @property {number | null} mend a number of `mends`

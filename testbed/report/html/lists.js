@@ -63,7 +63,7 @@ function openList(view) {
 /** Cells with the same story together: outcome, reason and expectation. What did not arrive comes first.
  * @type {(cells: Cell[]) => Cell[][]} */
 function storiesOf(cells) {
-  const told = ["state", "cause", "explanation", "remedy", "expected", "surprise", "history_dependent"];
+  const told = ["state", "cause", "explanation", "remedy", "expected", "surprise", "history_dependent", "share"];
   const places = told.map((key) => run.keys.indexOf(key)).filter((place) => place >= 0);
   const stories = new Map();
   for (const cell of cells) {
@@ -105,7 +105,7 @@ function pairsIn(state, cells) {
 /** One story, and the pairs that it is told of. @type {(state: State, cells: Cell[]) => HTMLElement} */
 function storyBlock(state, cells) {
   const [{ row }] = cells;
-  const { cause, explanation, remedy, surprise, interference, history_dependent: history } = row;
+  const { cause, explanation, remedy, surprise, interference, history_dependent: history, share } = row;
   const outcome = admitted(row.expected).map((expected) => expected.outcome).join(" or ") || "?";
   const because = becauseOf(row.expected);
   const phases = [...new Set(cells.map((cell) => cell.phase))];
@@ -117,6 +117,7 @@ function storyBlock(state, cells) {
     surprise && element("p", {}, bold(`Expected: ${outcome}. `), span(forAll(because), "note")),
     interference && note(`${interference.mesh} in the mesh, ${interference.alone} alone`),
     history && note(`${history.cold} cold, ${history.warm} warm`),
+    share && note(share),
     phases.flatMap((phase) => pairsIn(state, cells.filter((cell) => cell.phase === phase))));
 }
 

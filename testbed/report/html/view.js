@@ -120,6 +120,13 @@ const ATTRIBUTES = {
   certificate: (server, phase, earlier) => setting(server, "certificate", phase, earlier),
 };
 
+/** Whether some attempts of the pair alone delivered and some did not. @type {(row: Row) => boolean} */
+function sometimes({ shares }) {
+  const counts = [shares && shares.cold, shares && shares.warm].map((share) => share || [0, 0]);
+  const [delivered, tries] = [0, 1].map((place) => counts[0][place] + counts[1][place]);
+  return delivered > 0 && delivered < tries;
+}
+
 /** Whether a cell carries a mark. @type {Record<string, (cell: Cell, pair: Pair) => boolean>} */
 const MARKED = {
   surprise: (cell) => Boolean(cell.row.surprise),
@@ -127,6 +134,7 @@ const MARKED = {
   history: (cell) => Boolean(cell.row.history_dependent),
   disturbed: (cell) => Boolean(cell.row.interference),
   flaky: (cell) => Boolean(cell.row.flaky),
+  sometimes: (cell) => sometimes(cell.row),
   "newly-broken": (_, pair) => newlyBroken(pair),
   mine: (cell) => run.servers[cell.sender].mine || run.servers[cell.receiver].mine,
 };

@@ -58,6 +58,7 @@ function describe(view, sender, receiver) {
     run.colourings[colouring][view.tones[place]].label,
     cell && cell.broken && colouring !== "cause" ? cell.row.cause || run.words.unknown_cause : "",
     cell && cell.row.surprise ? run.words.marks.surprise : "",
+    cell && cell.row.share || "",
     view.filtered && !view.passing[place] ? TEXT.filteredOut : "",
   ].filter(Boolean).join(", ");
 }
