@@ -298,6 +298,15 @@ VOCABULARY: tuple[Cause, ...] = (
         fault="testbed",
     ),
     Cause(
+        "testbed-strained",
+        Group.TESTBED,
+        "the machine did not give the servers their time, in every attempt that failed",
+        "the machine was too busy to tell",
+        "-",
+        "run it again on a machine with more processors, or while nothing else runs there",
+        fault="testbed",
+    ),
+    Cause(
         "unstable",
         Group.TESTBED,
         "attempts under the same conditions came out differently",

@@ -20,7 +20,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -33,7 +33,7 @@ from testbed import interruption
 from testbed.engine.files import FILES, UNPACK, handed, pack
 from testbed.engine.firewall import Way
 from testbed.engine.host import ENGINE_ERRORS, Engine, last_words
-from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
+from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, METER, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
 
 P = ParamSpec("P")
@@ -214,6 +214,10 @@ class Mesh:
         """The container, not started, in which captures are dissected: it has ``wiretap``'s files, to read, and no network."""
         return self._create("dissector", image, None, DISSECTOR, {}, agent=True, of=wiretap)
 
+    def create_meter(self, image: str, files: dict[str, bytes], *, shown: bool) -> Container:
+        """The meter's container, not started; ``shown``: it sees the host's control groups, which not every engine allows."""
+        return self._create("meter", image, None, METER if shown else replace(METER, shown=()), files, agent=True)
+
     def create_server(
         self, name: str, image: str, files: dict[str, bytes], address: tuple[str, str | None], dns: str
     ) -> Container:
@@ -275,6 +279,8 @@ class Mesh:
             networking = api.create_networking_config({self._net().name: endpoint})  # type: ignore[arg-type]
         if rights.network == "host":
             host["ReadonlyPaths"] = READ_ONLY  # the neighbour table's thresholds stand in /proc/sys/net
+        if rights.shown:
+            host["CgroupnsMode"] = "host"  # COMPAT Docker before 20.10 has no other, and passes this over
         try:
             identity = api.create_container(
                 image,

@@ -51,6 +51,8 @@ class Rights:
     """`host`: the engine's host's, whose parameters it may set; `none`; else the federation's alone."""
     user: str = ""
     """As whom it runs; else as its image says."""
+    shown: tuple[tuple[str, str], ...] = ()
+    """Folders of the engine's host that it may read: path there, path inside. Then it sees its place among control groups too."""
 
     def host_config(self) -> dict[str, Any]:
         """As docker's `create_host_config` takes it."""
@@ -72,6 +74,8 @@ class Rights:
             if self.logged
             else LogConfig(type="none"),
         }
+        if self.shown:
+            limits["binds"] = {there: {"bind": inside, "mode": "ro"} for there, inside in self.shown}
         if self.read_only:
             limits |= {"read_only": True, "tmpfs": dict.fromkeys(self.scratch, SCRATCH)}
         return limits
@@ -137,5 +141,17 @@ DISSECTOR = Rights(
     user="nobody",
 )
 """Dissection, of the wiretap's captures."""
+METER = Rights(
+    # What it reads, anybody on the host may. The folder is shown read-only, but engines before 25 do not make so what is mounted
+    # in it (version 2 beside version 1): all there is root's to write, and this is another user without capabilities.
+    capabilities=(),
+    memory=128,
+    processes=16,
+    files="/opt/testbed",
+    network="none",
+    user="nobody",
+    shown=(("/sys/fs/cgroup", "/host/cgroup"),),
+)
+"""How long the other containers had to wait."""
 LOOK = Rights(capabilities=("NET_ADMIN", "NET_RAW"), memory=256, processes=32, scratch=("/tmp",), logged=True, network="host")
 """A script of the doctor's: what the engine's host can do."""

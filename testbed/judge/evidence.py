@@ -12,6 +12,7 @@ from testbed.record import observations as kinds
 from testbed.record.legs import Numbered, standing
 from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
+from testbed.record.strain import Strain
 
 GOING_DOWN = 2.0
 """Seconds before a server's end from which on its failures may be of it."""
@@ -33,6 +34,8 @@ class Attempt:
     silent: float | None = None
     """When it was noted that no answer had come, or that none would: nothing had been sent."""
     unsendable: bool = False
+    strain: Strain | None = None
+    """How long its servers had to wait for what the machine lacked; None: nothing is known of it, or it delivered in time."""
     token: str = ""
     cold: bool = False
     """The first attempt of its cell in this epoch, in the direction of the pair that went first there."""
@@ -67,6 +70,8 @@ class Evidence:
         self.versions: dict[tuple[str, str], str | None] = {}
         self.dissected: set[tuple[str, str]] = set()
         """(phase, epoch) of which streams were seen."""
+        self.machine: list[Observation] = []
+        """What the machine as a whole had to wait for, now and then."""
         self.controls: list[Numbered] = []
         self.phases_ended: set[str] = set()
         """Phases that were measured to their end; records of older testbeds do not say it."""
@@ -99,6 +104,8 @@ class Evidence:
                     self.storms[phase, epoch].append(o.data)
                 case kinds.UNCONFIRMED.word:
                     self.unconfirmed |= {(phase, frozenset(pair)) for pair in o.data["pairs"]}
+                case kinds.MACHINE.word:
+                    self.machine.append(o)
                 case kinds.CONTROL.word:
                     self.controls.append((number, o))
                 case kinds.PHASE_COMPLETE.word:
@@ -136,6 +143,8 @@ class Evidence:
             case kinds.ERROR.word:
                 answered.bounced = answered.bounced or o.time
                 answered.error = o.data
+            case kinds.STRAIN.word:
+                answered.strain = Strain.of(o.data)
             case kinds.UNSENDABLE.word:
                 answered.unsendable, answered.silent = True, o.time
 

@@ -1,7 +1,8 @@
 """Why of a cell, or of one attempt, nothing can be said of the servers. Pure.
 
 Rule: the testbed's own failure is never charged to a server: a silence counts only if both clients were proven alive after it,
-and a bounce only if both servers were alive until it came. Nor is a server's end the testbed's: it has a cause of its own.
+and a bounce only if both servers were alive until it came. Either counts only if the machine gave the servers their time.
+Nor is a server's end the testbed's: it has a cause of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from testbed.judge.federation import Federation
 from testbed.model import Cell
 from testbed.record.observations import LOGIN_FAILED, Observation
 
-IMAGE, SERVER, TESTBED = "image-unavailable", "server-failed", "testbed"
+IMAGE, SERVER, TESTBED, STRAINED = "image-unavailable", "server-failed", "testbed", "testbed-strained"
 ENDED = "the run ended before"
 """How a sentence begins about what an interrupted run did not come to."""
 
@@ -56,6 +57,8 @@ def why_void(evidence: Evidence, cell: Cell, attempt: Attempt) -> Void | None:
         return None
     if failure := evidence.failure(cell, attempt):
         return Void(SERVER, f"{failure.data['domain']} failed before the stanza's fate was known: {reason_of(failure)}")
+    if attempt.strain and attempt.strain.exceeded:
+        return Void(STRAINED, f"the machine was too busy while it was measured: {attempt.strain}")
     if attempt.bounced:
         return None
     if attempt.unsendable:

@@ -18,6 +18,7 @@ from testbed.judge.faults import fault_of, untimely
 from testbed.judge.federation import Federation, agrees, expectation_of
 from testbed.judge.interference import interference_of
 from testbed.judge.rules import cause_of
+from testbed.judge.strained import strained
 from testbed.judge.unmeasured import SERVER, TESTBED, Void, not_expressible, reason_of, why_no_attempt, why_void
 from testbed.judge.weigh import Weighed, weigh
 from testbed.model import SCHEMA, Cell, Expectation, Outcome, all_visible
@@ -79,6 +80,8 @@ def judge_run(record: Record) -> Verdicts:
     }
     if "stretch" in manifest:
         verdicts["stretch"] = manifest["stretch"]
+    if busy := strained(evidence, cells, manifest):
+        verdicts["strained"] = busy
     if failed := _failed_servers(evidence, cells):
         verdicts["failed_servers"] = failed
     shown: Verdicts = all_visible(verdicts)

@@ -131,7 +131,7 @@ class Alone:
         names = kept.names if kept else await take(self.names, self.images.ids["dns"])
         for domain, image in there.items():
             epoch.berths[domain] = kept.berth if kept and domain == kept.domain else await take(self.berths, image)
-        epoch.dns = names.address[0]
+        epoch.dns, epoch.names = names.address[0], names.container
         epoch.addresses = {domain: berth.address for domain, berth in epoch.berths.items()}
         return names
 

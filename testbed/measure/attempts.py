@@ -1,29 +1,33 @@
 """Lets a client write, and waits for what becomes of it: one attempt of a cell, and the two directions of a pair.
 
 Rule: servers reach each other's s2s port for just as long as their pair is measured (the gate); a silence counts only with
-both clients proven alive; a failure counts when a second attempt, in quiet, has seen it too. What it means is judged elsewhere.
+both clients proven alive; a failure counts when a second attempt, in quiet, has seen it too. One that came while the servers
+were not given their time is void: it is made once more, later. What it means is judged elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testbed.engine.channel import AgentError
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Bounced, Received, Unsendable
 from testbed.measure.epoch import Answer, Epoch
-from testbed.measure.pace import LINGER, NEGOTIATION, Rank
+from testbed.measure.pace import LINGER, NEGOTIATION, VOID_CALM, VOID_TRIES, Rank
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
 from testbed.measure.wiretap.wiretap import Gate
 from testbed.model import Cell, EngineError
 from testbed.record import observations
+from testbed.record.legs import ALONE
 from testbed.record.observations import Source
+from testbed.record.strain import Strain
 
 Answered = Callable[[Cell], None]
 """Told of each cell that has one more answer."""
@@ -43,6 +47,10 @@ class Letter:
     cell: Cell
     epoch: Epoch
     answer: asyncio.Future[str]
+    cold: bool
+    token: str
+    began: float
+    """Of `time.monotonic`."""
 
 
 @dataclass
@@ -91,6 +99,8 @@ class Attempts:
     ) -> None:
         """Both directions of a pair, ``a`` first, each exchange; what fails a second time, in quiet, unless it is ``settled``.
 
+        What is void is tried once more, later.
+
         ``answered`` is told of every answer, ``progress`` of every cell's first.
         """
         up = [await asyncio.shield(epoch.online[d]) for d in (a, b)]
@@ -102,16 +112,17 @@ class Attempts:
             return
 
         def first(cell: Cell) -> None:
-            progress(epoch.words(cell)[-1] != "received")
+            progress(epoch.answers[cell.id][-1].word != "received")
             answered(cell)
 
         async with self._gate(epoch.macs[a], epoch.macs[b]) as gate:
             await self._in_turn(epoch, (a, b), cells, rank, first, gate)
-            failed = [c for c in cells if epoch.words(c) != ["received"] and not settled(c)]
-            if failed and not epoch.failed & {a, b}:
+            while (failed := [c for c in cells if _unsettled(epoch, c) and not settled(c)]) and not epoch.failed & {a, b}:
                 # In quiet: when no server boots any more, and after the time for which a server may remember the first.
                 await epoch.booted.wait()
                 await asyncio.sleep(epoch.waits.recovery)
+                if any(epoch.voids(c) for c in failed):
+                    await self.parts.admission.calms(VOID_CALM)
                 await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, answered, gate)
 
     @contextlib.asynccontextmanager
@@ -134,7 +145,7 @@ class Attempts:
             for cell in cells:
                 async with self.parts.admission.place(*(epoch.client(d) for d in pair), rank=rank):
                     await gate.open()
-                    attempt = attempts.create_task(self._attempt(epoch, cell, answered))
+                    attempt = attempts.create_task(self._attempt(epoch, cell, answered, attempts))
                     # What has no answer by then only waits for a timer, and needs no place among those that negotiate: unless
                     # the servers themselves are behind with their work.
                     await asyncio.wait({attempt}, timeout=NEGOTIATION)
@@ -143,18 +154,22 @@ class Attempts:
                 # The second direction begins when the first has its answer; one that is stuck does not hold it up for ever.
                 await asyncio.wait({attempt}, timeout=epoch.waits.overlap - NEGOTIATION)
 
-    async def _attempt(self, epoch: Epoch, cell: Cell, answered: Answered) -> None:
-        """Let the sender's client write and wait for what becomes of it; a silence is noted with what is known of both ends."""
+    async def _attempt(self, epoch: Epoch, cell: Cell, answered: Answered, tasks: asyncio.TaskGroup) -> None:
+        """Let the sender's client write and wait for what becomes of it; a silence is noted with what is known of both ends.
+
+        Whether a failure counts is known a little later: one of the ``tasks`` waits for that.
+        """
         # drawn, so that no third server can say it: only the two and their clients ever have it
         token = f"cell-{secrets.token_hex(8)}"
-        letter = self._letters[token] = Letter(cell, epoch, asyncio.get_running_loop().create_future())
         note, patience = self.parts.journal.note, epoch.waits.patience
-        cold, began = epoch.begin_to_talk(cell), time.monotonic()
+        answer, cold = asyncio.get_running_loop().create_future(), epoch.begin_to_talk(cell)
+        letter = self._letters[token] = Letter(cell, epoch, answer, cold, token, time.monotonic())
         note(observations.ATTEMPT, epoch=epoch, cell=cell, token=token, cold=cold)
         if await self._send(epoch, cell, token):
             await asyncio.wait({letter.answer}, timeout=patience)
         elif not letter.answer.done():
             letter.answer.set_result("unsendable")
+        ended = time.monotonic()
         if not letter.answer.done():
             sender, receiver = await self._alive(epoch, cell)
             note(
@@ -162,8 +177,33 @@ class Attempts:
                 sender_alive=sender, receiver_alive=receiver,
             )  # fmt: skip
         word = letter.answer.result() if letter.answer.done() else "silence"
-        epoch.answers[cell.id].append(Answer(word, cold, time.monotonic() - began if word in WORDS else None))
+        seconds = ended - letter.began if word in WORDS else None
+        if self.parts.meter and word != "received":
+            tasks.create_task(self._settle(letter, Answer(word, cold, seconds), ended, answered))
+            return
+        epoch.answers[cell.id].append(Answer(word, cold, seconds))
         answered(cell)
+        if self.parts.meter:
+            self.parts.meter.when_read(ended, functools.partial(self._note_strain, letter, ended))
+
+    async def _settle(self, letter: Letter, answer: Answer, ended: float, answered: Answered) -> None:
+        """Note what an attempt came to that did not deliver; void if the servers were not given their time."""
+        assert self.parts.meter
+        await self.parts.meter.has_read(ended)
+        strain = self._note_strain(letter, ended, always=True)
+        letter.epoch.answers[letter.cell.id].append(replace(answer, void=strain.exceeded))
+        answered(letter.cell)
+
+    def _note_strain(self, letter: Letter, ended: float, *, always: bool = False) -> Strain:
+        """How long the servers of an attempt had to wait; of a delivery it is noted where that was too long."""
+        parts, epoch, cell = self.parts, letter.epoch, letter.cell
+        assert parts.meter
+        names = epoch.names or parts.names
+        containers = [*(epoch.container(d) for d in (cell.sender, cell.receiver)), *([names] if names else [])]
+        strain = parts.meter.strain(containers, letter.began, ended, epoch.waits.shortest)
+        if always or strain.exceeded:
+            parts.journal.note(observations.STRAIN, epoch=epoch, cell=cell, token=letter.token, **vars(strain))
+        return strain
 
     async def _send(self, epoch: Epoch, cell: Cell, token: str) -> bool:
         """Let the sender's client write. Returns whether it did: what the driver could not do says nothing of the servers."""
@@ -209,3 +249,14 @@ class Attempts:
         self.parts.journal.note(kind, at=envelope.time, epoch=epoch, cell=cell, **data)
         if not letter.answer.done():
             letter.answer.set_result(kind.word)
+
+
+def _unsettled(epoch: Epoch, cell: Cell) -> bool:
+    """Whether a cell is tried once more in this epoch: it failed once, or what came of it is void, and not too often.
+
+    A pair alone is started again instead: there it is to be cold.
+    """
+    words, voids = epoch.words(cell), epoch.voids(cell)
+    if words[:1] == ["received"] or len(words) > 1 or (words and voids >= VOID_TRIES):
+        return False
+    return bool(words) or (voids < VOID_TRIES and epoch.kind != ALONE)

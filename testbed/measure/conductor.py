@@ -331,5 +331,6 @@ class PhaseMeasurement:
                 confirmations.request(a, b)
 
         await run.attempts.pair(epoch, a, b, run.plan.exchanges, rank=rank, answered=answered, progress=self._progress)
-        if apart:
+        cells = [Cell(phase.name, s, r, x) for s, r in ((a, b), (b, a)) for x in run.plan.exchanges]
+        if apart or any(epoch.voids(cell) and not epoch.words(cell) for cell in cells):  # nothing is known of it here
             confirmations.request(a, b)

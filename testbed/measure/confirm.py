@@ -7,14 +7,15 @@ enough has been seen is decided in `testbed/shares.py`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from testbed.display import Display
 from testbed.measure.alone import Alone
 from testbed.measure.attempts import Progress
 from testbed.measure.epoch import Epoch
-from testbed.measure.pace import MOST_ALONE
+from testbed.measure.pace import MOST_ALONE, VOID_PAUSES, VOID_TIME
 from testbed.model import Cell, Phase
 from testbed.record.legs import MESH
 from testbed.shares import Tally, missing_start
@@ -28,13 +29,13 @@ OUTCOMES = {"received", "error", "silence"}
 
 
 def answers(epochs: Iterable[Epoch], cell: Cell, *, alone: bool, cold: bool | None = None) -> list[str]:
-    """What came of a cell in the mesh, or alone; ``cold``: only of cold attempts, or only of the others."""
+    """What came of a cell in the mesh, or alone, but for void attempts; ``cold``: only of cold ones, or only of the others."""
     return [
         answer.word
         for epoch in epochs
         if (epoch.kind != MESH) is alone
         for answer in epoch.answers.get(cell.id, ())
-        if cold in (None, answer.cold)
+        if cold in (None, answer.cold) and not answer.void
     ]
 
 
@@ -72,7 +73,7 @@ def seen_enough(elsewhere: Iterable[Epoch], epoch: Epoch, cell: Cell) -> bool:
     So it is if a timer ended it (negotiations take tenths of seconds), and at least two attempts ``elsewhere`` ended alike. What
     fails at once is tried again: that costs no time, and it may be chance.
     """
-    (first, *more), others = epoch.answers[cell.id], [a.word for e in elsewhere for a in e.answers.get(cell.id, ())]
+    (first, *more), others = epoch.answers[cell.id], [a.word for e in elsewhere for a in e.answers.get(cell.id, ()) if not a.void]
     slow = first.seconds is not None and first.seconds > epoch.waits.overlap
     return slow and not more and len(others) > 1 and {*others} == {first.word}
 
@@ -102,6 +103,8 @@ class Confirmations:
         """Until this is set the machine is for the mesh that boots."""
         self.unconfirmed: list[Order] = []
         self._pairs: dict[Order, asyncio.Task[None]] = {}
+        self._hopeless: float | None = None
+        """When no more is started again because its attempts were void."""
 
     def request(self, a: str, b: str) -> None:
         """Have a pair measured alone, once. In the mesh ``a`` wrote first, so alone ``b`` does."""
@@ -128,23 +131,40 @@ class Confirmations:
         """A pair alone, until nothing is open."""
         await self.ready.wait()
         orders = [(a, b), (b, a)] if self.isolated else [(b, a)]
-
-        def settled(epoch: Epoch, cell: Cell) -> bool:
-            return not self.isolated and seen_enough(self.epochs_of(a, b), epoch, cell)
-
+        pauses = iter(VOID_PAUSES)
         for number in range(MOST_ALONE):
             if not orders and not (orders := self._missing(a, b)[:1]):
                 break
             # What may have to be repeated once more goes first: no chain of federations should begin at the end.
-            epoch = await self.alone.pair(
-                self.phase, *orders.pop(0), self.exchanges, urgent=number > 0, progress=self.progress, settled=settled
-            )
-            self.epochs.append(epoch)
+            if not await self._start(*orders.pop(0), pauses, urgent=number > 0) and not orders:
+                break  # more of it would be void too
         if not self.isolated:
             self.display.advance(self._stage)
 
     def _missing(self, a: str, b: str) -> list[Order]:
         return open_questions(self.epochs_of(a, b), self.phase.name, (a, b), self.exchanges, self.chance)
+
+    async def _start(self, a: str, b: str, pauses: Iterator[float], *, urgent: bool) -> bool:
+        """A fresh federation, ``a`` first; where attempts in it were void another one, later, while there are ``pauses`` left.
+
+        Returns whether the last one was left in peace.
+        """
+
+        def settled(epoch: Epoch, cell: Cell) -> bool:
+            return not self.isolated and seen_enough(self.epochs_of(a, b), epoch, cell)
+
+        while True:
+            epoch = await self.alone.pair(
+                self.phase, a, b, self.exchanges, urgent=urgent, progress=self.progress, settled=settled
+            )  # fmt: skip
+            self.epochs.append(epoch)
+            if not epoch.void:
+                return True
+            self._hopeless = self._hopeless or time.monotonic() + VOID_TIME
+            pause = next(pauses, None)
+            if pause is None or time.monotonic() + pause > self._hopeless:
+                return False
+            await asyncio.sleep(pause)
 
     def epochs_of(self, a: str, b: str) -> list[Epoch]:
         """The epochs in which a pair was measured."""

@@ -23,6 +23,7 @@ from testbed.record import observations
 from testbed.record.legs import AGAIN, CONTROL
 
 CONTROL_POLICY = "opportunistic"
+STRAINED = "no attempt in which the two were given their time"
 FIRST = "first"
 """When the pair is measured before anything else."""
 
@@ -117,7 +118,7 @@ class ControlPair:
 
     def _took(self, epoch: Epoch) -> float | None:
         """Seconds of the slower direction, from the order to write to the receipt; None if one did not arrive."""
-        answers = [epoch.answers[cell.id][:1] for cell in self._cells(epoch)]
+        answers = [[a for a in epoch.answers[cell.id] if not a.void][:1] for cell in self._cells(epoch)]
         seconds = [answer.seconds for first in answers for answer in first if answer.word == observations.RECEIVED.word]
         return max((s for s in seconds if s is not None), default=None) if len(seconds) == len(answers) else None
 
@@ -126,12 +127,12 @@ class ControlPair:
         return [Cell(epoch.phase.name, sender, receiver, exchange) for sender, receiver in ((a, b), (b, a))]
 
     def _why_not(self, epoch: Epoch) -> str | None:
-        """What came instead of both messages; None if both arrived at their first attempt."""
+        """What came instead of both messages; None if both arrived at their first attempt, void ones left out."""
         cells = self._cells(epoch)
         if all(epoch.words(c)[:1] == ["received"] for c in cells):
             return None
         absent = [f"{domain}: {why}" for domain, why in epoch.absent.items()]
-        return "; ".join(absent or [f"{c.sender} → {c.receiver}: {', '.join(epoch.words(c))}" for c in cells])
+        return "; ".join(absent or [f"{c.sender} → {c.receiver}: {', '.join(epoch.words(c)) or STRAINED}" for c in cells])
 
     def _note(self, epoch: Epoch, when: str, reasons: Sequence[str], tries: int) -> None:
         """Whether the pair got through in the last of ``tries``; ``reasons``: of each, why it did not."""

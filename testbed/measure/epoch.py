@@ -31,6 +31,8 @@ class Answer:
     """The two servers had not talked before in this epoch."""
     seconds: float | None = None
     """From the order to write to the answer; None if none came."""
+    void: bool = False
+    """It failed while the servers were not given their time: it says nothing of them."""
 
 
 @dataclass
@@ -45,7 +47,9 @@ class Epoch:
     addresses: dict[str, Address]
     """By domain."""
     dns: str
-    """The name server that these servers ask."""
+    """The address of the name server that these servers ask."""
+    names: Container | None = None
+    """That name server, where it is not the mesh's."""
     containers: dict[str, Container] = field(default_factory=dict)
     berths: dict[str, Berth] = field(default_factory=dict)
     """Of a pair that is measured alone: what its servers run in, and others before and after them."""
@@ -97,8 +101,21 @@ class Epoch:
         return self.kept[domain].client if domain in self.kept else f"{self.id}:{domain}"
 
     def words(self, cell: Cell) -> list[str]:
-        """What came of the attempts of a cell."""
-        return [answer.word for answer in self.answers[cell.id]]
+        """What came of the attempts of a cell, void ones left out."""
+        return [answer.word for answer in self.answers[cell.id] if not answer.void]
+
+    def voids(self, cell: Cell) -> int:
+        """How many attempts of a cell were void."""
+        return sum(answer.void for answer in self.answers[cell.id])
+
+    @property
+    def void(self) -> bool:
+        """Whether some attempt was void, of a cell that no other attempt here answers as well: cold or not."""
+        return any(
+            answer.void and not any(other.cold >= answer.cold for other in answers if not other.void)
+            for answers in self.answers.values()
+            for answer in answers
+        )
 
     def begin_to_talk(self, cell: Cell) -> bool:
         """Note that the two servers of a cell talk from now on. Returns whether they had not before: then the attempt is cold."""

@@ -187,6 +187,8 @@ class Epochs:
             epoch.containers[domain] = container
             await parts.workers.do(lambda: federation.start(container))
             epoch.macs[domain] = await parts.workers.do(lambda: parts.mesh.mac_of(container, address))
+        if parts.meter:
+            parts.meter.watch(epoch.container(domain), *([epoch.names] if epoch.names else []))
         parts.journal.note(
             observations.SERVER_STARTED, epoch=epoch, domain=domain, image=image, mac=epoch.macs[domain],
             address=address[0], address6=address[1],

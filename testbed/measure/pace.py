@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 
+from testbed.record.strain import HEARTBEAT, PRESSURE
+
 SHORTEST = {"short": 4.0, "stock": 10.0}
 """Seconds of the shortest timer under these timers that can end a negotiation: no folder of images/ renders a shorter one."""
 MARGIN = 8
@@ -77,6 +79,28 @@ OVERLAP = {"short": 1.5, "stock": 12.0}
 """Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
 HEAVY = 1.0
 """CPU seconds of a start from which on a boot keeps its place until it is done."""
+
+
+READINGS = 0.5
+"""Seconds between two readings of how long containers had to wait."""
+REMEMBERED = 600.0
+"""Seconds for which readings are kept: longer than any attempt lasts."""
+MACHINE = 2.0
+"""Seconds between two notes of what the machine as a whole had to wait for."""
+STRAINED = {PRESSURE: 0.25, HEARTBEAT: 0.05}
+"""Which share of the shortest timer the servers of an attempt, and their name server, may have waited within as long a time.
+
+A heartbeat is what a process loses that wants next to nothing: 0.1 to 0.4 % of its time on an idle machine of two processors, 3
+to 27 % where 11 to 26 processes want them.
+"""
+VOID_TRIES = 3
+"""Void attempts of a cell after which it is given up in the mesh, and the pair is measured alone."""
+VOID_CALM = 20.0
+"""Seconds that a void attempt waits at most, until the machine answers quickly, before it is made once more."""
+VOID_PAUSES = (2.0, 5.0, 15.0, 30.0)
+"""Seconds until a pair alone is started again whose attempts were void; so often at most."""
+VOID_TIME = 600.0
+"""Seconds after the first such pair of a phase from which on none is started again: this machine will not be given its time."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +203,13 @@ class Admission:
             yield
         finally:
             self._give(servers)
+
+    async def calms(self, patience: float) -> None:
+        """Return when the machine answers quickly, at most ``patience`` seconds later."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self.delays and self.delays[-1] > self.calm:
+                    await asyncio.sleep(PROBE)
 
     def _give(self, servers: tuple[str, ...]) -> None:
         self.used -= 1

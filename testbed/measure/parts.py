@@ -20,6 +20,8 @@ from testbed.measure import zone
 from testbed.measure.driver import driver
 from testbed.measure.driver.driver import Driver
 from testbed.measure.journal import Journal
+from testbed.measure.meter import meter as meters
+from testbed.measure.meter.meter import Meter
 from testbed.measure.pace import FIRST_WORD, NAMES, PROBE, SILENT, STARTS, Admission
 from testbed.measure.reachability import packets_pass
 from testbed.measure.tasks import Workers, finish, task_group
@@ -46,11 +48,14 @@ class Parts:
     admission: Admission = field(default_factory=Admission)
     names: federation.Container | None = None
     """The mesh's name server."""
+    meter: Meter | None = None
+    """Knows whether servers are given their time; None: nobody does, and every attempt counts."""
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """While this lasts pressure is measured, and a part that ends raises EngineError: an engine may be killed."""
-        channels = (self.wiretap.channel, self.wiretap.dissector, self.driver.channel)
+        channels = [self.wiretap.channel, self.wiretap.dissector, self.driver.channel]
+        channels += [self.meter.channel] if self.meter else []
         try:
             async with task_group() as watchers:
                 tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
@@ -65,6 +70,9 @@ class Parts:
                 if channel.closed.is_set():
                     await _until_gone(channel)
             raise
+        finally:
+            if self.meter:
+                self.meter.end()
 
     async def _watch_pressure(self) -> None:
         """Measure how strained the machine is, also while no gate is opened."""
@@ -135,12 +143,17 @@ async def parts_of(
             names = starts.create_task(workers.do(lambda: mesh.start_dns(images.ids["dns"], text, mesh.addresses.dns)))
             tap = starts.create_task(_wiretap(mesh, images, workers, journal))
             clients = starts.create_task(_driver(mesh, images, workers, journal))
+            meter = starts.create_task(_meter(mesh, images, workers, journal))
             starts.create_task(packets_pass(mesh, names, clients, tap, workers))
         with contextlib.ExitStack() as channels:
-            for channel in (tap.result().channel, tap.result().dissector, clients.result().channel):
+            for channel in (tap.result().channel, tap.result().dissector, clients.result().channel, meter.result().channel):
                 channels.enter_context(contextlib.closing(channel))
+            meter.result().watch(names.result())
             await tap.result().prepare(mesh, len(servers))
-            yield Parts(mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS), names=names.result())
+            yield Parts(
+                mesh, workers, journal, tap.result(), clients.result(), asyncio.Semaphore(STARTS), names=names.result(),
+                meter=meter.result(),
+            )  # fmt: skip
 
 
 async def _wiretap(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Wiretap:
@@ -168,6 +181,29 @@ async def _driver(mesh: federation.Mesh, images: Images, workers: Workers, journ
     await workers.do(lambda: federation.start(container))
     await _first_word(mesh, clients.channel)
     return clients
+
+
+async def _meter(mesh: federation.Mesh, images: Images, workers: Workers, journal: Journal) -> Meter:
+    """Beside everything. Where the engine does not let it see the host's control groups, it does without, by its heartbeat."""
+
+    async def started(*, shown: bool) -> Meter:
+        container = await workers.do(lambda: mesh.create_meter(images.ids["wiretap"], meters.files(), shown=shown))
+        meter = Meter(container, lambda data: journal.note(observations.MACHINE, **data))
+        try:
+            await workers.do(lambda: federation.start(container))
+            await _first_word(mesh, meter.channel)
+        except EngineError:
+            meter.channel.close()
+            await workers.do(lambda: federation.drop([container]))
+            raise
+        return meter
+
+    try:
+        meter = await started(shown=True)
+    except EngineError:
+        meter = await started(shown=False)
+    await meter.begin()
+    return meter
 
 
 async def _first_word(mesh: federation.Mesh, channel: Channel) -> None:

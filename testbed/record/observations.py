@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from testbed.record.strain import SOURCES
+
 
 class Source(str, Enum):
     """Who saw it, in the order of trust that a verdict gives them."""
@@ -136,6 +138,25 @@ ERROR = Kind(
         Field("condition", str, "the stanza error's defined condition (RFC 6120 §8.3.3)", optional=True, null=True),
         Field("text", str, "the error's text", optional=True, null=True),
         Field("type", str, "the error's type (RFC 6120 §8.3.2)", optional=True, null=True),
+    ),
+)
+STRAIN = Kind(
+    "strain",
+    Source.ENGINE,
+    Scope.CELL,
+    "the stretch of an attempt in which its servers, with their name server, waited longest for what the machine lacked; of a "
+    "delivery only where that was too long",
+    (
+        TOKEN,
+        Field("window", float, "how long that stretch lasted", "s"),
+        Field(
+            "limit", float, "waiting in it beyond which the attempt, if it failed, says nothing of the servers: it is void", "s"
+        ),
+        Field("processor", float, "waited for a processor, added up; of a `heartbeat`, that it was held up", "s"),
+        Field("disk", float, "waited for the disk, added up", "s"),
+        Field("memory", float, "waited for memory, added up", "s"),
+        Field("stolen", float, "time that the hypervisor took from each processor", "s"),
+        Field("source", str, "what it was read from", values=SOURCES),
     ),
 )
 UNSENDABLE = Kind("unsendable", Source.SENDER, Scope.CELL, "the sender's client had lost its own server", (TOKEN,))
@@ -339,6 +360,22 @@ PRESSURE = Kind(
         Field("limit", float, "negotiations that may go on at once, at the phase's end"),
     ),
 )
+MACHINE = Kind(
+    "machine",
+    Source.ENGINE,
+    Scope.RUN,
+    "in which share of the time since the last such line something on this machine had to wait",
+    (
+        Field("seconds", float, "since the last such line", "s"),
+        Field("source", str, "what an attempt's strain is read from", values=SOURCES),
+        Field("processor", float, "for a processor; absent where the kernel does not tell", optional=True),
+        Field("disk", float, "for the disk", optional=True),
+        Field("memory", float, "for memory", optional=True),
+        Field("stolen", float, "share of the processors' time that the hypervisor took"),
+        Field("late", float, "by how much a light process was held up, as a share"),
+        Field("running", float, "processes that had or wanted a processor, on the average"),
+    ),
+)
 WIRETAP_NEIGHBOURS = Kind(
     "wiretap-neighbours",
     Source.ENGINE,
@@ -448,7 +485,7 @@ RUN_COMPLETE = Kind(
     (Field("observations", int, "how many there are before it"),),
 )
 
-CELLS = (ATTEMPT, SENT, RECEIVED, ERROR, UNSENDABLE, SILENCE)
+CELLS = (ATTEMPT, SENT, RECEIVED, ERROR, UNSENDABLE, SILENCE, STRAIN)
 WIRE = (STREAM, STORM)
 LOGS = (S2S_SESSION, S2S_CONNECTING, S2S_ENCRYPTED, S2S_AUTHENTICATED, S2S_ESTABLISHED, S2S_FAILED, S2S_CLOSED)
 LOG_WORDS = {kind.word for kind in LOGS}
@@ -467,6 +504,7 @@ RUN = (
     CONTROL,
     UNCONFIRMED,
     PRESSURE,
+    MACHINE,
     WIRETAP_NEIGHBOURS,
     WIRETAP_CAPTURED,
     WIRETAP_FAILED,
@@ -482,7 +520,7 @@ TAKEN_IN = (WIRE_TAKEN_IN, LOG_TAKEN_IN)
 """What says that evidence stands in the record; records of older testbeds lack both."""
 
 JUDGED = (
-    *CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, EPOCH_FAILED, VERSION, CONTROL, UNCONFIRMED, TIMING,
+    *CELLS, *WIRE, *LOGS, *TAKEN_IN, SERVER_FAILED, LOGIN_FAILED, EPOCH_FAILED, VERSION, CONTROL, UNCONFIRMED, MACHINE, TIMING,
     PHASE_COMPLETE, RUN_RESUMED, RUN_COMPLETE,
 )  # fmt: skip
 """Kinds that verdicts depend on: of these a line that lacks something is refused when a record is read."""

@@ -478,6 +478,25 @@ class ResumedEntry(TypedDict):
 
 
 @with_config(DESCRIBED)
+class StrainedEntry(TypedDict):
+    """What the machine lacked in attempts during which it did not give the servers their time."""
+
+    cells: int
+    """how many cells are undecided for that"""
+    attempts: int
+    """how many attempts say nothing for that; most were made again"""
+    window: float
+    """how long the worst stretch of such an attempt lasted, on the average, in seconds"""
+    waited: dict[str, float]
+    """how long its servers waited in that, on the average: for `processor`, `disk`, `memory`, and what was `stolen`"""
+    source: str
+    """`pressure`: the kernel said so; `heartbeat`: a light process was held up for so long"""
+    processors: int | None
+    """how many the machine has"""
+    running: NotRequired[float]
+    """how many processes had or wanted a processor then, on the average"""
+
+
 class Verdicts(TypedDict):
     """``derived/verdicts.json``."""
 
@@ -515,6 +534,8 @@ class Verdicts(TypedDict):
     """the control pair"""
     failed_servers: NotRequired[list[FailedServerEntry]]
     """only where a server failed: which, when and why; then the exit status is 3"""
+    strained: NotRequired[StrainedEntry]
+    """only where attempts failed while the machine did not give the servers their time"""
     storms: NotRequired[list[StormEntry]]
     """connection attempts without a pause"""
     timing: NotRequired[dict[str, float]]

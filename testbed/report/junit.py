@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
+from testbed.judge.unmeasured import STRAINED
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, ControlEntry, FailedServerEntry, Verdicts, unexplained
+from testbed.report import busy, unfinished, words
 from testbed.report import cell as words_of
-from testbed.report import unfinished, words
 from testbed.report.failed import sentence
 from testbed.report.grid import KINDS, Kind, State, grid, state
 from testbed.report.interruptions import parts
@@ -53,7 +54,7 @@ def render(verdicts: Verdicts) -> bytes:
 
 def _suites(verdicts: Verdicts) -> Iterator[tuple[str, list[Case]]]:
     matrix = grid(verdicts)
-    yield "run", [*map(_failed, verdicts.get("failed_servers") or ()), _run(verdicts)]
+    yield "run", [*map(_failed, verdicts.get("failed_servers") or ()), *map(_busy, busy.sentences(verdicts)), _run(verdicts)]
     for phase in matrix.phases:
         controls = [_control(c) for c in verdicts.get("controls") or () if c["phase"] == phase]
         yield phase, [*controls, *(_cell(cell, verdicts) for cell in verdicts["cells"] if cell["phase"] == phase)]
@@ -71,6 +72,10 @@ def _run(verdicts: Verdicts) -> Case:
 def _failed(entry: FailedServerEntry) -> Case:
     name = f"{entry['domain']} in {entry['phase']} ({entry['epoch']})"
     return Case("run.servers", name, 0.0, "error", "server-failed", sentence(entry), "\n".join(entry.get("evidence", [])))
+
+
+def _busy(message: str) -> Case:
+    return Case("run", "machine", 0.0, "error", STRAINED, message)
 
 
 def _control(control: ControlEntry) -> Case:

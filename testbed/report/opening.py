@@ -14,7 +14,7 @@ from testbed.causes import Group, Inconclusive, group_of, inconclusive_as
 from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, Verdicts
-from testbed.report import failed, unfinished, words
+from testbed.report import busy, failed, unfinished, words
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
@@ -267,7 +267,8 @@ def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
         )
         inconclusive = [c for c in inconclusive if c not in unstable]
     yield from unfinished.count_cut_off(inconclusive)
-    if inconclusive := [c for c in inconclusive if not unfinished.cut_off(c)]:
+    yield from busy.sentences(verdicts)
+    if inconclusive := [c for c in inconclusive if not unfinished.cut_off(c) and not busy.is_busy(c)]:
         n = len(inconclusive)
         why = Counter(words.cause(c.get("cause")) for c in inconclusive).most_common(1)[0][0]
         mostly = "because" if n == 1 else "mostly because"

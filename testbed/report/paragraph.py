@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.record.verdicts import Verdicts, unexplained
-from testbed.report import failed, unfinished, words
+from testbed.report import busy, failed, unfinished, words
 from testbed.report.changes import Change, broken, causes, changes, doubtful
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, grid, judged
 
@@ -122,7 +122,7 @@ def paragraph(verdicts: Verdicts) -> str:
         sentences += _cutover(matrix)
     else:
         sentences += _why(matrix, matrix.phases[0], broken(matrix, matrix.phases[0]), "failure")
-    reserve = _reserve(matrix)
+    reserve = busy.sentences(verdicts) + _reserve(matrix)
     calm = ["Nothing was surprising and nothing was left undecided."]
     sentences += reserve or ([] if verdicts.get("failed_servers") else calm)
     if not verdicts.get("complete", False):
@@ -292,7 +292,7 @@ def _reserve(matrix: Grid) -> list[str]:
         )
     cells = [cell for phase in matrix.phases for cell in matrix.cells[phase].values()]
     sentences += unfinished.count_cut_off(cells)
-    if n := states[State.INCONCLUSIVE] - unstable - sum(map(unfinished.cut_off, cells)):
+    if n := states[State.INCONCLUSIVE] - unstable - sum(unfinished.cut_off(c) or busy.is_busy(c) for c in cells):
         counts = "it counts" if n == 1 else "they count"
         sentences.append(f"In {words.count(n, 'case')} the testbed itself cannot say: {counts} as neither success nor failure.")
     sentences += unfinished.unseen_sentences(cells)

@@ -12,6 +12,7 @@ from testbed.engine.messages import name_of
 from testbed.expectations import DISAGREEMENTS, RULES, Side, expect
 from testbed.judge.rules import RULES as CAUSE_RULES
 from testbed.measure.driver import protocol as driver
+from testbed.measure.meter import protocol as meter
 from testbed.measure.wiretap import protocol as wiretap
 from testbed.plan.catalog import Catalog, Image
 from testbed.plan.certificates import PROFILES, ROLES
@@ -22,7 +23,7 @@ from testbed.record.observations import Field, Kind, Scope
 from testbed.report.table import COLUMNS
 from testbed.schema.forms import COMMAND, Schema
 
-AGENTS: dict[str, ModuleType] = {"The driver": driver, "The wiretap": wiretap}
+AGENTS: dict[str, ModuleType] = {"The driver": driver, "The wiretap": wiretap, "The meter": meter}
 """Title -> protocol."""
 
 

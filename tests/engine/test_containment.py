@@ -39,6 +39,7 @@ ROWS: dict[str, tuple[set[str], bool, str]] = {
     r"-driver": ({"SETGID", "SETUID"}, False, ""),
     r"-wiretap": ({"KILL", "NET_ADMIN", "NET_RAW", "SETGID", "SETUID"}, False, "host"),
     r"-dissector": (set(), False, "none"),
+    r"-meter": (set(), False, "none"),
     r"-control-[ab]": (SERVER, True, ""),
     r"-names-\d+": (SERVER, True, ""),
     r"-berth-\d+": (SERVER, True, ""),

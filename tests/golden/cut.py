@@ -23,8 +23,8 @@ LEFT_OUT = ("argv", "machine", "images", "revision")
 SAME = 2
 ABSENT = ("server-started", "server-failed", "login-failed", "disconnected")
 KINDS = (
-    *ABSENT, "attempt", "sent", "received", "error", "unsendable", "silence", "stream", "version", "run-complete", "storm",
-    "wire-taken-in", "log-taken-in", "epoch-failed",
+    *ABSENT, "attempt", "sent", "received", "error", "unsendable", "silence", "strain", "stream", "version", "run-complete",
+    "storm", "wire-taken-in", "log-taken-in", "epoch-failed",
 )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from testbed.engine.channel import AgentError, Channel
 from testbed.measure import pki
 from testbed.measure.driver import driver
 from testbed.measure.driver import protocol as clients
+from testbed.measure.meter import meter
+from testbed.measure.meter import protocol as meters
 from testbed.measure.wiretap import protocol as taps
 from testbed.measure.wiretap import wiretap
 from testbed.model import EngineError
@@ -33,7 +35,7 @@ def kinds(protocol: ModuleType) -> list[type]:
     return [*protocol.COMMANDS, *replies, *protocol.EVENTS]
 
 
-@pytest.mark.parametrize("protocol", [clients, taps])
+@pytest.mark.parametrize("protocol", [clients, taps, meters])
 def test_every_message_stands_in_the_table_and_says_what_it_means(protocol: ModuleType) -> None:
     defined = [v for v in vars(protocol).values() if dataclasses.is_dataclass(v)]
     assert set(defined) == set(kinds(protocol))
@@ -41,7 +43,7 @@ def test_every_message_stands_in_the_table_and_says_what_it_means(protocol: Modu
     assert len({messages.name_of(kind) for kind in defined}) == len(defined)
 
 
-@pytest.mark.parametrize(("protocol", "host"), [(clients, driver), (taps, wiretap)])
+@pytest.mark.parametrize(("protocol", "host"), [(clients, driver), (taps, wiretap), (meters, meter)])
 def test_both_sides_have_a_method_for_every_command(protocol: ModuleType, host: ModuleType) -> None:
     """The agent's is found by the command's name, so one that is missing would only be missed in a run."""
     agent = ast.parse(Path(str(protocol.__file__)).with_name("agent.py").read_text())
@@ -51,7 +53,7 @@ def test_both_sides_have_a_method_for_every_command(protocol: ModuleType, host: 
     assert {c.__name__ for c in protocol.COMMANDS} <= sent
 
 
-@pytest.mark.parametrize("host", [driver, wiretap])
+@pytest.mark.parametrize("host", [driver, wiretap, meter])
 def test_an_agent_gets_all_that_it_imports(host: ModuleType) -> None:
     assert {"agent.py", "protocol.py", "messages.py"} <= host.files().keys()
 

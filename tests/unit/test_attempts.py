@@ -78,7 +78,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(
-    agent: Agent, folder: Path, up: tuple[bool, bool] = (True, True), settled: Callable[[Cell], bool] = lambda _: False
+    agent: Agent,
+    folder: Path,
+    up: tuple[bool, bool] = (True, True),
+    settled: Callable[[Cell], bool] = lambda _: False,
+    meter: Any = None,
 ) -> tuple[Epoch, list[Any]]:
     """A pair, measured; what the epoch knows then, and what was recorded."""
     writer = Writer(folder, "pair")
@@ -86,11 +90,12 @@ def measure(
     async def run() -> Epoch:
         epoch = Epoch(Phase("now", {}), "mesh", (), {}, {}, "")
         epoch.macs = {A: "02:00", B: "02:01"}
+        epoch.containers = {domain: SimpleNamespace(id=domain) for domain in (A, B)}  # type: ignore[misc]
         epoch.booted.set()
         for domain, online in zip((A, B), up, strict=True):
             epoch.online[domain] = asyncio.get_running_loop().create_future()
             epoch.online[domain].set_result(online)
-        parts = Parts(None, None, Journal(writer), agent, agent, asyncio.Semaphore(1))  # type: ignore[arg-type]
+        parts = Parts(None, None, Journal(writer), agent, agent, asyncio.Semaphore(1), meter=meter)  # type: ignore[arg-type]
         await Attempts(parts).pair(epoch, A, B, ["message"], settled=settled)
         await asyncio.sleep(0.01)
         return epoch

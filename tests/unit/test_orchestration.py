@@ -75,7 +75,7 @@ class Berths:
         return len(images)
 
     def take(self, image: str) -> Any:
-        return SimpleNamespace(address=(f"198.18.0.{len(image)}", None), image=image, start=lambda *_: None)
+        return SimpleNamespace(address=(f"198.18.0.{len(image)}", None), image=image, start=lambda *_: None, container=None)
 
     def give(self, berth: Berth) -> None:
         self.ends.append(("given back", berth.image))

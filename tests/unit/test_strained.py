@@ -1,0 +1,280 @@
+"""An attempt during which the servers were not given their time: it is void, made again later, and judged by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_attempts
+from test_attempts import CELLS, Agent, bounced, measure, received
+from test_confirm import PHASE, Alone, confirm, epoch_of
+from test_verdict import CELL, attempt, manifest, one, silence, verdicts
+from test_verdict import bounced as bounce
+from test_verdict import received as receipt
+
+from testbed.causes import CAUSES, Inconclusive
+from testbed.judge.verdict import exit_status
+from testbed.measure import attempts as module
+from testbed.measure import confirm as confirming
+from testbed.measure.confirm import answers
+from testbed.measure.epoch import Answer, Epoch
+from testbed.measure.pace import MOST_ALONE, VOID_PAUSES, VOID_TRIES
+from testbed.model import Cell
+from testbed.record.observations import MACHINE, STRAIN, Observation
+from testbed.record.strain import Strain
+from testbed.report import busy, html, junit, markdown, summary
+from testbed.report.text import render_file, render_text
+
+A, B = test_attempts.A, test_attempts.B
+_quick = test_attempts._quick
+
+WELL, BUSY = Strain(4.0, 1.0, processor=0.9), Strain(4.0, 1.0, processor=0.9, disk=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirming, "VOID_PAUSES", (0.0,) * len(VOID_PAUSES))
+
+
+class Meter:
+    """Says of one attempt after the other what the test wants; of all after those that all is well."""
+
+    def __init__(self, *strains: Strain) -> None:
+        self.strains = list(strains)
+        self.asked: list[tuple[str, ...]] = []
+        self.acts: list[Callable[[], object]] = []
+
+    async def has_read(self, _moment: float) -> None: ...
+
+    def when_read(self, _moment: float, act: Callable[[], object]) -> None:
+        self.acts.append(act)
+        act()
+
+    def strain(self, containers: Sequence[Any], start: float, end: float, timer: float) -> Strain:
+        assert start <= end
+        assert timer == 4.0
+        self.asked.append(tuple(c.id for c in containers))
+        return self.strains.pop(0) if self.strains else WELL
+
+
+def bounces(sender: str, _receiver: str, token: str) -> list[Any]:
+    return [bounced(sender, token)]
+
+
+# --- measured ---------------------------------------------------------------------------------------------------------
+
+
+def test_void_attempts_are_made_again_until_two_count(tmp_path: Path) -> None:
+    """The first of each direction is void, and one more of the first direction."""
+    epoch, record = measure(Agent(bounces), tmp_path, meter=Meter(BUSY, BUSY, BUSY, WELL))
+    assert [[(a.word, a.cold, a.void) for a in epoch.answers[c.id]] for c in CELLS] == [
+        [("error", True, True), ("error", False, True), ("error", False, False), ("error", False, False)],
+        [("error", False, True), ("error", False, False), ("error", False, False)],
+    ]
+    assert [epoch.words(c) for c in CELLS] == [["error", "error"]] * 2
+    noted = [o for o in record if o.kind == "strain"]
+    assert len(noted) == 7, "of each attempt that did not deliver"
+    assert {o.data["token"] for o in noted} == {o.data["token"] for o in record if o.kind == "attempt"}
+    assert noted[0].data | {"token": ""} == {
+        "token": "", "window": 4.0, "limit": 1.0, "processor": 0.9, "disk": 0.2, "memory": 0.0, "stolen": 0.0,
+        "source": "pressure",
+    }  # fmt: skip
+
+
+def test_a_cell_that_is_never_left_in_peace_comes_to_an_end(tmp_path: Path) -> None:
+    epoch, _ = measure(Agent(bounces), tmp_path, meter=Meter(*[BUSY] * 100))
+    assert [(epoch.words(c), epoch.voids(c)) for c in CELLS] == [([], VOID_TRIES)] * 2
+
+
+def test_a_delivery_after_a_void_failure_is_the_answer(tmp_path: Path) -> None:
+    replies = iter([bounced, *[None] * 9])
+
+    def reacts(sender: str, receiver: str, token: str) -> list[Any]:
+        return [bounced(sender, token) if next(replies) else received(receiver, token)]
+
+    epoch, record = measure(Agent(reacts), tmp_path, meter=Meter(BUSY))
+    assert [epoch.words(c) for c in CELLS] == [["received"], ["received"]]
+    assert epoch.voids(CELLS[0]) == 1
+    assert len([o for o in record if o.kind == "attempt"]) == 3
+
+
+def test_a_delivery_in_a_strained_moment_counts_and_is_noted_as_such(tmp_path: Path) -> None:
+    meter = Meter(BUSY, WELL)
+    epoch, record = measure(Agent(lambda _, receiver, token: [received(receiver, token)]), tmp_path, meter=meter)
+    assert [epoch.words(c) for c in CELLS] == [["received"], ["received"]]
+    assert [(o.cell, o.data["disk"]) for o in record if o.kind == "strain"] == [(CELLS[0].id, 0.2)]
+    assert meter.asked == [(A, B), (B, A)]
+
+
+def test_a_pair_alone_is_not_tried_again_where_it_is_warm() -> None:
+    alone, mesh = epoch_of("alone-1", A, B), epoch_of("mesh", A, B)
+    for epoch, more in ((alone, False), (mesh, True)):
+        epoch.answers[CELLS[0].id] = [Answer("error", True, void=True)]
+        assert module._unsettled(epoch, CELLS[0]) is more
+        epoch.answers[CELLS[0].id] = [Answer("error", True)]
+        assert module._unsettled(epoch, CELLS[0])
+
+
+# --- measured alone ---------------------------------------------------------------------------------------------------
+
+
+class Busy(Alone):
+    """Measures pairs alone; the first ``voids`` starts are void."""
+
+    def __init__(self, voids: int, **words: str) -> None:
+        super().__init__(**words)
+        self.voids = voids
+
+    async def pair(self, *args: Any, **options: Any) -> Epoch:
+        epoch = await super().pair(*args, **options)
+        if len(self.orders) <= self.voids:
+            for cell, (answer,) in list(epoch.answers.items()):
+                epoch.answers[cell] = [Answer(answer.word, answer.cold, void=True)]
+        return epoch
+
+
+def test_a_pair_alone_whose_attempts_are_void_is_started_again_the_same_way() -> None:
+    alone = Busy(2, a="error", b="error")
+    confirmations = confirm(alone, [("a", "b")])
+    assert [order[:2] for order in alone.orders] == [("b", "a")] * 3
+    cell = Cell(PHASE.name, "b", "a", "message")
+    assert answers(confirmations.epochs, cell, alone=True) == ["error"]
+
+
+def test_a_pair_that_is_never_left_in_peace_comes_to_an_end() -> None:
+    alone = Busy(1000, a="error", b="error")
+    confirm(alone, [("a", "b")])
+    assert len(VOID_PAUSES) < len(alone.orders) <= len(VOID_PAUSES) + MOST_ALONE
+
+
+def test_after_a_time_nothing_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirming, "VOID_TIME", -1.0)
+    alone = Busy(1000, a="error", b="error", c="error")
+    confirm(alone, [("a", "b"), ("a", "c")])
+    assert len(alone.orders) <= 2 * MOST_ALONE
+    assert {order[:2] for order in alone.orders} == {("b", "a"), ("c", "a")}
+
+
+@pytest.mark.parametrize(
+    ("given", "void"),
+    [
+        ([Answer("error", True, void=True)], True),
+        ([Answer("error", True, void=True), Answer("error", False)], True),
+        ([Answer("error", False, void=True), Answer("error", False)], False),
+        ([Answer("error", True), Answer("error", False, void=True)], False),
+        ([Answer("received", True)], False),
+    ],
+    ids=["nothing else", "the cold one", "warm, and again", "a second attempt", "none"],
+)
+def test_an_epoch_is_void_where_an_attempt_is_that_no_other_replaces(given: list[Answer], void: bool) -> None:
+    epoch = epoch_of("alone-1", "a", "b")
+    epoch.answers["x"] = given
+    assert epoch.void is void
+
+
+# --- judged -----------------------------------------------------------------------------------------------------------
+
+
+def strain(epoch: str = "mesh", **waited: float) -> Observation:
+    data = {"token": f"cell-{epoch}", **vars(Strain(4.0, 1.0, **waited))}
+    return STRAIN.at(31.0, data, phase="now", epoch=epoch, cell=CELL)
+
+
+@pytest.mark.parametrize("end", [bounce(), silence(), silence(receiver=False)], ids=["bounced", "lost", "not proven alive"])
+def test_a_failure_whose_servers_were_not_given_their_time_says_nothing(end: Observation) -> None:
+    cell = one([*attempt(), end, strain(processor=1.3, disk=0.4)])
+    assert (cell["outcome"], cell["cause"], cell["fault"], cell["surprise"]) == (
+        "inconclusive", "testbed-strained", "testbed", False,
+    )  # fmt: skip
+    assert cell["explanation"] == (
+        "the machine was too busy while it was measured: the servers together waited 1.7 s within 4.0 s, above all for a "
+        "processor (1.0 s are allowed)"
+    )
+
+
+def test_it_is_void_only_beyond_its_limit_and_old_records_have_none() -> None:
+    assert one([*attempt(), bounce(), strain(processor=1.0)])["outcome"] == "bounced"
+    assert one([*attempt(), bounce()])["outcome"] == "bounced"
+
+
+def test_a_delivery_in_a_strained_moment_is_a_delivery() -> None:
+    cell = one([*attempt(), receipt(), strain(processor=4.0)])
+    assert (cell["outcome"], cell["cause"]) == ("delivered", None)
+
+
+def test_a_void_attempt_is_outweighed_by_any_other_and_makes_nothing_unstable() -> None:
+    cell = one([*attempt(), bounce(), strain(processor=4.0), *attempt(40.0, "alone-1"), receipt(41.0, "alone-1")])
+    assert (cell["outcome"], cell["attempts"]) == ("delivered", 2)
+    assert not {"flaky", "interference", "history_dependent"} & cell.keys()
+
+
+def test_a_run_with_such_a_cell_could_not_tell() -> None:
+    judged: Any = verdicts([*attempt(), bounce(), strain(processor=4.0)])
+    assert exit_status(judged) == 3
+    assert CAUSES["testbed-strained"].inconclusive is Inconclusive.CANNOT_TELL
+    assert judged["cells"][0]["id"] == CELL
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def judged_busy(machine: dict[str, float] | None = None, cpus: int | None = 2, **waited: float) -> Any:
+    """Verdicts of a cell that is undecided because its servers ``waited``."""
+    lines = [*attempt(), silence(), strain(**waited)]
+    if machine:
+        data = {"seconds": 2.0, "source": "pressure", "stolen": 0.0, "late": 0.0, **machine}
+        lines += [MACHINE.at(time, {**data, "running": running}) for time, running in ((2.0, 8.0), (30.0, 9.0), (900.0, 0.0))]
+    return verdicts(lines, manifest() | {"machine": {"cpus": cpus}})
+
+
+def test_one_line_says_how_many_cells_and_what_the_machine_would_need() -> None:
+    judged = judged_busy({"processor": 0.9}, processor=1.5, disk=0.3)
+    assert judged["strained"] == {
+        "cells": 1, "attempts": 1, "window": 4.0, "source": "pressure", "processors": 2, "running": 8.5,
+        "waited": {"processor": 1.5, "disk": 0.3, "memory": 0.0, "stolen": 0.0},
+    }  # fmt: skip
+    assert busy.sentences(judged) == [
+        "1 result could not be decided, because the machine was too busy: the servers of a pair together waited 1.8 s within "
+        "4.0 s, above all for a processor, which 9 processes wanted at once, of 2. To decide it, run it with "
+        "up to 9 processors, or while nothing else runs there."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lacked", "need"),
+    [
+        ("processor", "run it with more processors"),
+        ("disk", "a faster disk"),
+        ("memory", "more memory"),
+        ("stolen", "the hypervisor leaves the processors"),
+    ],
+)
+def test_what_is_needed_is_what_was_lacking_and_nothing_that_is_not_known(lacked: str, need: str) -> None:
+    (sentence,) = busy.sentences(judged_busy(None, None, **{lacked: 2.0}))
+    assert need in sentence
+    assert "processes" not in sentence
+
+
+def test_every_report_has_the_line() -> None:
+    judged = judged_busy({"processor": 0.9}, processor=2.5)
+    (line,) = busy.sentences(judged)
+    reports: dict[str, Any] = {
+        "terminal": render_text(judged, colour=False, width=100),
+        "matrix.txt": render_file(judged),
+        "summary.md": markdown.render(judged),
+        "junit.xml": junit.render(judged).decode(),
+        "report.html": html.render(judged),
+        "summary.json": summary.render_json(judged),
+    }
+    for name, report in reports.items():
+        assert " ".join(line.split()) in " ".join(str(report).split()), name
+        assert "In 1 case the testbed itself cannot say" not in " ".join(str(report).split()), name
+
+
+def test_where_nothing_is_undecided_nothing_is_said() -> None:
+    judged = verdicts([*attempt(), bounce(), strain(processor=4.0), *attempt(40.0, "alone-1"), receipt(41.0, "alone-1")])
+    assert judged["strained"]["cells"] == 0
+    assert busy.sentences(judged) == []  # type: ignore[arg-type]
+    assert "strained" not in verdicts([*attempt(), receipt(), strain(processor=4.0)])
