@@ -28,6 +28,8 @@ WRITTEN_LATE = 0.05
 """Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log."""
 AFTERMATH = 0.25
 """Seconds after the sender was told within which a stream may still begin that belongs to the cell."""
+LAST_WORDS = frozenset(("remote-server-error", "stream-refused"))
+"""What a log says of a stream that ended under TLS with a word of one side to the other."""
 CIVIL = 4096
 """Bytes in clear that the opening of a stream takes at most, from one side: header, features or a key. More is something else."""
 LOGGED_LATE = 2.0
@@ -219,7 +221,7 @@ def torn_by(stream: Observation, incoming: Iterable[Observation], told: Iterable
         return None
     if "tls-handshake-failed" in named_in(_while(stream, incoming)):
         return "in"
-    if d.get("closed_by") or {"remote-server-error", "stream-refused"} & set(named_in(_while(stream, told))):
+    if d.get("closed_by") or LAST_WORDS & set(named_in(_while(stream, told))):
         return None
     return str(d["reset_by"])
 
@@ -230,8 +232,9 @@ def _while(stream: Observation, log: Iterable[Observation]) -> list[Observation]
 
 
 def _waited(stream: Observation, back: Iterable[Observation]) -> bool:
-    """Whether a stream the other way was begun while this one was open."""
-    return any(stream.time < other.time <= stream.data.get("end", stream.time) for other in back)
+    """Whether a stream the other way was begun while this one was open, and ended no later."""
+    end = stream.data.get("end", stream.time)
+    return any(stream.time < other.time and other.data.get("end", other.time) <= end for other in back)
 
 
 def _end_of(side: str, *, own: bool) -> str:

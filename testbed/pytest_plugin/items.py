@@ -16,7 +16,7 @@ from testbed.model import Cell
 from testbed.pytest_plugin.federations import Federation, Judged
 from testbed.pytest_plugin.reporting import typed
 from testbed.record.verdicts import CellEntry, unexplained
-from testbed.report.cell import command, describe, evidence, expected, facts, headline
+from testbed.report.cell import because, command, describe, evidence, expected, facts, headline
 from testbed.report.grid import ROLES
 
 Failed: Any = pytest.fail.Exception
@@ -175,6 +175,6 @@ def properties(cell: CellEntry, run: str) -> Iterator[tuple[str, object]]:
     values = {
         "run": run, "cell": cell["id"], **{key: cell.get(key) for key in ("outcome", "cause", "fault")},
         **{key: channel.get(key) for key in ("encryption", "tls_version", "authentication")},
-        "expected": expected(cell), "because": cell["expected"]["because"], "seconds": cell.get("seconds"),
+        "expected": expected(cell), "because": because(cell), "seconds": cell.get("seconds"),
     }  # fmt: skip
     yield from ((key, value) for key, value in values.items() if value is not None)
