@@ -139,7 +139,8 @@ class Channel:
 
     def _read(self) -> None:
         """In a thread of its own, until the stream ends."""
-        buffer = b""
+        started: list[bytes] = []
+        """Pieces of a line whose end has not come yet; a long one has hundreds."""
         with contextlib.suppress(OSError):
             while len(header := self._exactly(HEADER.size)) == HEADER.size:
                 stream, size = HEADER.unpack(header)
@@ -147,7 +148,11 @@ class Channel:
                 if stream == STDERR:
                     self._stderr = (self._stderr + data)[-KEPT:]
                     continue
-                *lines, buffer = (buffer + data).split(b"\n")
+                if b"\n" not in data:
+                    started.append(data)
+                    continue
+                *lines, rest = b"".join((*started, data)).split(b"\n")
+                started = [rest] if rest else []
                 for line in lines:
                     try:
                         envelope = decode(line, self._known)

@@ -279,6 +279,8 @@ def _as(kind: Type, value: Any) -> Any:
         return None
     if kind is Type.TEXT:
         # Neither half a surrogate pair nor NUL can be written by everything that writes tables.
+        if type(value) is str and value.isascii() and "\0" not in value:
+            return value
         return str(value).encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return {Type.INTEGER: int, Type.NUMBER: float, Type.BOOLEAN: bool}[kind](value)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from testbed.measure.wiretap import protocol
 from testbed.measure.wiretap.dissect import SUITES, Dissector, forward_secret, thin
 
 WIRE = Path(__file__).resolve().parents[1] / "golden" / "wire"
@@ -214,3 +215,16 @@ def test_times_are_thinned_in_the_middle() -> None:
     assert len(thin(times)) == 40
     assert (thin(times)[0], thin(times)[-1]) == (0.0, 99.0)
     assert list(itertools.pairwise(thin(times))) == [(a, b) for a, b in itertools.pairwise(thin(times)) if a < b]
+
+
+@pytest.mark.parametrize("name", sorted(RECORDINGS))
+def test_the_agent_leaves_out_no_payload_that_is_read(name: str) -> None:
+    lines = (WIRE / f"{name}.txt").read_text().splitlines()
+    whole = [line + "deadbeef" if line.split("|")[protocol.RECORDS] else line for line in lines]
+    assert [protocol.shortened(line) for line in whole] == lines
+    assert [protocol.shortened(line) for line in lines] == lines
+
+
+@pytest.mark.parametrize("line", ["", "|", "x", "|" * 9, "1|2|" + "|" * 8 + "22", "a|b" * 9])
+def test_a_line_that_tshark_did_not_write_is_sent_with_as_many_fields_as_it_has(line: str) -> None:
+    assert protocol.shortened(line).count("|") == line.count("|")

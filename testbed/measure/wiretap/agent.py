@@ -32,12 +32,6 @@ DISSECTION = 900
 DISSECTOR = ("prlimit", f"--cpu={DISSECTION}", "--", "choom", "-n", "1000", "--")
 """Before tshark's name: where memory runs out it is ended, and not who started it."""
 LINES_AT_ONCE = 500
-FIELDS = (
-    "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
-    "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version",
-    "tls.handshake.extensions.supported_version", "tls.handshake.ciphersuite", "tls.alert_message.desc",
-    "tls.handshake.extensions_server_name", "tcp.payload",
-)  # fmt: skip
 LOCK = threading.Lock()
 
 
@@ -170,7 +164,7 @@ class Agent:
         arguments = [*DISSECTOR, "tshark", "-n", "-r", str(CAPTURES / f"{command.name}.pcapng")]
         arguments += ["-o", "tcp.desegment_tcp_streams:TRUE", "-o", "tcp.analyze_sequence_numbers:TRUE"]
         arguments += ["-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
-        for field in FIELDS:
+        for field in protocol.FIELDS:
             arguments += ["-e", field]
         # what it complains of goes to a file, for a pipe that nobody reads would stop it
         with tempfile.TemporaryFile("w+", errors="replace") as said:
@@ -178,7 +172,7 @@ class Agent:
             assert process.stdout
             lines: list[str] = []
             for line in process.stdout:
-                lines.append(line.rstrip("\n"))
+                lines.append(protocol.shortened(line.rstrip("\n")))
                 if len(lines) == LINES_AT_ONCE:
                     emit(protocol.Packets(command.name, lines))
                     lines = []

@@ -1,4 +1,4 @@
-"""Turns tshark's lines (see `FIELDS` in agent.py) into facts per TCP stream. No I/O; knows XMPP's words, not who is who.
+"""Turns tshark's lines (see `FIELDS` in protocol.py) into facts per TCP stream. No I/O; knows XMPP's words, not who is who.
 
 Only what is on the wire: what crossed in clear is read as it stands, of TLS only the handshake's clear parts and the alerts.
 """

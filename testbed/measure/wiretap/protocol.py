@@ -9,6 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+FIELDS = (
+    "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
+    "tcp.len", "tls.record.content_type", "tls.handshake.type", "tls.handshake.version",
+    "tls.handshake.extensions.supported_version", "tls.handshake.ciphersuite", "tls.alert_message.desc",
+    "tls.handshake.extensions_server_name", "tcp.payload",
+)  # fmt: skip
+"""What tshark says of a packet: one line each, with `|` between."""
+RECORDS = FIELDS.index("tls.record.content_type")
+
+
+def shortened(line: str) -> str:
+    """A line of tshark's without its payload where TLS records are in it: of those nobody reads more than the fields."""
+    if len(fields := line.split("|", RECORDS + 1)) > RECORDS and fields[RECORDS]:
+        return line[: line.rindex("|") + 1]
+    return line
+
 
 @dataclass(frozen=True)
 class Prepare:
