@@ -151,7 +151,8 @@ class Confirmations:
         """
 
         def settled(epoch: Epoch, cell: Cell) -> bool:
-            return not self.isolated and seen_enough(self.epochs_of(a, b), epoch, cell)
+            # Where chance is suspected nothing tells more of it than a second try.
+            return not (self.isolated or self.chance(cell)) and seen_enough(self.epochs_of(a, b), epoch, cell)
 
         while True:
             epoch = await self.alone.pair(

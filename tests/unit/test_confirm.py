@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from testbed.display import Silent
 from testbed.measure.collect import observations_of, owner
-from testbed.measure.confirm import Confirmations
+from testbed.measure.confirm import Confirmations, tally
 from testbed.measure.control import ControlPair
 from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.forecast import Forecast
@@ -25,6 +27,7 @@ from testbed.model import Cell, Outcome, Phase, Plan, Server
 from testbed.plan import scenario
 from testbed.plan.catalog import Catalog
 from testbed.record.store import Writer
+from testbed.shares import Tally
 
 PHASE = Phase("now", {})
 
@@ -113,6 +116,40 @@ def test_an_isolated_run_measures_each_direction_first_once() -> None:
     confirm(alone, [("a", "b")], isolated=True, progress=steps.append)
     assert [order[:2] for order in alone.orders] == [("a", "b"), ("b", "a")]
     assert len(steps) == 4, "every direction of every start is shown"
+
+
+@pytest.mark.parametrize(("suspected", "spared"), [((), [True, True]), (("error",), [False, False, False, False])])
+def test_the_second_try_of_a_failure_is_never_spared_where_it_may_be_chance(
+    suspected: tuple[str, ...], spared: list[bool]
+) -> None:
+    class Slow(Alone):
+        """Everything fails by a timer, as it did twice in the mesh."""
+
+        def __init__(self) -> None:
+            super().__init__(a="error", b="error")
+            self.spared: list[bool] = []
+
+        async def pair(self, phase: Phase, *args: Any, settled: Any, **options: Any) -> Epoch:
+            epoch = await super().pair(phase, *args, **options)
+            for sender, receiver in (("a", "b"), ("b", "a")):
+                cell = Cell(phase.name, sender, receiver, "message")
+                epoch.answers[cell.id] = [replace(a, seconds=9.0) for a in epoch.answers[cell.id]]
+                self.spared.append(settled(epoch, cell))
+            return epoch
+
+    mesh = mesh_of("error", "error")
+    mesh.answers[Cell("now", "b", "a", "message").id] = [Answer("error"), Answer("error")]
+    alone = Slow()
+    confirm(alone, [("a", "b")], mesh, chance=lambda _: suspected)
+    assert alone.spared == spared
+
+
+def test_an_attempt_that_was_void_is_none_for_the_shares() -> None:
+    epoch, cell = epoch_of("alone-1", "a", "b"), Cell("now", "a", "b", "message")
+    epoch.answers[cell.id] = [Answer("error", True, void=True), Answer("unsendable"), Answer("received")]
+    assert tally([epoch], cell) == Tally(warm=Counter({"received": 1}), starts=1)
+    epoch.answers[cell.id] = epoch.answers[cell.id][:2]
+    assert tally([epoch], cell) == Tally()
 
 
 class Drawn(Alone):
