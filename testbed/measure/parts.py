@@ -61,6 +61,8 @@ class Parts:
                 tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]
                 tasks.append(watchers.create_task(self._watch_pressure()))
                 tasks.append(watchers.create_task(self._watch_names()))
+                if self.meter:
+                    tasks.append(watchers.create_task(_watch_meter(self.meter)))
                 yield
                 for task in tasks:
                     task.cancel()
@@ -104,6 +106,17 @@ class Parts:
                 await asked
             finally:
                 asked.cancel()
+
+
+async def _watch_meter(meter: Meter) -> None:
+    """Raises EngineError when the meter runs and says nothing: nobody would know whether servers are given their time."""
+    meter.heard = meter.clock()
+    looks = 0
+    while looks < 2:  # this process may have been held up itself, so that what was said is not heard yet
+        await asyncio.sleep(NAMES)
+        looks = looks + 1 if meter.clock() - meter.heard > FIRST_WORD else 0
+    name, seconds = meter.channel.container.name, meter.clock() - meter.heard
+    raise EngineError(f"{name}, which reads how long servers wait, runs, but has said nothing for {seconds:.0f} s")
 
 
 async def _until_gone(channel: Channel) -> None:

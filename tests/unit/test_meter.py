@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 
 from testbed.engine import messages
 from testbed.engine.messages import Envelope
+from testbed.measure import parts
 from testbed.measure.meter import meter as module
 from testbed.measure.meter import protocol
 from testbed.measure.meter.meter import Meter
 from testbed.measure.meter.protocol import Readings
 from testbed.measure.meter.stalls import Stalls
+from testbed.model import EngineError
 from testbed.record.strain import HEARTBEAT, PRESSURE, Strain
 
 A, B, NAMES = (letter * 64 for letter in "abc")
@@ -336,3 +338,25 @@ def test_a_meter_that_is_not_allowed_to_look_says_so(metered: Metered) -> None:
     some: Any = SimpleNamespace(id=A)
     metered.meter.watch(some)
     assert metered.channel.told == [protocol.Watch([A])]
+
+
+def test_a_meter_that_stands_still_ends_the_run(metered: Metered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would know any more whether an attempt is void."""
+    metered.meter.channel.container = SimpleNamespace(name="s2s-meter")  # type: ignore[assignment]
+    monkeypatch.setattr(parts, "NAMES", 0.01)
+
+    async def work() -> None:
+        watch = asyncio.create_task(parts._watch_meter(metered.meter))
+        for metered.now in (30.0, 59.0):
+            await asyncio.sleep(0.05)
+        metered.channel.says(Readings(1.0, {}, None, 0.0, 0.0, 0))
+        metered.now = 118.0
+        await asyncio.sleep(0.05)
+        assert not watch.done()
+        metered.now = 121.0
+        await asyncio.wait_for(watch, 30)
+
+    with pytest.raises(
+        EngineError, match=r"s2s-meter, which reads how long servers wait, runs, but has said nothing for 6[0-9] s"
+    ):
+        asyncio.run(work())

@@ -46,6 +46,8 @@ class Meter:
         self.clock = clock
         self.source, self.reason = HEARTBEAT, ""
         """How strain is known; why not better."""
+        self.heard = float("-inf")
+        """When it said something last."""
         self.stalls = Stalls(REMEMBERED)
         self._delays: deque[float] = deque(maxlen=QUICKEST)
         self._read = asyncio.Event()
@@ -89,7 +91,8 @@ class Meter:
 
     def _take(self, envelope: Envelope) -> None:
         readings: protocol.Readings = envelope.message
-        self._delays.append(self.clock() - readings.at)
+        self.heard = self.clock()
+        self._delays.append(self.heard - readings.at)
         at = readings.at + min(self._delays)
         if at <= self.stalls.last:
             return  # clocks that drift: the next one is later
