@@ -20,6 +20,7 @@ from testbed.record import observations as kinds
 from testbed.record.legs import standing
 from testbed.record.observations import Observation
 from testbed.record.store import Record
+from testbed.record.strain import Strain
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report.cell import admitted, because, describe
 from testbed.report.circumstances import share
@@ -131,6 +132,8 @@ def _lines(record: Record, cell: CellEntry, epoch: str) -> Iterator[Line]:
     for observation in record.observations:
         if observation.phase != cell["phase"] or observation.epoch != epoch:
             continue
+        if observation.kind == kinds.STRAIN.word and not Strain.of(observation.data).exceeded:
+            continue
         if observation.cell == cell["id"]:
             yield observation.time, _who(observation), _clients(observation)
         elif _failed(observation, cell):
@@ -177,6 +180,8 @@ def _clients(observation: Observation) -> str:
             sender, receiver = (alive[bool(data.get(f"{role}_alive"))] for role in ROLES)
             ends = f"sender's client {sender}, receiver's client {receiver}"
             return f"nothing for {data['waited']:.0f} s; {ends}"
+        case kinds.STRAIN.word:
+            return f"not given their time: {Strain.of(data)}; a failure is void"
         case _:
             return observation.kind
 

@@ -76,3 +76,10 @@ def test_a_verdict_is_told_in_words_and_a_pair_that_was_not_measured_is_said(rec
     others = [c for c in verdicts["cells"] if (c["sender"], c["receiver"]) != (CLEAR, REQUIRED)]
     with pytest.raises(InputError, match="not measured in this run"):
         story(record, {**verdicts, "cells": others}, CLEAR, REQUIRED)
+
+
+def test_a_void_attempt_is_told_and_one_that_was_given_its_time_needs_no_word() -> None:
+    busy = store.load(Path(__file__).parents[1] / "golden" / "void")
+    told = " ".join(story(busy, judge_run(busy), "a.example", "b.example").split())
+    assert told.count("not given their time: the servers together waited ") == told.count("a failure is void") > 1
+    assert "waited 0." not in told
