@@ -27,8 +27,9 @@ from testbed.model import InputError, Policy
 from testbed.plan.policy import PRESETS, make_policy
 from testbed.probe import call, findings, peers, story, stream, table, text
 from testbed.probe.certificate import Trust, _match, examine, load_identity
-from testbed.probe.ladder import Answer, judge, parse_policy
+from testbed.probe.ladder import Answer, judge, parse_policy, weigh
 from testbed.probe.names import Resolver, split_address
+from testbed.probe.possible import possible_server
 from testbed.probe.seen import Certificate, Handshake, Names, Offer, Seen, Srv, Stream, Target, TargetSeen, Try
 from testbed.probe.visit import unreachable
 
@@ -433,6 +434,15 @@ def test_what_cannot_be_said_always_says_on_what_it_depends() -> None:
                     assert bool(fate.depends) is (fate.answer is Answer.UNKNOWN)
                     assert set(fate.causes) <= set(CAUSES)
                     assert fate.because or fate.depends
+
+
+def test_what_the_standards_leave_open_cannot_be_said() -> None:
+    old, new = (possible_server(parse_policy(p)) for p in ("encrypted,tls_max=1.1", "encrypted"))
+    prediction = weigh(old, new)
+    assert prediction.answer is Answer.UNKNOWN
+    assert (prediction.encryption, prediction.causes) == (("tls",), ("no-common-tls-version",))
+    assert prediction.depends == ("which of the documents that disagree the two servers follow",)
+    assert any("RFC 8996" in reason for reason in prediction.because)
 
 
 def test_a_policy_is_read_as_a_scenario_would() -> None:

@@ -40,7 +40,7 @@ const admitted = (expected) => (expected ? [expected, ...(expected.alternatives 
  * @type {(expected: Expectation | null | undefined) => string} */
 function becauseOf(expected) {
   const choices = admitted(expected);
-  if (choices.length < 2) return (choices[0] || {}).because || "";
+  if (choices.length < 2) return choices[0]?.because || "";
   return `${TEXT.open}: ${choices.map(({ outcome, because }) => `${outcome} by ${because}`).join("; ")}`;
 }
 
