@@ -117,13 +117,18 @@ def test_a_line_of_another_time_says_nothing_of_a_stream() -> None:
 
 # --- a line that is late ----------------------------------------------------------------------------------------------
 
-REFUSED = ("strict", "after", "jabberd2-trixie-encrypted.example", "ejabberd-trixie-authenticated.example")
-"""Where the receiver's log says `dialback-refused`, and the sender's only that the peer ended the stream with an error."""
+REFUSED = (
+    ("strict", "after", "jabberd2-trixie-encrypted.example", "ejabberd-trixie-authenticated.example"),
+    ("refused-and-reset", "only", "jabberd2-bullseye-authenticated.example", "ejabberd-trixie-authenticated.example"),
+)
+"""Where the receiver's log says `dialback-refused`, and the sender's only that the peer ended the stream with an error; in the
+second the sender then resets the connection, and the wire looks as if TLS were torn down."""
 
 
+@pytest.mark.parametrize("place", REFUSED, ids=lambda place: place[0])
 @pytest.mark.parametrize("delay", [0.0, 1.0, 5.0, 60.0])
-def test_how_late_a_line_is_changes_no_cause(delay: float) -> None:
-    name, phase, sender, receiver = REFUSED
+def test_how_late_a_line_is_changes_no_cause(place: tuple[str, str, str, str], delay: float) -> None:
+    name, phase, sender, receiver = place
     record = store.load(GOLDEN / name)
     cell = Cell(phase, sender, receiver, "message")
     shifted = [
