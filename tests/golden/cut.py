@@ -1,11 +1,11 @@
 """Cuts a golden recording out of a real run: the manifest and the observations of a few pairs, unchanged but for
 repetitions and for the counts of lines, which are those of the recording.
 
-    python tests/golden/cut.py [--clients-only] [--same=N] [--epoch=NAME] RUN tests/golden/NAME SENDER,RECEIVER ...
+    python tests/golden/cut.py [--clients-only] [--same=N] [--epoch=NAME] [--phase=NAME] RUN tests/golden/NAME SENDER,RECEIVER ...
 
 With --clients-only everything that wire and logs saw is left out as well: a failure that nothing explains any more. --same: how
 many of the same kind stay at each end of a row of repetitions; more where each attempt is to be judged, not the deciding one.
---epoch: only that start of servers.
+--epoch, --phase: only that start of servers, only that phase.
 What verdicts do not depend on (the machine, image ids, command line, remedies of other causes) is left out, so that a recording
 stays small enough to be read. A pair is taken with both of its directions' observations, since dialback needs both.
 """
@@ -93,6 +93,7 @@ def cut(
     clients_only: bool = False,
     same: int = SAME,
     epoch: str | None = None,
+    phase: str | None = None,
 ) -> None:
     """Write manifest and observations of the ordered pairs ``wanted`` (sender, receiver) to ``target``."""
     manifest = json.loads((run / "manifest.json").read_text())
@@ -102,8 +103,9 @@ def cut(
     manifest["folders"] = [Path(folder).name for folder in manifest.get("folders", [])]
     manifest["servers"] = [s for s in manifest["servers"] if s["domain"] in domains]
     manifest["planned"] = {d: [b for a, b in wanted if a == d] for d, _ in wanted}
-    for phase in manifest["phases"]:
-        phase["settings"] = {d: s for d, s in phase["settings"].items() if d in domains}
+    manifest["phases"] = [p for p in manifest["phases"] if phase in (None, p["name"])]
+    for kept_phase in manifest["phases"]:
+        kept_phase["settings"] = {d: s for d, s in kept_phase["settings"].items() if d in domains}
     names = {s["implementation"] for s in manifest["servers"]}
     verdicts = json.loads((run / "derived" / "verdicts.json").read_text())["cells"]
     causes = {c["cause"] for c in verdicts if (c["sender"], c["receiver"]) in wanted}
@@ -113,6 +115,8 @@ def cut(
     lines = (run / "observations.jsonl").read_text().splitlines()
     if epoch:
         lines = [line for line in lines if json.loads(line).get("epoch") in (None, epoch)]
+    if phase:
+        lines = [line for line in lines if json.loads(line).get("phase") in (None, phase)]
     kept = thinned((line for line in lines if concerns(json.loads(line), pairs, releases)), same)
     if clients_only:
         kept = (line for line in kept if json.loads(line)["source"] not in ("wire", "log"))
@@ -132,4 +136,5 @@ if __name__ == "__main__":
         clients_only="--clients-only" in sys.argv,
         same=int(options.get("same", SAME)),
         epoch=options.get("epoch"),
+        phase=options.get("phase"),
     )

@@ -400,6 +400,11 @@ def test_what_changes_nothing_of_what_is_measured_is_noted(ordered: Any) -> None
     assert [text.partition(":")[0] for text in resume.noted(ordered, now)] == ["revision", "machine.kernel"]
 
 
+def test_the_code_that_measures_has_what_says_how_often_and_what_is_expected() -> None:
+    assert {"measure", "engine", "plan", "expectations.py", "shares.py"} <= set(manifest.MEASURES)
+    assert all((manifest.PACKAGE / name).exists() for name in manifest.MEASURES)
+
+
 def test_the_digest_of_a_folder_is_of_templates_and_log_patterns_too(
     catalog: Catalog, plan: Plan, root: Path, tmp_path: Path
 ) -> None:
