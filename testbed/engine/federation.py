@@ -43,7 +43,7 @@ OWNER_LABEL = "s2s-testbed.owner"
 POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 """RFC 2544's benchmarking block: collides with nobody's own network."""
 FIRST_SERVER = 16
-SLOTS = 14
+SLOTS = 20
 """Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
 KEPT = 8
 """Servers that are kept at most while no pair of theirs is measured: the dear ones, of 60 to 100 MB each."""

@@ -41,6 +41,8 @@ class Collector:
         self.parts, self.catalog, self.servers, self.domains, self.display = parts, catalog, servers, set(domains), display
         self._bounded: set[str] = set()
         """Phases whose capture reached its bound."""
+        self._read: set[str] = set()
+        """Epochs, by id, whose logs were read before their phase's end."""
 
     @contextlib.asynccontextmanager
     async def capture(self, phase: str, cells: int, *, full: bool) -> AsyncIterator[None]:
@@ -57,7 +59,7 @@ class Collector:
     async def collect(self, phase: str, epochs: Sequence[Epoch]) -> float:
         """Everything of a phase whose capture has ended; the containers go. Returns the seconds that it took."""
         began, stage = time.monotonic(), f"{phase}: evidence"
-        containers = [(e, domain, c) for e in epochs for domain, c in e.containers.items()]
+        containers = [(e, domain, c) for e in epochs if e.id not in self._read for domain, c in e.containers.items()]
         self.display.stage(stage, len(containers) + 1)
         async with task_group() as tasks:
             for epoch, domain, container in containers:
@@ -66,6 +68,12 @@ class Collector:
         await self.parts.workers.do(lambda: self._keep_capture(phase))
         self.display.advance(stage)
         return time.monotonic() - began
+
+    async def read_logs(self, epoch: Epoch) -> None:
+        """The logs of an epoch that has ended, one after the other, while others of its phase go on; the containers go."""
+        self._read.add(epoch.id)
+        for domain, container in epoch.containers.items():
+            await self._read_log(epoch, domain, container)
 
     async def keep_log(self, epoch: Epoch, domain: str, log: Log) -> None:
         """A server's log as evidence and as observations, and that it was taken in."""
@@ -98,7 +106,7 @@ class Collector:
             raw = federation.fetch(self.parts.wiretap.channel.container, f"/captures/{phase}.pcapng")
             self.parts.journal.writer.keep(gzip.compress(raw, LEVEL), phase, "s2s.pcapng.gz")
 
-    async def _read_log(self, epoch: Epoch, domain: str, container: Container, stage: str) -> None:
+    async def _read_log(self, epoch: Epoch, domain: str, container: Container, stage: str | None = None) -> None:
         """A container's log is kept; then the container goes."""
 
         def read() -> Log:
@@ -107,7 +115,8 @@ class Collector:
             return log
 
         await self.keep_log(epoch, domain, await self.parts.workers.do(read))
-        self.display.advance(stage)
+        if stage:
+            self.display.advance(stage)
 
     def _parse_log(self, epoch: Epoch, domain: str, raw: bytes) -> list[Observation]:
         phase = epoch.phase.name

@@ -314,6 +314,7 @@ class PhaseMeasurement:
             run.timing[f"{phase.name}-cells"] = time.monotonic() - began
             for pair in apart[soon:]:
                 confirmations.request(*pair)
+        tasks.create_task(run.collector.read_logs(epoch))
         return last
 
     async def _talk(self, epoch: Epoch, a: str, b: str, confirmations: Confirmations, *, apart: bool) -> None:

@@ -70,12 +70,13 @@ def open_questions(
 def seen_enough(elsewhere: Iterable[Epoch], epoch: Epoch, cell: Cell) -> bool:
     """Whether a cell that failed once in an ``epoch`` of its pair alone says nothing more when it is tried again there.
 
-    So it is if a timer ended it (negotiations take tenths of seconds), and at least two attempts ``elsewhere`` ended alike. What
-    fails at once is tried again: that costs no time, and it may be chance.
+    So it is if at least two attempts of the pair alone, in other starts, all ended alike: what counts then are starts. Or if at
+    least two in the mesh did, and a timer ended it: what fails at once (negotiations take tenths of seconds) costs no time.
     """
-    (first, *more), others = epoch.answers[cell.id], [a.word for e in elsewhere for a in e.answers.get(cell.id, ()) if not a.void]
+    epochs, (first, *more) = list(elsewhere), epoch.answers[cell.id]
     slow = first.seconds is not None and first.seconds > epoch.waits.overlap
-    return slow and not more and len(others) > 1 and {*others} == {first.word}
+    others = answers(epochs, cell, alone=True) or (answers(epochs, cell, alone=False) if slow else [])
+    return not more and len(others) > 1 and {*others} == {first.word} <= OUTCOMES
 
 
 class Confirmations:

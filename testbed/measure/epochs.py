@@ -261,12 +261,18 @@ class Epochs:
         parts, epoch.halting = self.parts, True
         lasting = epoch.lasting if epoch.lasting not in epoch.failed else None
         parts.driver.logout(epoch.client(s.domain) for s in epoch.servers if s.domain != lasting)
-        # one after the other: whoever goes on has its log read when its peer is gone
-        for domain, berth in sorted(epoch.berths.items(), key=lambda item: item[0] == lasting):
-            if domain in epoch.macs:
-                log = await parts.workers.do(berth.log if domain == lasting else berth.stop)
-                await self.keep_log(epoch, domain, log)
-                epoch.logged.add(domain)
+
+        async def part(domain: str) -> None:
+            berth = epoch.berths[domain]
+            await self.keep_log(epoch, domain, await parts.workers.do(berth.log if domain == lasting else berth.stop))
+            epoch.logged.add(domain)
+
+        # whoever goes on has its log read when its peer is gone
+        there = [domain for domain in epoch.berths if domain in epoch.macs]
+        for domains in ([d for d in there if d != lasting], [d for d in there if d == lasting]):
+            async with task_group() as parting:
+                for domain in domains:
+                    parting.create_task(part(domain))
         containers = list(epoch.containers.values())
         async with task_group() as halts:
             for share in (containers[n::STARTS] for n in range(min(STARTS, len(containers)))):

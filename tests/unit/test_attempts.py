@@ -128,21 +128,33 @@ def test_what_is_settled_is_not_tried_a_second_time(tmp_path: Path) -> None:
     assert [epoch.words(c) for c in CELLS] == [["error"], ["error", "error"]]
 
 
+SLOW, QUICK = Answer("error", True, 9.0), Answer("error", True, 0.1)
+
+
 @pytest.mark.parametrize(
-    ("here", "elsewhere", "enough"),
+    ("here", "mesh", "alone", "enough"),
     [
-        ([Answer("error", True, 9.0)], ["error", "error"], True),
-        ([Answer("error", True, 0.1)], ["error", "error"], False),
-        ([Answer("error", True, 9.0)], ["error"], False),
-        ([Answer("error", True, 9.0)], ["error", "received"], False),
-        ([Answer("silence", True, 9.0)], ["error", "error"], False),
-        ([Answer("error", True, 9.0), Answer("error", False, 9.0)], ["error", "error"], False),
+        ([SLOW], ["error", "error"], [], True),
+        ([QUICK], ["error", "error"], [], False),
+        ([SLOW], ["error"], [], False),
+        ([SLOW], ["error", "received"], [], False),
+        ([SLOW, SLOW], ["error", "error"], [], False),
+        ([Answer("silence", True)], ["silence", "silence"], [], False),
+        ([QUICK], ["received"], ["error", "error"], True),
+        ([Answer("silence", True)], ["received"], ["silence", "silence"], True),
+        ([SLOW], ["error", "error"], ["error", "received"], False),
+        ([SLOW], ["error", "error"], ["error"], False),
+        ([Answer("unsendable", True)], [], ["unsendable", "unsendable"], False),
     ],
 )
-def test_only_what_a_timer_ended_as_every_time_before_is_settled(here: list[Answer], elsewhere: list[str], enough: bool) -> None:
-    epoch = epoch_of("alone-1", A)
+def test_only_what_came_out_as_every_time_before_is_settled(
+    here: list[Answer], mesh: list[str], alone: list[str], enough: bool
+) -> None:
+    """A timer costs time for nothing if the mesh has seen the same twice; in a further start of the pair alone, any failure."""
+    epoch = epoch_of("alone-2", A)
     epoch.answers[CELLS[0].id] = here
-    assert seen_enough([epoch_of("mesh", A, ab=elsewhere)], epoch, CELLS[0]) is enough
+    elsewhere = [epoch_of("mesh", A, ab=mesh), epoch_of("alone-1", A, ab=alone)]
+    assert seen_enough(elsewhere, epoch, CELLS[0]) is enough
 
 
 def test_only_the_end_that_is_concerned_counts(tmp_path: Path) -> None:
