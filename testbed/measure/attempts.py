@@ -238,8 +238,8 @@ class Attempts:
         """A client received a stanza, or was told that it failed."""
         event = envelope.message
         letter = self._letters.get(event.token)
-        if letter is None:
-            return
+        if letter is None or letter.epoch.over:
+            return  # a server that went on says it when its pair is measured no more
         cell, epoch = letter.cell, letter.epoch
         kind = REPORTS[type(event)]
         end = cell.receiver if kind.source is Source.RECEIVER else cell.sender

@@ -73,10 +73,13 @@ def seen_enough(elsewhere: Iterable[Epoch], epoch: Epoch, cell: Cell) -> bool:
     So it is if at least two attempts of the pair alone, in other starts, all ended alike: what counts then are starts. Or if at
     least two in the mesh did, and a timer ended it: what fails at once (negotiations take tenths of seconds) costs no time.
     """
-    epochs, (first, *more) = list(elsewhere), epoch.answers[cell.id]
+    epochs, tries = list(elsewhere), [a for a in epoch.answers[cell.id] if not a.void]
+    if len(tries) != 1:
+        return False
+    (first,) = tries
     slow = first.seconds is not None and first.seconds > epoch.waits.overlap
     others = answers(epochs, cell, alone=True) or (answers(epochs, cell, alone=False) if slow else [])
-    return not more and len(others) > 1 and {*others} == {first.word} <= OUTCOMES
+    return len(others) > 1 and {*others} == {first.word} <= OUTCOMES
 
 
 class Confirmations:

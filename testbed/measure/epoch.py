@@ -92,6 +92,11 @@ class Epoch:
         """Unique within the run."""
         return f"{self.phase.name}:{self.name}"
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.ended < float("inf")
+
     def container(self, domain: str) -> Container:
         """What the server of ``domain`` runs in. KeyError if it was not started."""
         return self.berths[domain].container if domain in self.berths else self.containers[domain]

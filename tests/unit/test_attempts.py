@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,28 +84,29 @@ def measure(
     up: tuple[bool, bool] = (True, True),
     settled: Callable[[Cell], bool] = lambda _: False,
     meter: Any = None,
+    epoch: Epoch | None = None,
 ) -> tuple[Epoch, list[Any]]:
     """A pair, measured; what the epoch knows then, and what was recorded."""
     writer = Writer(folder, "pair")
 
     async def run() -> Epoch:
-        epoch = Epoch(Phase("now", {}), "mesh", (), {}, {}, "")
-        epoch.macs = {A: "02:00", B: "02:01"}
-        epoch.containers = {domain: SimpleNamespace(id=domain) for domain in (A, B)}  # type: ignore[misc]
-        epoch.booted.set()
+        measured = epoch or Epoch(Phase("now", {}), "mesh", (), {}, {}, "")
+        measured.macs = {A: "02:00", B: "02:01"}
+        measured.containers = {domain: SimpleNamespace(id=domain) for domain in (A, B)}  # type: ignore[misc]
+        measured.booted.set()
         for domain, online in zip((A, B), up, strict=True):
-            epoch.online[domain] = asyncio.get_running_loop().create_future()
-            epoch.online[domain].set_result(online)
+            measured.online[domain] = asyncio.get_running_loop().create_future()
+            measured.online[domain].set_result(online)
         parts = Parts(None, None, Journal(writer), agent, agent, asyncio.Semaphore(1), meter=meter)  # type: ignore[arg-type]
-        await Attempts(parts).pair(epoch, A, B, ["message"], settled=settled)
+        await Attempts(parts).pair(measured, A, B, ["message"], settled=settled)
         await asyncio.sleep(0.01)
-        return epoch
+        return measured
 
-    epoch = asyncio.run(run())
+    done = asyncio.run(run())
     writer.flush()
     lines = (writer.path / "observations.jsonl").read_text().splitlines()
     writer.close(None)  # a run without a manifest and without an observation leaves nothing
-    return epoch, [SimpleNamespace(**{"data": {}, "cell": None} | json.loads(line)) for line in lines]
+    return done, [SimpleNamespace(**{"data": {}, "cell": None} | json.loads(line)) for line in lines]
 
 
 def test_what_is_delivered_is_tried_once_and_the_first_direction_is_cold(tmp_path: Path) -> None:
@@ -145,6 +147,8 @@ SLOW, QUICK = Answer("error", True, 9.0), Answer("error", True, 0.1)
         ([SLOW], ["error", "error"], ["error", "received"], False),
         ([SLOW], ["error", "error"], ["error"], False),
         ([Answer("unsendable", True)], [], ["unsendable", "unsendable"], False),
+        ([replace(SLOW, void=True)], ["error", "error"], [], False),
+        ([replace(SLOW, void=True), SLOW], ["error", "error"], [], True),
     ],
 )
 def test_only_what_came_out_as_every_time_before_is_settled(
@@ -162,6 +166,23 @@ def test_only_the_end_that_is_concerned_counts(tmp_path: Path) -> None:
     epoch, record = measure(Agent(lambda sender, receiver, token: [received(sender, token), bounced(receiver, token)]), tmp_path)
     assert [epoch.words(c) for c in CELLS] == [["silence", "silence"]] * 2
     assert not [o for o in record if o.kind in ("received", "error")]
+
+
+def test_what_comes_when_the_epoch_has_ended_is_no_answer(tmp_path: Path) -> None:
+    """A server that goes on for another pair may give up a stanza of this one then."""
+    late: list[tuple[str, str]] = []
+    agent = Agent(lambda sender, _, token: late.append((sender, token)) or [])  # type: ignore[func-returns-value]
+
+    def settled(_: Cell) -> bool:
+        epoch.ended = 1.0
+        for sender, token in late:
+            agent.handlers[Bounced](Envelope(bounced(sender, token), None, 2.0))
+        return True
+
+    epoch = Epoch(Phase("now", {}), "mesh", (), {}, {}, "")
+    _, record = measure(agent, tmp_path, settled=settled, epoch=epoch)
+    assert len(late) == 2
+    assert [o.kind for o in record if o.kind in ("silence", "error")] == ["silence", "silence"]
 
 
 @pytest.mark.parametrize("alive", [True, False])

@@ -220,3 +220,36 @@ def test_what_was_taken_in_is_recorded_once_each(tmp_path: Path, root: Path, cat
 def test_a_dissection_that_failed_is_recorded_as_such(tmp_path: Path, root: Path, catalog: Catalog) -> None:
     found = recorded(tmp_path, root, catalog, Dissected(2, "cut short"), [])
     assert [(o.kind, o.data.get("status")) for o in found] == [("wiretap-failed", None), ("wire-taken-in", 2)]
+
+
+def test_a_log_that_was_read_before_its_phase_ends_is_not_read_again(
+    tmp_path: Path, root: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mesh's are read while pairs are still measured alone; its containers are gone then."""
+    from testbed.plan import scenario
+
+    plan = scenario.load(root / "scenarios" / "smoke.yaml", catalog)
+    server, writer = plan.servers[0], Writer(tmp_path, "early")
+    read: list[object] = []
+    monkeypatch.setattr("testbed.measure.collect.federation.read_log", lambda c: read.append(c) or Log(b""))
+    monkeypatch.setattr("testbed.measure.collect.federation.drop", lambda _: None)
+
+    async def dissect(*_: object) -> Dissected:
+        return Dissected(0, "")
+
+    async def collect() -> None:
+        async with Workers(1) as workers:
+            parts: Any = SimpleNamespace(journal=Journal(writer), workers=workers, wiretap=SimpleNamespace(dissect=dissect))
+            collector = Collector(parts, catalog, {server.domain: server}, [server.domain], Silent())
+            monkeypatch.setattr(collector, "_keep_capture", lambda _: None)
+            epochs = [Epoch(Phase("now", {}), name, (server,), {}, {}, "") for name in ("mesh", "control-last")]
+            for epoch in epochs:
+                epoch.containers[server.domain] = SimpleNamespace(name=epoch.name)  # type: ignore[assignment]
+            await collector.read_logs(epochs[0])
+            await collector.collect("now", epochs)
+
+    asyncio.run(collect())
+    writer.close(None)
+    assert [c.name for c in read] == ["mesh", "control-last"]  # type: ignore[attr-defined]
+    found = [(o.epoch, o.kind) for o in store._read(writer.path / "observations.jsonl") if o.kind == "log-taken-in"]
+    assert sorted(found) == [("control-last", "log-taken-in"), ("mesh", "log-taken-in")]
