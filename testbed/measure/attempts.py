@@ -172,6 +172,8 @@ class Attempts:
         ended = time.monotonic()
         if not letter.answer.done():
             sender, receiver = await self._alive(epoch, cell)
+            if not (sender and receiver):
+                ended = time.monotonic()  # that they were not proven alive may be the machine's doing too
             note(
                 observations.SILENCE, epoch=epoch, cell=cell, token=token, waited=patience,
                 sender_alive=sender, receiver_alive=receiver,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,25 @@ def test_a_delivery_in_a_strained_moment_counts_and_is_noted_as_such(tmp_path: P
     assert [epoch.words(c) for c in CELLS] == [["received"], ["received"]]
     assert [(o.cell, o.data["disk"]) for o in record if o.kind == "strain"] == [(CELLS[0].id, 0.2)]
     assert meter.asked == [(A, B), (B, A)]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_where_a_client_is_not_proven_alive_the_time_of_the_proof_counts(tmp_path: Path, alive: bool) -> None:
+    class Slow(Agent):
+        async def alive(self, client: str, patience: float = 0.0) -> bool:
+            del client, patience
+            await asyncio.sleep(0.3)
+            return alive
+
+    class Timed(Meter):
+        def strain(self, containers: Sequence[Any], start: float, end: float, timer: float) -> Strain:
+            took.append(end - start)
+            return super().strain(containers, start, end, timer)
+
+    took: list[float] = []
+    measure(Slow(lambda *_: []), tmp_path, meter=Timed())
+    assert len(took) == 4
+    assert alive or min(took) > 0.3
 
 
 def test_a_pair_alone_is_not_tried_again_where_it_is_warm() -> None:
