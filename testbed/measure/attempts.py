@@ -19,7 +19,7 @@ from testbed.engine.channel import AgentError
 from testbed.engine.messages import Envelope
 from testbed.measure.driver.protocol import Bounced, Received, Unsendable
 from testbed.measure.epoch import Answer, Epoch
-from testbed.measure.pace import LINGER, NEGOTIATION, VOID_CALM, VOID_TRIES, Rank
+from testbed.measure.pace import LINGER, NEGOTIATION, VOID_TRIES, Rank
 from testbed.measure.parts import Parts
 from testbed.measure.tasks import task_group
 from testbed.measure.wiretap.wiretap import Gate
@@ -121,9 +121,8 @@ class Attempts:
                 # In quiet: when no server boots any more, and after the time for which a server may remember the first.
                 await epoch.booted.wait()
                 await asyncio.sleep(epoch.waits.recovery)
-                if any(epoch.voids(c) for c in failed):
-                    await self.parts.admission.calms(VOID_CALM)
-                await self._in_turn(epoch, (a, b), failed, Rank.AGAIN, answered, gate)
+                turn = Rank.VOID if any(epoch.answers[c.id][-1].void for c in failed) else Rank.AGAIN
+                await self._in_turn(epoch, (a, b), failed, turn, answered, gate)
 
     @contextlib.asynccontextmanager
     async def _gate(self, a: str, b: str) -> AsyncIterator[PairGate]:

@@ -96,8 +96,6 @@ wants next to nothing: 0.1 to 0.4 % of its time on an idle machine, 3 to 27 % wh
 """
 VOID_TRIES = 3
 """Void attempts of a cell after which it is given up in the mesh, and the pair is measured alone."""
-VOID_CALM = 20.0
-"""Seconds that a void attempt waits at most, until the machine answers quickly, before it is made once more."""
 VOID_PAUSES = (2.0, 5.0, 15.0, 30.0)
 """Seconds until a pair alone is started again whose attempts were void; so often at most."""
 VOID_TIME = 600.0
@@ -158,6 +156,8 @@ class Rank(enum.IntEnum):
     WAITS = 1
     """A pair that somebody's timer has to end."""
     DELIVERS = 2
+    VOID = 3
+    """An attempt that is made again because the servers were not given their time: where next to nobody else negotiates."""
 
 
 @dataclass
@@ -205,22 +205,16 @@ class Admission:
         finally:
             self._give(servers)
 
-    async def calms(self, patience: float) -> None:
-        """Return when the machine answers quickly, at most ``patience`` seconds later."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self.delays and self.delays[-1] > self.calm:
-                    await asyncio.sleep(PROBE)
-
     def _give(self, servers: tuple[str, ...]) -> None:
         self.used -= 1
         self._busy.subtract(servers)
         self._wake()
 
     def _wake(self) -> None:
-        for waiters in self._waiters.values():
-            for future, servers in list(waiters.items()) if self.used + 1 <= self.limit else ():
-                if self.used + 1 > self.limit:
+        for rank, waiters in self._waiters.items():
+            most = min(self.limit, self.lowest) if rank is Rank.VOID else self.limit
+            for future, servers in list(waiters.items()) if self.used + 1 <= most else ():
+                if self.used + 1 > most:
                     return
                 if all(self._busy[s] < PER_SERVER for s in servers):
                     del waiters[future]

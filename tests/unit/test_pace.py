@@ -207,6 +207,34 @@ def test_who_has_to_wait_for_a_timer_goes_before_who_delivers_and_a_second_attem
     assert asyncio.run(main()) == ["DELIVERS0", "AGAIN3", "WAITS2", "WAITS4", "DELIVERS1"]
 
 
+def test_a_void_attempt_is_made_again_when_next_to_nobody_negotiates() -> None:
+    """In the midst of the load that made it void it would be void again."""
+
+    async def work() -> list[str]:
+        admission, order, leave = Admission(limit=20.0), list[str](), asyncio.Event()
+
+        async def negotiate(name: str, rank: Rank, until: asyncio.Event | None = None) -> None:
+            async with admission.place(name, rank=rank):
+                order.append(name)
+                assert rank is not Rank.VOID or admission.used <= admission.lowest
+                if until:
+                    await until.wait()
+
+        others = [asyncio.create_task(negotiate(f"other{n}", Rank.DELIVERS, leave)) for n in range(3)]
+        void = [asyncio.create_task(negotiate(f"void{n}", Rank.VOID)) for n in range(4)]
+        await asyncio.sleep(0)
+        last = asyncio.create_task(negotiate("last", Rank.WAITS, leave))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        leave.set()
+        await asyncio.gather(*others, *void, last)
+        return order
+
+    order = asyncio.run(work())
+    assert order[:4] == ["other0", "other1", "other2", "last"]
+    assert sorted(order[4:]) == [f"void{n}" for n in range(4)]
+
+
 def test_a_limit_that_was_cut_recovers_within_seconds_of_calm() -> None:
     admission = Admission()
     for _ in range(50):
