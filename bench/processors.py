@@ -27,6 +27,7 @@ BRIEF = "engine, short-lived"
 """What the engine starts and ends at once: runc, what unpacks files, what sets the firewall."""
 ENGINE = {"dockerd": "dockerd", "containerd-shim": "shims", "containerd": "containerd", "runc": BRIEF, "docker-proxy": BRIEF}
 """Beginning of a process's name -> its row."""
+KERNEL = "kernel threads"
 CAPTURE = ("dumpcap", "tshark")
 PARTS = {"driver": "driver", "wiretap": "wiretap", "dissector": "wiretap", "dns": "name servers", "names": "name servers"}
 """First word of a container's name, behind the federation's -> the row of what runs in it; else it is a server."""
@@ -95,7 +96,8 @@ class Processors(threading.Thread):
         there = dict(sorted(_there(), key=lambda item: item[1].start))
         waited: Counter[int] = Counter()
         for pid, process in self._known.items():
-            if pid not in there or there[pid].start != process.start:  # who lives of its ancestors has waited for it
+            # who lives of its ancestors has waited for it; of the kernel's own threads nobody does
+            if (pid not in there or there[pid].start != process.start) and process.row != KERNEL:
                 parent = process.parent
                 while parent not in there and parent in self._known:
                     parent = self._known[parent].parent
@@ -113,7 +115,7 @@ class Processors(threading.Thread):
     def _row(self, pid: int, process: Process, there: Mapping[int, Process]) -> str:
         """Where a process belongs; empty for what has nothing to do with the run."""
         if 2 in (pid, process.parent):
-            return "kernel threads"
+            return KERNEL
         if pid == os.getpid():
             return ""  # who samples
         with contextlib.suppress(OSError):

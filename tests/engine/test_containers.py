@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import inside
 import pytest
 from small_mesh import Small
+from waiting import eventually
 
 from testbed.contract.stand import process_owners
+from testbed.engine import federation
+from testbed.engine.files import FILES
 
 pytestmark = pytest.mark.engine
 
@@ -48,6 +52,48 @@ def test_the_key_is_readable_by_the_servers_user_alone(small: Small, rung: str, 
     key = subject.inside.file(f"/etc/testbed/{name}")
     assert (key.user, key.mode & 0o077) == (subject.user, 0)
     assert key.content == subject.issued.files()[name]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_nothing_of_the_files_is_in_the_environment_or_the_command_of_the_server(small: Small, rung: str) -> None:
+    subject = small.subjects[rung]
+    script = "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; tr '\\0' ' ' < $p/cmdline; done 2>/dev/null; true"
+    # as the server's user, who may read that; what the engine starts in a container has the variable, and takes it off first
+    said = federation.execute(subject.container, ["env", "-u", FILES, "sh", "-c", script], user=subject.user)
+    assert "TESTBED_DNS=" in said, "the server's environment was read"
+    assert FILES not in said
+    assert "BEGIN" not in said
+
+
+OWN_START = """FROM {image}
+RUN printf '#!/bin/sh\\ncat /etc/testbed/a.cfg; exec sleep 300\\n' > /opt/own-start && chmod 755 /opt/own-start
+{change}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "handed"),
+    [('ENTRYPOINT ["/opt/own-start"]', False), ('ENTRYPOINT ["testbed-start", "nobody"]\nCMD ["/opt/own-start"]', True)],
+    ids=["of a user's own", "of the base"],
+)
+def test_whatever_an_image_starts_with_its_files_are_there(small: Small, change: str, handed: bool) -> None:
+    engine, server = small.stand.mesh.engine, small.subjects["cleartext"].server
+    base = small.stand.images.server(server.implementation)
+    dockerfile = io.BytesIO(OWN_START.format(image=base, change=change).encode())
+    tag = f"s2s-testbed-test/own-start:{handed}".lower()
+    list(engine.client.api.build(fileobj=dockerfile, tag=tag, rm=True, forcerm=True))
+    address = small.mesh.addresses.of(server.index + 7)
+    container = small.mesh.create_server(
+        "own-start", tag, {"a.cfg": b"the files are there"}, address, small.mesh.addresses.dns[0]
+    )
+    try:
+        federation.start(container)
+        assert eventually(lambda: b"the files are there" in federation.logs(container), 60), federation.logs(container)
+        container.reload()
+        assert any(word.startswith(f"{FILES}=") for word in container.attrs["Config"]["Env"]) is handed
+    finally:
+        federation.drop([container])
+        engine.client.images.remove(tag, force=True)
 
 
 @pytest.mark.parametrize("rung", RUNGS)
