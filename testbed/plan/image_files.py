@@ -173,7 +173,6 @@ class LogsFile(_Strict):
     _outside: bool = PrivateAttr(False)
     _places: dict[int, tuple[str, int]] = PrivateAttr(default_factory=dict)
     _searchers: dict[int, Searcher] = PrivateAttr(default_factory=dict)
-    _tables: dict[str, list[tuple[str, Searcher]]] = PrivateAttr(default_factory=dict)
 
     def _place(self, document: Document, *, outside: bool) -> None:
         """Where each pattern stands, for messages."""
@@ -204,16 +203,21 @@ class LogsFile(_Strict):
             self._searchers[id(entry)] = search
         return search
 
+    @functools.cached_property
+    def tables(self) -> dict[str, list[tuple[str, Searcher]]]:
+        """Section -> of each entry a text that it holds for certain, and what looks for it."""
+        sections: dict[str, Sequence[LogPattern | LogReason]] = {"patterns": self.patterns, "reasons": self.reasons}
+        return {
+            section: [("" if self._outside else required(entry.match), self.searcher(entry)) for entry in entries]
+            for section, entries in sections.items()
+        }
+
     def first(self, section: Literal["patterns", "reasons"], text: str) -> tuple[int, Found] | None:
         """The first entry of a section that matches, by its position. Raises InputError as `search` does.
 
         Nearly all patterns of the testbed's hold words: of these a text is searched that has them, which is found out at once.
         """
-        if (table := self._tables.get(section)) is None:
-            entries: Sequence[LogPattern | LogReason] = getattr(self, section)
-            table = [("" if self._outside else required(entry.match), self.searcher(entry)) for entry in entries]
-            self._tables[section] = table
-        for position, (word, search) in enumerate(table):
+        for position, (word, search) in enumerate(self.tables[section]):
             if word in text:
                 try:
                     found = search(text)

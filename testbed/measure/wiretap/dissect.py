@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 TOKEN = re.compile(rb"cell-[0-9a-f]{16}")
@@ -97,7 +97,7 @@ class Stream:
 
     def facts(self) -> dict[str, Any]:
         """As data of an observation; what is unknown or empty is left away. False and 0 are facts: no forward secrecy is one."""
-        known = {k: v for k, v in asdict(self).items() if not k.startswith("_") and v is not None and v != []}
+        known = {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None and v != []}
         known["tls_data_out"] = [round(t, 3) for t in thin(self.tls_data_out)]
         return known
 
