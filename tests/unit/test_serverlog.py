@@ -160,6 +160,6 @@ def test_nobody_reads_on_in_a_log_when_the_run_ends(ended: bool, count: int) -> 
         parts=Fake(journal=Fake(writer=writer), workers=Fake(ended=ended)),
         catalog=Fake(image=lambda _: Fake(logs=LOGS)), servers={"a.example": Fake(implementation="x")}, domains={"b.example"},
     )  # fmt: skip
-    epoch: Any = Fake(phase=Fake(name="now"), name="mesh", addresses={})
+    epoch: Any = Fake(phase=Fake(name="now"), name="mesh", addresses={"b.example": ("198.18.0.2", None)})
     raw = b"2014-05-19T00:00:02Z to b.example failed: x\n"
     assert len(Collector._parse_log(collector, epoch, "a.example", raw)) == count
