@@ -43,14 +43,15 @@ OWNER_LABEL = "s2s-testbed.owner"
 POOL4 = ipaddress.IPv4Network("198.18.0.0/15")
 """RFC 2544's benchmarking block: collides with nobody's own network."""
 FIRST_SERVER = 16
-SLOTS = 20
-"""Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's."""
+SLOTS = 28
+"""Pairs that can be measured alone at the same time, each with a name server of its own beside the mesh's: most of them wait for
+a timer of 7 to 10 s, twice, so that fewer leave processors idle."""
 KEPT = 8
 """Servers that are kept at most while no pair of theirs is measured: the dear ones, of 60 to 100 MB each."""
 NAME_SERVERS = SLOTS + KEPT
 """Name servers of pairs measured alone: one a slot, and one for each server that is kept."""
-BERTHS = 4 * SLOTS
-"""Containers that are kept for their servers at most: two a slot, and as many of other images."""
+BERTHS = 3 * SLOTS
+"""Containers that are kept for their servers at most: two a slot, and half as many of other images or of kept servers."""
 MAKING = 30.0
 """Seconds that a mesh which is removed waits for containers that are just being made."""
 
