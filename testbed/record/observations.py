@@ -374,6 +374,7 @@ MACHINE = Kind(
         Field("stolen", float, "share of the processors' time that the hypervisor took"),
         Field("late", float, "by how much a light process was held up, as a share"),
         Field("running", float, "processes that had or wanted a processor, on the average"),
+        Field("reason", str, "why strain is not read from the pressure of containers", optional=True),
     ),
 )
 WIRETAP_NEIGHBOURS = Kind(

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.engine import messages
+from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
 from testbed.measure import parts
 from testbed.measure.meter import meter as module
@@ -25,6 +26,7 @@ from testbed.measure.meter import protocol
 from testbed.measure.meter.meter import Meter
 from testbed.measure.meter.protocol import Readings
 from testbed.measure.meter.stalls import Stalls
+from testbed.measure.tasks import Workers
 from testbed.model import EngineError
 from testbed.record.strain import HEARTBEAT, PRESSURE, Strain
 
@@ -308,6 +310,7 @@ def test_the_machine_is_noted_now_and_then_until_the_end(metered: Metered) -> No
         metered.channel.says(Readings(n / 2, {}, [n * 0.25, 0.0, 0.0], n * 0.05, 0.0, 3))
     assert [(note["seconds"], note["processor"], note["stolen"]) for note in metered.notes] == [(2.0, 0.5, 0.1)] * 2
     assert metered.notes[0]["running"] == 3
+    assert "reason" not in metered.notes[0]
     metered.meter.end()
     metered.now = 9.0
     metered.channel.says(Readings(9.0, {}, None, 0.0, 0.0, 0))
@@ -360,3 +363,47 @@ def test_a_meter_that_stands_still_ends_the_run(metered: Metered, monkeypatch: p
         EngineError, match=r"s2s-meter, which reads how long servers wait, runs, but has said nothing for 6[0-9] s"
     ):
         asyncio.run(work())
+
+
+@pytest.mark.parametrize("fails", ["made", "started", "silent", "never"])
+def test_where_an_engine_does_not_show_control_groups_the_meter_does_without(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rootless engine, one elsewhere, an odd host: the run goes on, by the heartbeat."""
+    made: list[bool] = []
+    gone: list[str] = []
+
+    class Agent(Channel):
+        def __init__(self, container: Any, *_: object) -> None:
+            super().__init__()
+            self.container = container
+
+        async def ready(self, _: float) -> None:
+            if self.container.name == "shown" and fails == "silent":
+                raise EngineError("no first word")
+
+        def close(self) -> None:
+            gone.append("channel")
+
+    def create(_image: str, _files: object, *, shown: bool) -> Any:
+        made.append(shown)
+        if shown and fails == "made":
+            raise EngineError("not permitted")
+        return SimpleNamespace(name="shown" if shown else "plain")
+
+    def start(container: Any) -> None:
+        if container.name == "shown" and fails == "started":
+            raise EngineError("mounts denied")
+
+    monkeypatch.setattr(module, "Channel", Agent)
+    monkeypatch.setattr("testbed.engine.federation.start", start)
+    monkeypatch.setattr("testbed.engine.federation.circumstances", lambda *_: "")
+    monkeypatch.setattr("testbed.engine.federation.drop", lambda containers: gone.append(containers[0].name))
+    mesh: Any = SimpleNamespace(create_meter=create, engine=None)
+
+    async def work() -> Meter:
+        async with Workers(1) as workers:
+            return await parts._meter(mesh, Images({"wiretap": "w"}), workers, SimpleNamespace())  # type: ignore[arg-type]
+
+    meter: Any = asyncio.run(work())
+    assert made == ([True] if fails == "never" else [True, False])
+    assert meter.channel.container.name == ("shown" if fails == "never" else "plain")
+    assert gone == ([] if fails in ("never", "made") else ["channel", "shown"])

@@ -117,8 +117,12 @@ class Meter:
         for name, a, b in zip(RESOURCES, old.machine or (), new.machine or (), strict=False):
             data[name] = round((b - a) / seconds, 3)
         running = sum(self._running) / len(self._running)
-        return data | {
-            "stolen": round((new.stolen - old.stolen) / seconds, 3),
-            "late": round((new.late - old.late) / seconds, 3),
-            "running": round(running, 1),
-        }
+        return (
+            ({"reason": self.reason} if self.reason else {})
+            | data
+            | {
+                "stolen": round((new.stolen - old.stolen) / seconds, 3),
+                "late": round((new.late - old.late) / seconds, 3),
+                "running": round(running, 1),
+            }
+        )
