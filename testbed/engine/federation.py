@@ -17,6 +17,7 @@ import re
 import signal
 import socket
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from testbed import interruption
 from testbed.engine.files import FILES, UNPACK, handed, pack
 from testbed.engine.firewall import Way
 from testbed.engine.host import ENGINE_ERRORS, Engine, last_words
+from testbed.engine.images import REPOSITORY
 from testbed.engine.rights import DISSECTOR, DRIVER, LOOK, METER, NAMES, READ_ONLY, SERVER, WIRETAP, Rights
 from testbed.model import EngineError
 
@@ -136,6 +138,9 @@ class Mesh:
         """What is made at this moment: one token each."""
         self._starters: dict[str, list[str] | None] = {}
         """Image -> its command, if that can be handed files as it starts."""
+        self._bases: list[list[str]] | None = None
+        """The layers of the testbed's base systems."""
+        self._looking = threading.Lock()
         try:
             with interruption.held():
                 self.addresses = self._make_network(size, ipv6)
@@ -232,17 +237,23 @@ class Mesh:
     def _starter(self, image: str) -> list[str] | None:
         """The command of an image whose first process can be handed files; None where they are copied in. Raises EngineError.
 
-        That is one that begins with the base's `testbed-start`, as root: Debian's essential programs are there.
+        That is an image on the testbed's base, with all that Debian calls essential, which begins with `testbed-start` as root.
         """
-        if image not in self._starters:
-            try:
-                config = self.docker.images.get(image).attrs["Config"]
-            except ENGINE_ERRORS as error:
-                raise EngineError(f"the image {image} cannot be looked up: {_message(error)}") from None
-            command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
-            able = command[:1] == ["testbed-start"] and config.get("User") in (None, "", "root", "0")
-            self._starters[image] = command if able else None
-        return self._starters[image]
+        with self._looking:
+            if image not in self._starters:
+                try:
+                    facts = self.docker.images.get(image).attrs
+                    if self._bases is None:
+                        there = self.docker.images.list(name=f"{REPOSITORY}/base")
+                        self._bases = [base.attrs["RootFS"]["Layers"] for base in there]
+                except ENGINE_ERRORS as error:
+                    raise EngineError(f"the image {image} cannot be looked up: {_message(error)}") from None
+                config, layers = facts["Config"], facts["RootFS"]["Layers"]
+                command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+                ours = any(base and layers[: len(base)] == base for base in self._bases)
+                able = ours and command[:1] == ["testbed-start"] and config.get("User") in (None, "", "root", "0")
+                self._starters[image] = command if able else None
+            return self._starters[image]
 
     @_unless_ending
     def _create(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,12 +66,18 @@ class Recorder:
         return True
 
 
-def made(config: dict[str, Any], rights: Rights, files: dict[str, bytes]) -> Recorder:
+ON_BASE = ["debian", "testbed-start", "server"]
+
+
+def made(config: dict[str, Any], rights: Rights, files: dict[str, bytes], layers: list[str] = ON_BASE) -> Recorder:
     api = Recorder()
     mesh = federation.Mesh.__new__(federation.Mesh)
-    image = SimpleNamespace(attrs={"Config": config})
-    mesh.docker = SimpleNamespace(api=api, images=SimpleNamespace(get=lambda _: image), containers=None)  # type: ignore[assignment]
+    image = SimpleNamespace(attrs={"Config": config, "RootFS": {"Layers": layers}})
+    bases = [SimpleNamespace(attrs={"RootFS": {"Layers": base}}) for base in (["another"], ["debian", "testbed-start"])]
+    images = SimpleNamespace(get=lambda _: image, list=lambda name: bases if name == "s2s-testbed/base" else [])
+    mesh.docker = SimpleNamespace(api=api, images=images, containers=None)  # type: ignore[assignment]
     mesh.short, mesh.labels, mesh.ending, mesh.making, mesh._starters = "abc", {}, False, set(), {}
+    mesh._bases, mesh._looking = None, threading.Lock()
     mesh.network = SimpleNamespace(name="net")  # type: ignore[assignment]
     mesh._create("server", "image", None, rights, files, environment={"TESTBED_DNS": "198.18.0.2"})
     return api
@@ -102,3 +109,8 @@ def test_into_any_other_they_are_copied_as_before(config: dict[str, Any], rights
     assert len(api.copied) == 1
     assert api.made["entrypoint"] is None
     assert set(api.made["environment"]) == {"TESTBED_DNS"}
+
+
+def test_into_an_image_with_another_base_they_are_copied_for_it_may_lack_what_unpacks() -> None:
+    assert len(made(BASED, SERVER, {"a": b"1"}, ["alpine", "testbed-start"]).copied) == 1
+    assert len(made(BASED, SERVER, {"a": b"1"}, []).copied) == 1
