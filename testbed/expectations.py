@@ -302,7 +302,7 @@ DISAGREEMENTS: tuple[Disagreement, ...] = (
         "surprise",
     ),
 )
-"""All points that were looked up, the open ones first. The texts are those of November 2026."""
+"""All points that were looked up, the open ones first. The texts are those in force in 2026 (XEPs: 2026-06-30)."""
 
 OPEN: tuple[Disagreement, ...] = tuple(d for d in DISAGREEMENTS if d.reading)
 

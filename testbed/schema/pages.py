@@ -171,7 +171,8 @@ def expectations_page() -> str:
         "",
         "*Open*: each server may follow either document. Both outcomes are as expected then, neither is a surprise, and",
         "`expected.alternatives` of `verdicts.json` has the other ones with their clauses; anything else, such as a loss, is a",
-        "surprise all the same. *Decided*: why only one of the two is expected here. The texts are those of November 2026.",
+        "surprise all the same. *Decided*: why only one of the two is expected here. The texts are those in force in 2026",
+        "(XEPs as of 2026-06-30).",
         "",
     ]
     lines += _table(
