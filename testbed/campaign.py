@@ -7,8 +7,10 @@ exit status, a test, a page. docs/python.md shows this interface.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
-from collections.abc import Coroutine, Iterable, Sequence, Set
+from collections.abc import Coroutine, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -174,13 +176,29 @@ def measure(
     return _conducted(writer, planned, engine, images, leg, manner, display)
 
 
+COLLECTED = (50_000, 20, 100)
+"""Thresholds of the garbage collector during a run (`gc.set_threshold`): nearly nothing in it is garbage. To look for some took
+6 % of the time in which 2,256 cells are judged and reported; that now takes 290 MB instead of 255."""
+
+
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Afterwards it is as it was."""
+    before = gc.get_threshold()
+    gc.set_threshold(*COLLECTED)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def _conducted(
     writer: store.Writer, planned: Planned, engine: host.Engine, images: Images, leg: Leg, manner: Manner, display: Display
 ) -> Run:
     """Measure one leg of a run to its end, judge the record and write its reports. Raises EngineError."""
     judged: list[Run] = []
     try:
-        with writer:
+        with writer, _seldom_collected():
             conducted = conduct(
                 planned.plan, planned.catalog, engine, images, writer, display, leg=leg, manner=manner,
                 after=lambda: judged.append(report(writer.path, display=display)),
