@@ -15,6 +15,7 @@ import pytest
 
 from testbed.display import Silent
 from testbed.measure.collect import observations_of, owner
+from testbed.measure.conductor import PhaseMeasurement
 from testbed.measure.confirm import Confirmations, tally
 from testbed.measure.control import ControlPair
 from testbed.measure.epoch import Answer, Epoch
@@ -350,3 +351,33 @@ def test_only_what_ought_to_deliver_both_ways_waits_for_the_mesh_to_boot(forecas
     a, b, clear = (s.domain for s in plan.servers)
     assert known.delivers(plan.phases[1], a, b)
     assert not known.delivers(plan.phases[1], a, clear)
+
+
+@pytest.mark.parametrize(("apart", "order"), [(True, ["tried", "tried", "requested"]), (False, ["tried", "requested", "tried"])])
+def test_who_is_measured_alone_anyway_is_when_the_mesh_is_done_with_it_and_who_is_doubted_at_once(
+    apart: bool, order: list[str]
+) -> None:
+    """So that alone it is known what came of both tries."""
+    seen: list[str] = []
+
+    class Attempts:
+        async def pair(self, epoch: Epoch, a: str, b: str, exchanges: Sequence[str], *, answered: Any, **_: Any) -> None:
+            cell = Cell("now", a, b, exchanges[0])
+            for _try in range(2):
+                seen.append("tried")
+                epoch.answers[cell.id].append(Answer("error"))
+                answered(cell)
+
+    def request(*_: str) -> None:
+        if "requested" not in seen:
+            seen.append("requested")
+
+    run: Any = SimpleNamespace(
+        forecast=SimpleNamespace(delivers=lambda *_: False, doubtful=lambda *_: True),
+        attempts=Attempts(),
+        plan=SimpleNamespace(exchanges=["message"]),
+    )
+    measurement = PhaseMeasurement(run, PHASE, [("a", "b")])
+    confirmations: Any = SimpleNamespace(request=request)
+    asyncio.run(measurement._talk(epoch_of("mesh", "a", "b"), "a", "b", confirmations, apart=apart))
+    assert seen == order
