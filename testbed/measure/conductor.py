@@ -33,7 +33,7 @@ from testbed.measure.epochs import Epochs
 from testbed.measure.forecast import Forecast
 from testbed.measure.journal import Journal
 from testbed.measure.manifest import Manner
-from testbed.measure.pace import CAPTURE_LAG, FIRST_TRIES, Rank
+from testbed.measure.pace import CAPTURE_ALONE, CAPTURE_LAG, FIRST_TRIES, Rank
 from testbed.measure.parts import Parts, parts_of
 from testbed.measure.tasks import task_group
 from testbed.model import Cell, EngineError, Phase, Plan, Server, StorageError
@@ -228,7 +228,9 @@ class PhaseMeasurement:
                 progress=self._progress if run.manner.isolated else lambda _: None,
                 chance=functools.partial(run.forecast.chance, self.phase),
             )  # fmt: skip
-            async with run.collector.capture(name, cells, full=run.manner.full_capture):
+            alone = len(self.pairs) if run.manner.confirm is None else min(run.manner.confirm, len(self.pairs))
+            tries = cells if run.manner.isolated else cells + CAPTURE_ALONE * alone
+            async with run.collector.capture(name, tries, full=run.manner.full_capture):
                 await self._measure_cells(tasks, confirmations)
             self._note_pressure()
             run.timing[f"{name}-evidence"] = await run.collector.collect(name, confirmations.epochs)

@@ -75,6 +75,9 @@ MOST_ALONE = 16
 CAPTURE_KB = (16_000, 16)
 """kB that a phase's capture may grow to: so many, and so many more for each cell (measured: 10 a cell). Then it ends, and a
 delivery that it did not see makes the run say so."""
+CAPTURE_ALONE = 12
+"""Cells' worth of a capture for each pair that may be measured alone (measured on a strained machine: 1.8 starts of 108 kB each;
+without it the capture of 48 servers ended when a quarter of the starts were done)."""
 OVERLAP = {"short": 1.5, "stock": 12.0}
 """Seconds after which a direction that has no answer yet lets the other begin: negotiations take tenths, timers take tens."""
 HEAVY = 1.0
