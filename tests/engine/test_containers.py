@@ -84,7 +84,7 @@ def test_whatever_an_image_starts_with_its_files_are_there(small: Small, change:
     list(engine.client.api.build(fileobj=dockerfile, tag=tag, rm=True, forcerm=True))
     address = small.mesh.addresses.of(server.index + 7)
     container = small.mesh.create_server(
-        "own-start", tag, {"a.cfg": b"the files are there"}, address, small.mesh.addresses.dns[0]
+        "own-start", tag, {"a.cfg": b"the files are there\n"}, address, small.mesh.addresses.dns[0]
     )
     try:
         federation.start(container)
