@@ -164,10 +164,11 @@ class Attempts:
         answer, cold = asyncio.get_running_loop().create_future(), epoch.begin_to_talk(cell)
         letter = self._letters[token] = Letter(cell, epoch, answer, cold, token, time.monotonic())
         note(observations.ATTEMPT, epoch=epoch, cell=cell, token=token, cold=cold)
-        if await self._send(epoch, cell, token):
-            await asyncio.wait({letter.answer}, timeout=patience)
-        elif not letter.answer.done():
-            letter.answer.set_result("unsendable")
+        with self._metered(epoch, cell):
+            if await self._send(epoch, cell, token):
+                await asyncio.wait({letter.answer}, timeout=patience)
+            elif not letter.answer.done():
+                letter.answer.set_result("unsendable")
         ended = time.monotonic()
         if not letter.answer.done():
             sender, receiver = await self._alive(epoch, cell)
@@ -186,6 +187,12 @@ class Attempts:
         answered(cell)
         if self.parts.meter:
             self.parts.meter.when_read(ended, functools.partial(self._note_strain, letter, ended))
+
+    def _metered(self, epoch: Epoch, cell: Cell) -> contextlib.AbstractContextManager[None]:
+        """While this lasts, how long the two servers wait says how much else may go on."""
+        meter = self.parts.meter
+        ends = (epoch.container(d) for d in (cell.sender, cell.receiver))
+        return meter.measuring(*ends) if meter else contextlib.nullcontext()
 
     async def _settle(self, letter: Letter, answer: Answer, ended: float, answered: Answered) -> None:
         """Note what an attempt came to that did not deliver; void if the servers were not given their time."""

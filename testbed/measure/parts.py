@@ -55,7 +55,9 @@ class Parts:
     async def watched(self) -> AsyncIterator[None]:
         """While this lasts pressure is measured, and a part that ends raises EngineError: an engine may be killed."""
         channels = [self.wiretap.channel, self.wiretap.dissector, self.driver.channel]
-        channels += [self.meter.channel] if self.meter else []
+        if self.meter:
+            channels.append(self.meter.channel)
+            self.meter.told = self.admission.server_waited
         try:
             async with task_group() as watchers:
                 tasks = [watchers.create_task(_until_gone(channel)) for channel in channels]

@@ -115,9 +115,9 @@ def test_before_the_first_phase_it_is_tried_until_it_gets_through_twice_at_most(
     ("seconds", "timers", "stretch"),
     [
         (0.1, "short", 1),
-        (0.5, "short", 1),
-        (0.51, "short", 2),
-        (2.2, "short", 5),
+        (0.2, "short", 1),
+        (0.21, "short", 2),
+        (0.9, "short", 5),
         (60.0, "short", MOST_STRETCH),
         (60.0, "stock", 1),
     ],
@@ -131,7 +131,7 @@ def test_short_timers_are_as_long_as_the_machine_is_slow_and_that_is_in_the_mani
     assert done.waits == Waits(timers, stretch)
     assert done.chosen == [{"stretch": stretch}]
     assert done.notes[0]["seconds"] == seconds
-    assert done.waits.shortest >= 8 * seconds or stretch == MOST_STRETCH or timers == "stock"
+    assert done.waits.shortest >= 20 * seconds or stretch == MOST_STRETCH or timers == "stock"
 
 
 def test_a_run_that_is_resumed_goes_on_with_the_timers_that_it_began_with() -> None:

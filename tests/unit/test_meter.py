@@ -304,6 +304,25 @@ def test_a_clock_elsewhere_is_compared_by_the_quickest_message(metered: Metered)
     assert metered.meter.strain([one], 1008.01, 1012.01, 4.0).processor == 0
 
 
+def test_it_tells_how_long_those_waited_that_are_measured_just_then(metered: Metered) -> None:
+    told: list[float] = []
+    metered.meter.told = told.append
+    one, other = (SimpleNamespace(id=name) for name in (A, B))
+
+    def reads(at: float, a: float, b: float) -> None:
+        metered.now = at
+        metered.channel.says(Readings(at, {A: [a, 0, 0], B: [0, b, 0]}, None, 0.0, 0.0, 1))
+
+    reads(1.0, 0.0, 0.0)
+    with metered.meter.measuring(one, other), metered.meter.measuring(one):  # type: ignore[arg-type]
+        reads(3.0, 0.5, 1.0)
+    with metered.meter.measuring(one):  # type: ignore[arg-type]
+        reads(5.0, 0.5, 3.0)
+        reads(6.0, 1.5, 4.0)
+    reads(8.0, 3.5, 6.0)
+    assert told == pytest.approx([0.0, 0.5, 0.0, 0.5, 0.0])
+
+
 def test_the_machine_is_noted_now_and_then_until_the_end(metered: Metered) -> None:
     for n in range(9):
         metered.now = n / 2

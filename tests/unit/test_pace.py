@@ -56,6 +56,20 @@ def test_strain_cuts_the_limit_and_calm_raises_it_again() -> None:
     assert cut < admission.limit <= cut + 1
 
 
+def test_servers_that_wait_for_processors_cut_the_limit_however_quick_the_wiretap_is() -> None:
+    """Under eight busy loops the wiretap answered within milliseconds, while servers waited so long that attempts were void."""
+    admission = Admission(limit=10.0)
+    admission.server_waited(admission.behind + 0.01)
+    assert admission.limit <= 7.5
+    cut = admission.limit
+    admission.server_waited((admission.at_ease + admission.behind) / 2)
+    admission.measured(admission.calm / 2)
+    assert admission.limit == cut, "in between it grows no more"
+    admission.server_waited(0.0)
+    admission.measured(admission.calm / 2)
+    assert admission.limit > cut
+
+
 def test_the_limit_stays_within_its_bounds() -> None:
     admission = Admission()
     for _ in range(200):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
 from testbed.measure.meter import protocol
 from testbed.measure.meter.stalls import Stalls
-from testbed.measure.pace import ANSWER, MACHINE, READINGS, REMEMBERED, STRAINED
+from testbed.measure.pace import ANSWER, BEHIND, MACHINE, READINGS, REMEMBERED, STRAINED
 from testbed.model import EngineError
 from testbed.record.strain import HEARTBEAT, PRESSURE, Strain
 
@@ -49,6 +49,10 @@ class Meter:
         self.heard = float("-inf")
         """When it said something last."""
         self.stalls = Stalls(REMEMBERED)
+        self.measured: Counter[str] = Counter()
+        """By id: containers of servers that are measured just now, and how many attempts of theirs go on."""
+        self.told: Callable[[float], None] = lambda _: None
+        """Told with every reading for which share of the last `BEHIND` seconds that one of them waited which waited longest."""
         self._delays: deque[float] = deque(maxlen=QUICKEST)
         self._read = asyncio.Event()
         self._awaited: list[tuple[float, Callable[[], object]]] = []
@@ -84,6 +88,17 @@ class Meter:
         """Do something when what was read reaches up to a time, if ever."""
         self._awaited.append((moment, act))
 
+    @contextlib.contextmanager
+    def measuring(self, *containers: Container) -> Iterator[None]:
+        """While this lasts, an attempt of the servers in these goes on."""
+        ids = [str(c.id) for c in containers]
+        self.measured.update(ids)
+        try:
+            yield
+        finally:
+            self.measured.subtract(ids)
+            self.measured = +self.measured
+
     def strain(self, containers: Sequence[Container], start: float, end: float, timer: float) -> Strain:
         """How long these waited between two times, in the worst stretch as long as a server's ``timer``."""
         ids = [str(c.id) for c in containers]
@@ -98,6 +113,7 @@ class Meter:
             return  # clocks that drift: the next one is later
         self.stalls.add(at, readings.waited, stolen=readings.stolen, late=readings.late)
         self._running.append(readings.running)
+        self.told(self.stalls.share(self.measured, BEHIND))
         if self._before is None:
             self._before = at, readings
         elif at - self._before[0] >= MACHINE:

@@ -66,6 +66,11 @@ class Stalls:
         """Whether something was read of each of them."""
         return all(c in self._series for c in containers)
 
+    def share(self, containers: Iterable[str], seconds: float) -> float:
+        """For which share of the last ``seconds`` that one of the containers had to wait which waited longest."""
+        series = [self._series[c] for c in containers if c in self._series]
+        return max((sum(one.at(self.last)) - sum(one.at(self.last - seconds)) for one in series), default=0.0) / seconds
+
     def forget(self, containers: Iterable[str]) -> None:
         """Containers that are gone."""
         for container in containers:
