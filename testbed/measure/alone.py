@@ -111,7 +111,7 @@ class Alone:
 
     async def release(self, phase: Phase) -> None:
         """End what is kept for a phase: none of its pairs is measured alone any more."""
-        for kept in [k for k in self._kept.values() if k.phase == phase.name]:
+        for kept in [self._kept.pop(key) for key in list(self._kept) if key[0] == phase.name]:
             await self._end(kept)
 
     async def _seat(self, epoch: Epoch, there: Mapping[str, str], kept: Kept | None, taken: list[tuple[Berths, Berth]]) -> Berth:
@@ -137,9 +137,9 @@ class Alone:
 
     async def _take_kept(self, key: tuple[str, str], peer: str) -> Kept | None:
         """The server that is kept for a phase and domain, if it may meet this peer and lives; else it ends."""
-        kept = self._kept.get(key)
+        kept = self._kept.pop(key, None)  # before it is looked at: meanwhile nobody else may end it
         if kept and kept.may_meet(peer) and await self._lives(kept):
-            return self._kept.pop(key)
+            return kept
         if kept:
             await self._end(kept)
         return None
@@ -159,12 +159,11 @@ class Alone:
         kept.met[peer] = epoch.addresses[peer][0]
         self._kept[kept.key] = kept
         if len(self._kept) > federation.KEPT:
-            await self._end(min(self._kept.values(), key=lambda k: self.slots.waiting(k.key)))
+            await self._end(self._kept.pop(min(self._kept, key=self.slots.waiting)))
         return [(berths, berth) for berths, berth in taken if berth not in (kept.berth, kept.names)]
 
     async def _end(self, kept: Kept) -> None:
-        """End a server that was kept; what it logged since its last epoch is of none."""
-        del self._kept[kept.key]
+        """End a server that nobody can take any more; what it logged since its last epoch is of none."""
         self.parts.driver.logout([kept.client])
         try:
             await self.parts.workers.do(kept.berth.stop)

@@ -2,7 +2,7 @@
 
 Rule: servers reach each other's s2s port for just as long as their pair is measured (the gate); a silence counts only with
 both clients proven alive; a failure counts when a second attempt, in quiet, has seen it too. One that came while the servers
-were not given their time is void: it is made once more, later. What it means is judged elsewhere.
+were not given their time is void: it is made again, later, a few times. What it means is judged elsewhere.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Attempts:
     ) -> None:
         """Both directions of a pair, ``a`` first, each exchange; what fails a second time, in quiet, unless it is ``settled``.
 
-        What is void is tried once more, later.
+        What is void is tried again, later, up to `VOID_TRIES` times.
 
         ``answered`` is told of every answer, ``progress`` of every cell's first.
         """

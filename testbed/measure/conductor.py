@@ -219,18 +219,18 @@ class PhaseMeasurement:
         """
         run, name = self.run, self.phase.name
         cells = 2 * len(self.pairs) * len(run.plan.exchanges) * (2 if run.manner.isolated else 1)
+        bound = None if run.manner.isolated else run.manner.confirm
         run.display.stage(f"{name}: cells", cells)
         async with task_group() as tasks:
             confirmations = Confirmations(
                 self.phase, run.plan.exchanges, run.alone, tasks, run.display,
-                bound=None if run.manner.isolated else run.manner.confirm,
+                bound=bound,
                 isolated=run.manner.isolated,
                 progress=self._progress if run.manner.isolated else lambda _: None,
                 chance=functools.partial(run.forecast.chance, self.phase),
             )  # fmt: skip
-            alone = len(self.pairs) if run.manner.confirm is None else min(run.manner.confirm, len(self.pairs))
-            tries = cells if run.manner.isolated else cells + CAPTURE_ALONE * alone
-            async with run.collector.capture(name, tries, full=run.manner.full_capture):
+            alone = len(self.pairs) if bound is None else min(bound, len(self.pairs))
+            async with run.collector.capture(name, cells + CAPTURE_ALONE * alone, full=run.manner.full_capture):
                 await self._measure_cells(tasks, confirmations)
             self._note_pressure()
             run.timing[f"{name}-evidence"] = await run.collector.collect(name, confirmations.epochs)

@@ -108,7 +108,7 @@ class Confirmations:
         self.unconfirmed: list[Order] = []
         self._pairs: dict[Order, asyncio.Task[None]] = {}
         self._hopeless: float | None = None
-        """When no more is started again because its attempts were void."""
+        """When no more is started again because attempts were void; None as long as the last start was left in peace."""
 
     def request(self, a: str, b: str) -> None:
         """Have a pair measured alone, once. In the mesh ``a`` wrote first, so alone ``b`` does."""
@@ -164,6 +164,7 @@ class Confirmations:
             )  # fmt: skip
             self.epochs.append(epoch)
             if not epoch.void:
+                self._hopeless = None  # the machine was only busy for a while
                 return True
             self._hopeless = self._hopeless or time.monotonic() + VOID_TIME
             pause = next(pauses, None)

@@ -21,7 +21,7 @@ SHORTEST = {"short": 4.0, "stock": 10.0}
 MARGIN = 20
 """How often the control pair's slower message has to fit into the shortest timer: others take longer, and are among more."""
 FIRST_STRETCH, MOST_STRETCH = 3, 15
-"""How much longer short timers are while the control pair shows how slow the machine is; and at most, about as long as stock."""
+"""How much longer short timers are while the control pair shows how slow the machine is; and at most: the shortest, a minute."""
 PATIENCE = {"short": 25.0, "stock": 200.0}
 """Seconds that a cell waits for a receipt or a bounce; longer than the slowest timer of any implementation under these timers."""
 SENTINEL = 15.0
@@ -88,8 +88,8 @@ BEHIND = 2.0
 """Seconds over which a server's waiting says how many negotiations may go on: half of the shortest timer."""
 READINGS = 0.5
 """Seconds between two readings of how long containers had to wait."""
-REMEMBERED = 600.0
-"""Seconds for which readings are kept: longer than any attempt lasts."""
+REMEMBERED = 1.2 * MOST_STRETCH * (PATIENCE["short"] + SENTINEL)
+"""Seconds for which readings are kept: longer than any attempt lasts, a silence and the proof that both ends are alive."""
 MACHINE = 2.0
 """Seconds between two notes of what the machine as a whole had to wait for."""
 STRAINED = {PRESSURE: 0.5, HEARTBEAT: 0.1}
@@ -105,7 +105,7 @@ VOID_TRIES = 3
 VOID_PAUSES = (2.0, 5.0, 15.0, 30.0)
 """Seconds until a pair alone is started again whose attempts were void; so often at most."""
 VOID_TIME = 600.0
-"""Seconds after the first such pair of a phase from which on none is started again: this machine will not be given its time."""
+"""Seconds without a pair alone that was left in peace, from its first void start on, after which none is started again."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class Waits:
 
     @property
     def recovery(self) -> float:
-        """Seconds after a failure until a second attempt."""
-        return RECOVERY[self.timers] * self.stretch
+        """Seconds after a failure until a second attempt: what a server remembers of the first is not stretched."""
+        return RECOVERY[self.timers]
 
     @property
     def overlap(self) -> float:

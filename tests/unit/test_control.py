@@ -15,7 +15,7 @@ from testbed.display import Silent
 from testbed.measure.attempts import Answer
 from testbed.measure.control import ControlPair
 from testbed.measure.epoch import Epoch
-from testbed.measure.pace import BOOT, FIRST_BOOT, MOST_STRETCH, Waits
+from testbed.measure.pace import ANSWER, BOOT, FIRST_BOOT, MOST_STRETCH, REMEMBERED, Waits
 from testbed.model import CONTROL_DOMAINS, Cell, Implementation, Phase, Server
 from testbed.plan.policy import PRESETS
 
@@ -137,6 +137,16 @@ def test_short_timers_are_as_long_as_the_machine_is_slow_and_that_is_in_the_mani
 def test_a_run_that_is_resumed_goes_on_with_the_timers_that_it_began_with() -> None:
     done = measured([GOOD], "first", seconds=3.0, stretch=2)
     assert (done.waits, done.chosen) == (Waits("short", 2), [])
+
+
+@pytest.mark.parametrize("waits", [Waits("short"), Waits("short", MOST_STRETCH), Waits("stock")])
+def test_readings_are_kept_for_longer_than_any_attempt_lasts(waits: Waits) -> None:
+    """An order to the driver, the silence, the proof that both ends are alive, and the wait for the last reading."""
+    assert waits.patience + waits.sentinel + 2 * ANSWER < REMEMBERED
+
+
+def test_what_a_server_remembers_of_a_failure_is_not_stretched() -> None:
+    assert Waits("short", MOST_STRETCH).recovery == Waits("short").recovery
 
 
 def test_who_does_not_get_through_chooses_no_timers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from testbed.engine.berths import Berth, Berths
 from testbed.engine.federation import Log
 from testbed.engine.images import Images
 from testbed.judge.evidence import Evidence
-from testbed.measure.alone import Alone
+from testbed.measure.alone import Alone, Lasting
 from testbed.measure.collect import Collector
 from testbed.measure.epoch import Epoch
 from testbed.measure.forecast import Forecast
@@ -32,7 +32,7 @@ from testbed.record.observations import Observation
 from testbed.record.store import Record, Writer
 
 PHASE = Phase("now", {})
-DEAR = "dear.example"
+DEAR, OTHER = "dear.example", "other.example"
 PEERS = [f"peer{n}.example" for n in range(3)]
 
 
@@ -108,35 +108,41 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     it = SimpleNamespace(berths=Bay("10.0.0."), names=Bay("10.9.0."), epochs=Epochs(), alive=True, logouts=[])
 
     async def alive(*_: object) -> bool:
-        return bool(it.alive)
+        return bool(await it.alive()) if callable(it.alive) else bool(it.alive)
 
     async def loaded(*_: object) -> None:
         return
 
-    def pairs(*peers: str, lasting: bool = True, together: bool = False) -> list[Epoch]:
-        async def run() -> list[Epoch]:
+    def run(work: Callable[[Alone], Awaitable[list[Epoch]]], lasting: Lasting | None) -> list[Epoch]:
+        async def running() -> list[Epoch]:
             async with Workers(2) as workers:
                 driver = SimpleNamespace(alive=alive, zone_loaded=loaded, logout=it.logouts.extend)
                 journal = SimpleNamespace(epoch_name=lambda *words: "-".join(map(str, words)))
                 parts: Any = SimpleNamespace(workers=workers, driver=driver, journal=journal, starting=asyncio.Semaphore(2))
-                ids = {f"{d.split('.')[0]}:trixie": d for d in (DEAR, *PEERS)}
+                ids = {f"{d.split('.')[0]}:trixie": d for d in (DEAR, OTHER, *PEERS)}
                 servers = {
                     d: Server(d, Implementation(d.split(".")[0], "trixie"), PRESETS["opportunistic"], "ca", 0)
                     for d in ids.values()
                 }
                 it.alone = Alone(
                     parts, it.epochs, Attempts(), Images({"dns": "dns"} | ids), servers, it.berths, it.names,  # type: ignore[arg-type]
-                    (lambda *_: DEAR) if lasting else None,
+                    lasting,
                 )  # fmt: skip
-                work = [it.alone.pair(PHASE, DEAR, peer, ["message"]) for peer in peers]
-                epochs = list(await asyncio.gather(*work)) if together else [await w for w in work]
+                epochs = await work(it.alone)
                 it.left = dict(it.alone._kept)
                 await it.alone.release(PHASE)
                 return epochs
 
-        return asyncio.run(run())
+        return asyncio.run(running())
 
-    it.pairs = pairs
+    def pairs(*peers: str, lasting: bool = True, together: bool = False) -> list[Epoch]:
+        async def work(alone: Alone) -> list[Epoch]:
+            pairs = [alone.pair(PHASE, DEAR, peer, ["message"]) for peer in peers]
+            return list(await asyncio.gather(*pairs)) if together else [await pair for pair in pairs]
+
+        return run(work, (lambda *_: DEAR) if lasting else None)
+
+    it.pairs, it.run = pairs, run
     return it
 
 
@@ -210,6 +216,37 @@ def test_no_more_are_kept_than_the_memory_is_for(measured: SimpleNamespace, monk
     monkeypatch.setattr(federation, "KEPT", 0)
     measured.pairs(*PEERS)
     assert dear(measured) == 3
+
+
+def test_a_server_that_is_about_to_be_taken_is_not_ended_to_make_room(
+    measured: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow machine it takes long to look whether it lives; meanwhile another dear server wants to be kept."""
+    monkeypatch.setattr(federation, "KEPT", 1)
+    dears = [DEAR, OTHER]
+    looked, over = asyncio.Event(), asyncio.Event()
+
+    async def alive(*_: object) -> bool:
+        looked.set()
+        await over.wait()
+        return True
+
+    async def other(alone: Alone) -> Epoch:
+        await looked.wait()
+        epoch = await alone.pair(PHASE, OTHER, PEERS[2], ["message"])
+        over.set()
+        return epoch
+
+    async def work(alone: Alone) -> list[Epoch]:
+        first = await alone.pair(PHASE, DEAR, PEERS[0], ["message"])
+        return [first, *await asyncio.gather(alone.pair(PHASE, DEAR, PEERS[1], ["message"]), other(alone))]
+
+    measured.alive = alive
+    first, second, third = measured.run(work, lambda _, a, __: a if a in dears else None)
+    assert second.kept[DEAR].since == first.name
+    assert not third.kept
+    assert [len(measured.left), measured.alone._kept] == [1, {}]
+    assert sorted(measured.berths.free) == [f"10.0.0.{n}" for n in range(9)]
 
 
 # --- who may be kept --------------------------------------------------------------------------------------------------

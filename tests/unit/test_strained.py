@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,6 +176,29 @@ def test_after_a_time_nothing_is_started_again(monkeypatch: pytest.MonkeyPatch) 
     confirm(alone, [("a", "b"), ("a", "c")])
     assert len(alone.orders) <= 2 * MOST_ALONE
     assert {order[:2] for order in alone.orders} == {("b", "a"), ("c", "a")}
+
+
+def test_a_start_left_in_peace_gives_later_void_ones_their_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hiccup at the beginning of a long phase must not make every later one final."""
+    now = 0.0
+
+    class Hiccups(Alone):
+        """The first start is void, and after a long quiet time one more."""
+
+        async def pair(self, *args: Any, **options: Any) -> Epoch:
+            nonlocal now
+            now += confirming.VOID_TIME * 0.9
+            epoch = await super().pair(*args, **options)
+            if len(self.orders) in (1, 3):
+                for cell, (answer,) in list(epoch.answers.items()):
+                    epoch.answers[cell] = [Answer(answer.word, answer.cold, void=True)]
+            return epoch
+
+    monkeypatch.setattr(confirming, "time", SimpleNamespace(monotonic=lambda: now))
+    alone = Hiccups(a="error", b="error")
+    confirmations = confirm(alone, [("a", "b")], isolated=True)
+    assert [order[:2] for order in alone.orders] == [("a", "b"), ("a", "b"), ("b", "a"), ("b", "a")]
+    assert answers(confirmations.epochs, Cell(PHASE.name, "b", "a", "message"), alone=True) == ["error", "error"]
 
 
 @pytest.mark.parametrize(
