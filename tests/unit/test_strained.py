@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,6 +50,9 @@ class Meter:
         self.acts: list[Callable[[], object]] = []
 
     async def has_read(self, _moment: float) -> None: ...
+
+    def measuring(self, *_: Any) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def when_read(self, _moment: float, act: Callable[[], object]) -> None:
         self.acts.append(act)
