@@ -90,7 +90,7 @@ def examine(catalog: Catalog) -> list[Finding]:
     findings.append(_memory(information, size, largest))
     findings.append(_cgroup(information))
     findings += _host(engine, present, size, largest)
-    findings.append(_pressure())
+    findings.append(pressure(information, engine is None or engine.address.startswith("unix://")))
     if engine:
         findings.append(_leftovers(engine))
     return findings
@@ -216,8 +216,12 @@ def _memory(information: dict[str, Any], size: int, largest: str) -> Finding:
 
 
 def _cgroup(information: dict[str, Any]) -> Finding:
-    version = information.get("CgroupVersion") or ("2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1")
-    return ok("cgroup", f"version {version}")
+    return ok("cgroup", f"version {_cgroup_version(information)}")
+
+
+def _cgroup_version(information: dict[str, Any], root: Path = Path("/")) -> str:
+    here = "2" if (root / "sys/fs/cgroup/cgroup.controllers").exists() else "1"
+    return str(information.get("CgroupVersion") or here)
 
 
 NEW_BRIDGE = "s2s00000000"
@@ -323,10 +327,23 @@ def _local_threshold(number: int) -> int | None:
         return None
 
 
-def _pressure() -> Finding:
-    if Path("/proc/pressure").is_dir():
-        return ok("pressure", "/proc/pressure is there")
-    return ok("pressure", "/proc/pressure is not there; the pace follows the measured delay of the machine, which needs none")
+def pressure(information: dict[str, Any], here: bool, root: Path = Path("/")) -> Finding:
+    """What decides that a failure says nothing, because the machine had no time for the servers (docs/measuring.md).
+
+    ``here``: the engine is on this machine, so that what the kernel shows here is what a run will find.
+    """
+    subject = "pressure"
+    if not here:
+        return ok(subject, "the engine is on another machine; a run reports what its kernel tells")
+    lacking = [] if (root / "proc/pressure").is_dir() else ["/proc/pressure is not there (CONFIG_PSI, or psi=0 at boot)"]
+    lacking += [] if _cgroup_version(information, root) == "2" else ["control groups are not of version 2"]
+    if not lacking:
+        return ok(subject, "the kernel tells how long each container waited: a failure of a server that got no time is void")
+    return note(
+        subject,
+        f"{' and '.join(lacking)}: how long a server had to wait is not known; a failure is void where even a light process "
+        "of the testbed's own was held up, which says less. Runs on an idle machine need neither",
+    )
 
 
 def _leftovers(engine: host.Engine) -> Finding:

@@ -497,6 +497,7 @@ class StrainedEntry(TypedDict):
     """how many processes had or wanted a processor then, on the average"""
 
 
+@with_config(DESCRIBED)
 class Verdicts(TypedDict):
     """``derived/verdicts.json``."""
 

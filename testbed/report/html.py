@@ -248,12 +248,6 @@ def render(verdicts: Verdicts) -> str:
 def facts(verdicts: Verdicts) -> list[tuple[str, str]]:
     """What was run, when, with what: name and value, of what the verdicts have."""
     g = grid(verdicts)
-    timers = {
-        "short": "short: the servers' waiting times are cut, so that failures show in seconds",
-        "stock": "stock: the servers' own waiting times",
-    }
-    stretch = verdicts.get("stretch") or 1
-    slow = f"; {stretch} times as long as usual, because the machine was slow or busy when the run began" if stretch > 1 else ""
     machine = verdicts.get("machine") or {}
     controls = verdicts.get("controls") or []
     seconds = (verdicts.get("timing") or {}).get("total")
@@ -263,7 +257,7 @@ def facts(verdicts: Verdicts) -> list[tuple[str, str]]:
         ("Started", str(verdicts.get("started") or "").replace("T", " ").replace("+00:00", " UTC")),
         ("Measured", parts(verdicts)),
         ("Took", f"{seconds:,.0f} s" if isinstance(seconds, int | float) else None),
-        ("Timers", f"{timers.get(verdicts.get('timers') or '', verdicts.get('timers'))}{slow}"),
+        ("Timers", words.timers_of(verdicts, long=True)),
         (
             "Pairs measured",
             "each pair alone, in a federation of just the two"

@@ -92,10 +92,25 @@ def listing(items: Sequence[str], *, last: str = " and ") -> str:
     return ", ".join(items[:-1]) + last + items[-1]
 
 
-def timers_of(verdicts: Verdicts) -> str:
-    """The timers of a run, and how much longer they were where the machine was slow: `short, 3 times as long`."""
-    stretch = verdicts.get("stretch") or 1
-    return f"{verdicts.get('timers') or ''}{f', {stretch} times as long' if stretch > 1 else ''}"
+TIMERS: dict[str, str] = {
+    "short": "short: the servers' waiting times are cut, so that failures show in seconds",
+    "stock": "stock: the servers' own waiting times",
+}
+"""What `timers` means, in a sentence."""
+
+
+def timers_of(verdicts: Verdicts, long: bool = False) -> str:
+    """The timers of a run, and how much longer they were where the machine was slow: `short, 3 times as long`.
+
+    ``long`` says what that means. Empty for verdicts that do not name them.
+    """
+    timers, stretch = verdicts.get("timers"), verdicts.get("stretch") or 1
+    if not timers:
+        return ""
+    if not long:
+        return f"{timers}{f', {stretch} times as long' if stretch > 1 else ''}"
+    slow = f"; {stretch} times as long as usual, because the machine was slow or busy when the run began"
+    return f"{TIMERS.get(timers, timers)}{slow if stretch > 1 else ''}"
 
 
 def shorten(text: str, width: int) -> str:

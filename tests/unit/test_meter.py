@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.engine import messages
@@ -218,6 +218,7 @@ READING = st.tuples(st.floats(0.05, 3), st.floats(0, 1), st.booleans())
 """Seconds since the one before, the share of them that was waited, whether the container had changed at all."""
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.lists(READING, min_size=1, max_size=12), st.lists(READING, min_size=1, max_size=12), st.floats(0, 1), st.floats(0.1, 9))
 def test_no_stretch_is_worse_than_the_one_that_is_found(
     first: list[tuple[float, float, bool]], second: list[tuple[float, float, bool]], place: float, window: float

@@ -373,3 +373,13 @@ def test_a_policy_is_told_in_plain_words() -> None:
 def test_the_page_is_drawn_with_every_report_and_the_same_each_time() -> None:
     assert renderers()["report.html"] is html.render
     assert html.render(verdicts(12)) == html.render(verdicts(12))
+
+
+def test_what_the_verdicts_do_not_say_is_not_among_the_facts() -> None:
+    """A file that was kept may lack whatever is NotRequired; `Timers: None` says nothing."""
+    lacking = {"Timers": "timers", "Seed": "seed", "Took": "timing", "Machine": "machine", "Source revision": "revision"}
+    bare: Any = {key: value for key, value in verdicts().items() if key not in {*lacking.values(), "stretch"}}
+    assert not set(lacking) & {name for name, _ in html.facts(bare)}
+    assert not any("None" in value for _, value in html.facts(bare))
+    assert dict(html.facts({**bare, "timers": "short", "stretch": 3}))["Timers"].startswith("short: ")
+    assert "3 times" in dict(html.facts({**bare, "timers": "stock", "stretch": 3}))["Timers"]

@@ -91,6 +91,15 @@ def test_a_wrong_record_is_refused(root: Path, kind: str, place: tuple[str | int
     assert errors(content, published(root, kind))
 
 
+def test_every_key_of_the_verdicts_is_described(root: Path) -> None:
+    """A class that lost its decorator loses the meaning of all its keys, in the schema and in docs/measuring.md."""
+    form = published(root, "verdicts")
+    for name, part in (("Verdicts", form), *form["$defs"].items()):
+        # a reference may stand with its description beside it
+        bare = [key for key, value in part.get("properties", {}).items() if not value.get("description")]
+        assert not bare, f"{name}: {bare}"
+
+
 def test_a_wrong_observation_is_refused(root: Path) -> None:
     form = published(root, "observation")
     attempt = {
