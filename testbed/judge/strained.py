@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.unmeasured import STRAINED
 from testbed.record.manifest import Manifest
-from testbed.record.strain import LACKED
+from testbed.record.strain import LACKED, UNREAD
 from testbed.record.verdicts import CellEntry, StrainedEntry
 
 NOTED_LATE = 2.5
@@ -23,6 +23,7 @@ def strained(evidence: Evidence, cells: Sequence[CellEntry], manifest: Manifest)
     if not void:
         return None
     strains = [a.strain for a in void if a.strain]
+    strains = [s for s in strains if s.source != UNREAD] or strains
 
     def mean(name: str) -> float:
         return round(sum(float(getattr(s, name)) for s in strains) / len(strains), 2)

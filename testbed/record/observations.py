@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from testbed.record.strain import SOURCES
+from testbed.record.strain import READ, SOURCES
 
 
 class Source(str, Enum):
@@ -156,7 +156,12 @@ STRAIN = Kind(
         Field("disk", float, "waited for the disk, added up", "s"),
         Field("memory", float, "waited for memory, added up", "s"),
         Field("stolen", float, "time that the hypervisor took from each processor", "s"),
-        Field("source", str, "what it was read from", values=SOURCES),
+        Field(
+            "source",
+            str,
+            "what it was read from; `unread`: the meter said nothing in time, so that the attempt is void",
+            values=SOURCES,
+        ),
     ),
 )
 UNSENDABLE = Kind("unsendable", Source.SENDER, Scope.CELL, "the sender's client had lost its own server", (TOKEN,))
@@ -367,7 +372,7 @@ MACHINE = Kind(
     "in which share of the time since the last such line something on this machine had to wait",
     (
         Field("seconds", float, "since the last such line", "s"),
-        Field("source", str, "what an attempt's strain is read from", values=SOURCES),
+        Field("source", str, "what an attempt's strain is read from", values=READ),
         Field("processor", float, "for a processor; absent where the kernel does not tell", optional=True),
         Field("disk", float, "for the disk", optional=True),
         Field("memory", float, "for memory", optional=True),

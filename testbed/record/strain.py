@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PRESSURE, HEARTBEAT = "pressure", "heartbeat"
-"""How it is known: the kernel says it of the containers, or a light process of the testbed's own was held up."""
-SOURCES = (PRESSURE, HEARTBEAT)
+PRESSURE, HEARTBEAT, UNREAD = "pressure", "heartbeat", "unread"
+"""How it is known: the kernel says it of the containers; a light process of the testbed's own was held up; or not at all, since
+whoever reads it said nothing for so long that nobody waited for it any more."""
+READ = (PRESSURE, HEARTBEAT)
+SOURCES = (*READ, UNREAD)
 LACKED = {"processor": "for a processor", "disk": "for the disk", "memory": "for memory", "stolen": "for the hypervisor"}
 """What they waited for -> in words."""
+
+
+NOTHING_READ = "not even the meter, which reads how long servers wait, was given its time"
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Strain:
 
     @property
     def exceeded(self) -> bool:
-        """Whether the servers were not given their time: a failure says nothing of them then."""
-        return self.waited > self.limit
+        """Whether the servers were not given their time, or nobody can say: a failure says nothing of them then."""
+        return self.source == UNREAD or self.waited > self.limit
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Strain:
@@ -49,6 +54,8 @@ class Strain:
         return cls(**{name: data[name] for name in FIELDS})
 
     def __str__(self) -> str:
+        if self.source == UNREAD:
+            return NOTHING_READ
         worst = max(LACKED, key=lambda name: float(getattr(self, name)))
         who = "the servers together" if self.source == PRESSURE else "even a light process"
         most = f"{self.limit:.1f} s are allowed"

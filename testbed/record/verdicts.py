@@ -490,7 +490,7 @@ class StrainedEntry(TypedDict):
     waited: dict[str, float]
     """how long its servers waited in that, on the average: for `processor`, `disk`, `memory`, and what was `stolen`"""
     source: str
-    """`pressure`: the kernel said so; `heartbeat`: a light process was held up for so long"""
+    """`pressure`: the kernel said so; `heartbeat`: a light process was held up for so long; `unread`: nothing is known"""
     processors: int | None
     """how many the machine has"""
     running: NotRequired[float]

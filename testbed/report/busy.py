@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from testbed.judge.unmeasured import STRAINED
-from testbed.record.strain import LACKED, PRESSURE
+from testbed.record.strain import LACKED, NOTHING_READ, PRESSURE, UNREAD
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import words
 
@@ -35,6 +35,8 @@ def sentences(verdicts: Verdicts) -> list[str]:
     entry = verdicts.get("strained")
     if not entry:
         return [f"{told}."]
+    if entry["source"] == UNREAD:
+        return [f"{told}: {NOTHING_READ}. To decide {'it' if n == 1 else 'them'}, {NEEDS['processor'].format(more='more')}."]
     waited = {name: entry["waited"].get(name, 0.0) for name in LACKED}
     worst = max(waited, key=lambda name: waited[name])
     who = "the servers of a pair together" if entry["source"] == PRESSURE else "even a light process"

@@ -28,7 +28,7 @@ from testbed.measure.meter.protocol import Readings
 from testbed.measure.meter.stalls import Stalls
 from testbed.measure.tasks import Workers
 from testbed.model import EngineError
-from testbed.record.strain import HEARTBEAT, PRESSURE, Strain
+from testbed.record.strain import HEARTBEAT, PRESSURE, UNREAD, Strain
 
 A, B, NAMES = (letter * 64 for letter in "abc")
 QUIET = """some avg10=0.00 avg60=0.00 avg300=0.00 total=0
@@ -335,6 +335,30 @@ def test_the_machine_is_noted_now_and_then_until_the_end(metered: Metered) -> No
     metered.now = 9.0
     metered.channel.says(Readings(9.0, {}, None, 0.0, 0.0, 0))
     assert len(metered.notes) == 2
+
+
+def test_what_comes_in_a_burst_is_not_lost(metered: Metered) -> None:
+    """The event loop was held up: what comes at once and was said last was the quickest, and what follows seems too early."""
+    for metered.now, at, waited in ((2.0, 0.0, {}), (2.0, 0.5, {A: [0.1, 0, 0]}), (2.0, 1.9, {B: [0.1, 0, 0]}), (2.5, 2.4, {})):
+        metered.channel.says(Readings(at, waited, None, 0.0, 0.0, 1))
+    assert metered.meter.stalls.known([A, B])
+    some: Any = [SimpleNamespace(id=A), SimpleNamespace(id=B)]
+    assert metered.meter.strain(some, 2.0, 2.5, 4.0).source == PRESSURE
+
+
+def test_of_a_meter_that_is_silent_nobody_knows_whether_the_servers_were_given_their_time(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER", 0.01)
+    metered.channel.says(Readings(0.0, {A: [0, 0, 0]}, None, 0.0, 0.0, 1))
+    some: Any = [SimpleNamespace(id=A)]
+
+    async def work() -> Strain:
+        await metered.meter.has_read(25.0)
+        return metered.meter.strain(some, 1.0, 25.0, 4.0)
+
+    strain = asyncio.run(work())
+    assert (strain.source, strain.waited, strain.exceeded) == (UNREAD, 0.0, True)
 
 
 def test_whoever_waits_for_a_reading_gets_it_when_it_reaches_that_far(metered: Metered) -> None:

@@ -26,7 +26,7 @@ from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.pace import MOST_ALONE, VOID_PAUSES, VOID_TRIES
 from testbed.model import Cell
 from testbed.record.observations import MACHINE, STRAIN, Observation
-from testbed.record.strain import Strain
+from testbed.record.strain import NOTHING_READ, UNREAD, Strain
 from testbed.report import busy, html, junit, markdown, summary
 from testbed.report.text import render_file, render_text
 
@@ -240,6 +240,21 @@ def test_a_failure_whose_servers_were_not_given_their_time_says_nothing(end: Obs
         "the machine was too busy while it was measured: the servers together waited 1.7 s within 4.0 s, above all for a "
         "processor (1.0 s are allowed)"
     )
+
+
+def test_a_failure_of_which_nobody_read_how_long_its_servers_waited_says_nothing() -> None:
+    unread = STRAIN.at(
+        31.0, {"token": "cell-mesh", **vars(Strain(4.0, 2.0, source=UNREAD))}, phase="now", epoch="mesh", cell=CELL
+    )  # fmt: skip
+    judged: Any = verdicts([*attempt(), bounce(), unread])
+    (cell,) = judged["cells"]
+    assert (cell["outcome"], cell["cause"]) == ("inconclusive", "testbed-strained")
+    assert cell["explanation"] == f"the machine was too busy while it was measured: {NOTHING_READ}"
+    assert judged["strained"]["source"] == UNREAD
+    assert busy.sentences(judged) == [
+        "1 result could not be decided, because the machine was too busy: not even the meter, which reads how long servers wait, "
+        "was given its time. To decide it, run it with more processors, or while nothing else runs there."
+    ]
 
 
 def test_it_is_void_only_beyond_its_limit_and_old_records_have_none() -> None:

@@ -54,6 +54,8 @@ class Meter:
         self.told: Callable[[float], None] = lambda _: None
         """Told with every reading for which share of the last `BEHIND` seconds that one of them waited which waited longest."""
         self._delays: deque[float] = deque(maxlen=QUICKEST)
+        self._pending: dict[str, list[float]] = {}
+        """What was read of containers and is to be added with the next reading that is later than the last: it is said once."""
         self._read = asyncio.Event()
         self._awaited: list[tuple[float, Callable[[], object]]] = []
         """What is to be done when what was read reaches up to a time."""
@@ -109,9 +111,11 @@ class Meter:
         self.heard = self.clock()
         self._delays.append(self.heard - readings.at)
         at = readings.at + min(self._delays)
+        self._pending |= readings.waited
         if at <= self.stalls.last:
             return  # clocks that drift: the next one is later
-        self.stalls.add(at, readings.waited, stolen=readings.stolen, late=readings.late)
+        self.stalls.add(at, self._pending, stolen=readings.stolen, late=readings.late)
+        self._pending = {}
         self._running.append(readings.running)
         self.told(self.stalls.share(self.measured, BEHIND))
         if self._before is None:

@@ -9,7 +9,7 @@ import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.record.strain import HEARTBEAT, PRESSURE, Strain
+from testbed.record.strain import HEARTBEAT, PRESSURE, UNREAD, Strain
 
 STOLEN, LATE = "stolen", "late"
 """Series of the machine's own beside those of containers."""
@@ -81,14 +81,16 @@ class Stalls:
     ) -> Strain:
         """The worst stretch of at most ``window`` seconds between ``start`` and ``end``.
 
-        Of all ``containers`` together, or the heartbeat's where not each of them can be read. ``shares``: by source, which share
-        of ``window`` is the limit.
+        Of all ``containers`` together, or the heartbeat's where not each of them can be read; `UNREAD` where nothing was read
+        up to ``end``. ``shares``: by source, which share of ``window`` is the limit.
         """
         pressure = self.known(containers)
         source = PRESSURE if pressure else HEARTBEAT
         names = [*dict.fromkeys(containers), STOLEN] if pressure else [LATE]
         series = [self._series[name] for name in names if name in self._series]
         width = max(min(window, end - start), 0.0)
+        if self.last < end:
+            return Strain(round(width, 3), round(window * shares[source], 3), source=UNREAD)
         waited: dict[str, float] = dict.fromkeys(("processor", "disk", "memory", "stolen"), 0.0)
         began = worst(series, start, end, width)
         for name, one in zip(names, series, strict=False):
