@@ -97,7 +97,8 @@ STRAINED = {PRESSURE: 0.5, HEARTBEAT: 0.1}
 
 A timer does not run out for that: a negotiation takes a tenth of it. Measured with up to 48 servers on two processors that 13 to
 40 processes wanted: of 1021 failures in which they had waited for 1/8 to 7/8 of it none was unlike the undisturbed attempts of
-its cell (one server left out, which is not the same every time by itself). A heartbeat is what a process loses that wants next to
+its cell (one server left out, which is not the same every time by itself); what waited for its own container's threads was
+counted then, too, and is not now. A heartbeat is what a process loses that wants next to
 nothing: 0.1 to 0.4 % of its time on an idle machine, 3 to 27 % where 11 to 26 processes want two processors.
 """
 VOID_TRIES = 3

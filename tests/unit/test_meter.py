@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.engine import messages
+from testbed.engine import messages, rights
 from testbed.engine.images import Images
 from testbed.engine.messages import Envelope
 from testbed.measure import parts
@@ -45,13 +45,13 @@ HYBRID = f"13:pids:/docker/{A}\n3:cpu,cpuacct:/docker/{A}\n0::/docker/{A}\n"
 def agent() -> Iterator[ModuleType]:
     """The agent, with what is copied beside it."""
     beside = {"messages": messages, "protocol": protocol}
-    kept = {name: sys.modules.get(name) for name in beside}
+    kept = {name: sys.modules.get(name) for name in (*beside, "meter_agent")}
     sys.modules |= beside
     try:
         spec = importlib.util.spec_from_file_location("meter_agent", Path(protocol.__file__).with_name("agent.py"))
         assert spec
         assert spec.loader
-        made = importlib.util.module_from_spec(spec)
+        made = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(made)
         yield made
     finally:
@@ -135,6 +135,52 @@ def test_what_has_not_waited_is_said_once_and_what_is_gone_is_forgotten(agent: M
     container(tmp_path, B, cpu="")  # the kernel answers no more: ENODEV
     assert pressure.read() == {}
     assert B not in pressure._files
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waited", "used", "counted"),
+    [
+        (4.0, 3.0, 1.0, 3.0),
+        (4.0, 4.0, 4.0, 0.0),
+        (4.0, 4.0, 3.5, 0.5),
+        (4.0, 4.0, 4.3, 0.0),
+        (4.0, 0.2, 0.1, 0.2),
+    ],
+    ids=["others have the processors", "its own threads, or its quota", "some of both", "more than its own", "next to nothing"],
+)
+def test_who_keeps_itself_busy_does_not_wait_for_the_machine(
+    agent: ModuleType, tmp_path: Path, seconds: float, waited: float, used: float, counted: float
+) -> None:
+    now = 100.0
+    pressure = agent.Pressure(f"{tmp_path}/docker/{{}}", 1.0, lambda: now)
+
+    def state(waited: float, used: float) -> None:
+        folder = container(tmp_path, A, cpu=f"some avg10=0.00 avg60=0.00 avg300=0.00 total={waited * 1e6:.0f}\nfull total=0\n")
+        (folder / "cpu.stat").write_text(f"usage_usec {used * 1e6:.0f}\nuser_usec 0\nsystem_usec 0\n")
+
+    state(7.0, 50.0)
+    pressure.watch([A])
+    assert pressure.read() == {A: [7, 0, 0]}
+    now += seconds
+    state(7.0 + waited, 50.0 + used)
+    assert pressure.read().get(A, [7, 0, 0]) == [pytest.approx(7 + counted), 0, 0]
+
+
+def test_what_never_comes_up_is_not_looked_for_for_ever(agent: ModuleType, tmp_path: Path) -> None:
+    pressure = agent.Pressure(f"{tmp_path}/docker/{{}}")
+    pressure.watch([A])
+    for _ in range(agent.OPENINGS):
+        assert pressure.read() == {}
+    assert not pressure._new
+    container(tmp_path, A)
+    assert pressure.read() == {}
+    pressure.watch([A])
+    assert pressure.read() == {A: [0, 0, 0]}
+
+
+def test_servers_and_their_name_server_have_the_same_share_of_processors() -> None:
+    """The meter takes all that it watches alike."""
+    assert rights.SERVER.processors == rights.NAMES.processors
 
 
 @pytest.mark.parametrize("readable", [True, False])

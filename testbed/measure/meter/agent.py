@@ -1,17 +1,21 @@
 """Runs in the meter's container, without network and rights: reads how long other containers of its engine's host have waited.
 
 Pressure stall information of the kernel (Documentation/accounting/psi.rst), which each container has where the host has cgroup
-version 2, alone or beside version 1. It imports nothing of the testbed but what is copied beside it, and judges nothing.
+version 2, alone or beside version 1. That counts as waiting too what waits for the container's own other threads, or for its own
+quota; so no more of it is told than the container got less than its share of processors. It imports nothing of the testbed but
+what is copied beside it, and judges nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import messages
@@ -23,6 +27,8 @@ PROC = Path("/proc")
 RESOURCES = ("cpu", "io", "memory")
 IDENTITY = re.compile(r"[0-9a-f]{64}")
 """A container's id, as it stands in the name of its control group, whoever makes that."""
+OPENINGS = 20
+"""Readings within which a container's files must be there: it has been started when it is to be watched, or has ended since."""
 BEAT = 0.1
 """Seconds that the heartbeat sleeps."""
 BURN = 0.001
@@ -45,6 +51,14 @@ def seconds_waited(text: str) -> float:
         if line.startswith("some "):
             return int(line.rpartition("total=")[2]) / 1e6
     raise ValueError(f"no line of a pressure file: {text[:80]!r}")
+
+
+def seconds_used(text: str) -> float:
+    """Of a control group's cpu.stat: how long its processes have run so far. Raises ValueError if it is none."""
+    for line in text.splitlines():
+        if line.startswith("usage_usec "):
+            return int(line.split()[1]) / 1e6
+    raise ValueError(f"no line of a cpu.stat: {text[:80]!r}")
 
 
 def stolen_and_running(stat: str, ticks: int = TICKS) -> tuple[float, int]:
@@ -79,31 +93,56 @@ def folder_of(groups: str, host: Path) -> str:
     raise OSError(f"the host's control group {own!r} is not under {host}")
 
 
-class Pressure:
-    """The pressure files of the containers that are watched, kept open."""
+@dataclass
+class Share:
+    """How much of a container's waiting for a processor is the machine's: what it got less than its share while it waited."""
 
-    def __init__(self, pattern: str) -> None:
-        self.pattern = pattern
-        self._new: set[str] = set()
+    processors: float
+    at: float
+    pressure: float
+    """For how long some process of it waited, whatever for."""
+    used: float
+    waited: float
+    """For the machine."""
+
+    def read(self, at: float, pressure: float, used: float) -> float:
+        """One more reading; returns `waited`."""
+        lacked = max(self.processors * (at - self.at) - (used - self.used), 0.0)
+        self.waited += min(pressure - self.pressure, lacked)
+        self.at, self.pressure, self.used = at, pressure, used
+        return self.waited
+
+
+class Pressure:
+    """The pressure files of the containers that are watched, kept open, and the cpu.stat of each."""
+
+    def __init__(self, pattern: str, processors: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """``processors``: the share of a container."""
+        self.pattern, self.processors, self.clock = pattern, processors, clock
+        self._new: dict[str, int] = {}
+        """Containers without files yet -> at how many more readings they are looked for."""
         self._files: dict[str, list[int]] = {}
+        self._shares: dict[str, Share] = {}
         self._last: dict[str, list[float]] = {}
 
     def watch(self, containers: list[str]) -> None:
         """Read these too, from the next time on."""
-        self._new.update(c for c in containers if IDENTITY.fullmatch(c) and c not in self._files)
+        self._new |= {c: OPENINGS for c in containers if IDENTITY.fullmatch(c) and c not in self._files}
 
     def read(self) -> dict[str, list[float]]:
         """Of each container that waited since the last time, or is new: for how long, by resource. What is gone is forgotten."""
-        for container in list(self._new):
+        for container, openings in list(self._new.items()):
             try:
                 self._files[container] = self._open(container)
             except OSError:
-                continue  # not started yet, or gone before it was looked at
-            self._new.discard(container)
+                self._new[container] = openings - 1
+                if openings > 1:
+                    continue
+            del self._new[container]
         changed = {}
         for container, files in list(self._files.items()):
             try:
-                waited = [round(seconds_waited(os.pread(file, 400, 0).decode()), 4) for file in files]
+                waited = self._waited(container, files)
             except (OSError, ValueError):
                 self.forget(container)
                 continue
@@ -111,18 +150,30 @@ class Pressure:
                 changed[container] = self._last[container] = waited
         return changed
 
+    def _waited(self, container: str, files: list[int]) -> list[float]:
+        """By resource. Raises OSError, ValueError."""
+        cpu, *others = (seconds_waited(os.pread(file, 400, 0).decode()) for file in files[: len(RESOURCES)])
+        if stat := files[len(RESOURCES) :]:
+            at, used = self.clock(), seconds_used(os.pread(stat[0], 400, 0).decode())
+            share = self._shares.setdefault(container, Share(self.processors, at, cpu, used, cpu))
+            cpu = share.read(at, cpu, used)
+        return [round(seconds, 4) for seconds in (cpu, *others)]
+
     def forget(self, container: str) -> None:
         """It is gone."""
         self._last.pop(container, None)
+        self._shares.pop(container, None)
         for file in self._files.pop(container):
             os.close(file)
 
     def _open(self, container: str) -> list[int]:
-        """Raises OSError."""
+        """Pressure by resource, and, if the kernel has it, cpu.stat. Raises OSError."""
         folder, files = self.pattern.format(container), []
         try:
             for resource in RESOURCES:
                 files.append(os.open(f"{folder}/{resource}.pressure", os.O_RDONLY | os.O_CLOEXEC))
+            with contextlib.suppress(FileNotFoundError):
+                files.append(os.open(f"{folder}/cpu.stat", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             for file in files:
                 os.close(file)
@@ -171,6 +222,8 @@ class Agent:
             self.reason = str(error)
 
     def begin(self, command: protocol.Begin) -> object:
+        if self.pressure:
+            self.pressure.processors = command.processors
         self.heart.start()
         threading.Thread(target=self.go_on, args=(command.interval,), daemon=True).start()
         return protocol.Began(self.pressure is not None, self.reason)

@@ -17,6 +17,7 @@ from typing import Any
 from testbed.engine.channel import Channel, agent_files
 from testbed.engine.federation import Container
 from testbed.engine.messages import Envelope
+from testbed.engine.rights import SERVER
 from testbed.measure.meter import protocol
 from testbed.measure.meter.stalls import Stalls
 from testbed.measure.pace import ANSWER, BEHIND, MACHINE, READINGS, REMEMBERED, STRAINED
@@ -65,7 +66,7 @@ class Meter:
 
     async def begin(self) -> None:
         """Have it begin; from then on it reads. Raises EngineError."""
-        reply = (await self.channel.ask(protocol.Begin(READINGS), ANSWER, "its readings")).message
+        reply = (await self.channel.ask(protocol.Begin(READINGS, SERVER.processors), ANSWER, "its readings")).message
         assert isinstance(reply, protocol.Began)
         self.source, self.reason = PRESSURE if reply.pressure else HEARTBEAT, reply.reason
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Begin:
-    """Say every `interval` seconds what was read."""
+    """Say every `interval` seconds what was read; of containers each of which may use the time of so many `processors`."""
 
     interval: float
+    processors: float
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Readings:
     """What was read `at` a time of the meter's clock, in seconds, which is never set.
 
     `waited`: of each container that waited since the last time, or is new, for how many seconds some process of it has waited
-    so far, for a processor, for the disk, for memory. `machine`: the same of everything on this machine; null where the kernel
-    does not tell. `stolen`: seconds of each processor that the hypervisor gave to others so far. `late`: seconds by which a light
-    process, the meter's heartbeat, has been held up so far. `running`: processes that have or want a processor now, without this
-    one.
+    so far, for a processor, for the disk, for memory; for a processor, as far as it got less than its own. `machine`: the same
+    of everything on this machine; null where the kernel does not tell. `stolen`: seconds of each processor that the hypervisor
+    gave to others so far. `late`: seconds by which a light process, the meter's heartbeat, has been held up so far. `running`:
+    processes that have or want a processor now, without this one.
     """
 
     at: float
