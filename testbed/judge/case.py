@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.causes import CAUSES
-from testbed.expectations import defect_as
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.federation import Federation
 from testbed.model import Cell
 from testbed.record.legs import Numbered
 from testbed.record.manifest import Dimensions, PlannedSettings
 from testbed.record.observations import Observation
+from testbed.sides import defect_as
 
 SIDES = ("sender", "receiver")
 CHAIN_AND_NAME = ("chain", "name")

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testbed.expectations import Side, expect
+from testbed.expectations import expect
 from testbed.model import Cell, Expectation, Outcome, Policy
 from testbed.record.manifest import ListedRemedy, Manifest, PlannedServer, PlannedSettings
 from testbed.record.verdicts import Channel
+from testbed.sides import Side
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,17 @@ from testbed.record.manifest import Dimensions, GivenRelease, OrderedRun, Planne
 
 Certificates = Mapping[tuple[str, str], Issued]
 PACKAGE = Path(__file__).resolve().parents[1]
-MEASURES = ("engine", "exchanges", "expectations.py", "measure", "model.py", "plan", "shares.py")
+MEASURES = (
+    "disagreements.py",
+    "engine",
+    "exchanges",
+    "expectations.py",
+    "measure",
+    "model.py",
+    "plan",
+    "shares.py",
+    "sides.py",
+)
 """What of the testbed's code a measurement depends on; what judges and draws is always today's."""
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testbed import ROOT, reading
-from testbed.expectations import Side
 from testbed.model import Implementation, InputError, Policy, Server, Settings
 from testbed.plan import templates
 from testbed.plan.certificates import PROFILES
 from testbed.plan.image_files import FeatureNote, ImageFile, LogsFile, read_image, read_logs
 from testbed.plan.policy import DIMENSIONS, PRESETS, changed, value_of
+from testbed.sides import Side
 from testbed.yamlfile import did_you_mean
 
 DEFAULT_ROOT = ROOT / "images"

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.expectations import Side
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy, Policy
 from testbed.probe.seen import Offer, Seen, Stream, TargetSeen
+from testbed.sides import Side
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from testbed.causes import VOCABULARY
+from testbed.disagreements import DISAGREEMENTS, LOOKED_UP, NEWEST, UNSEEN, XEPS
 from testbed.engine.messages import name_of
-from testbed.expectations import DISAGREEMENTS, RULES, Side, expect
+from testbed.expectations import RULES, Varying, expect
 from testbed.judge.rules import RULES as CAUSE_RULES
 from testbed.measure.driver import protocol as driver
 from testbed.measure.meter import protocol as meter
@@ -22,6 +23,7 @@ from testbed.record.documents import verdicts_form
 from testbed.record.observations import Field, Kind, Scope
 from testbed.report.table import COLUMNS
 from testbed.schema.forms import COMMAND, Schema
+from testbed.sides import Side
 
 AGENTS: dict[str, ModuleType] = {"The driver": driver, "The wiretap": wiretap, "The meter": meter}
 """Title -> protocol."""
@@ -144,7 +146,7 @@ def expectations_page() -> str:
     ]
     rows = []
     for number, rule in enumerate(RULES, 1):
-        cause = "the certificate's defect" if callable(rule.cause) else _code(rule.cause) if rule.cause else ""
+        cause = rule.cause.text if isinstance(rule.cause, Varying) else _code(rule.cause) if rule.cause else ""
         rows.append((str(number), rule.when, rule.outcome.value, rule.encryption or "no stream", cause, rule.clause))
     lines += _table(("row", "when", "outcome", "encryption", "cause", "clause"), rows)
     lines += [
@@ -169,10 +171,13 @@ def expectations_page() -> str:
         "",
         "## Where documents disagree",
         "",
-        "*Open*: each server may follow either document. Both outcomes are as expected then, neither is a surprise, and",
+        "*Open*: each server may follow either reading. Both outcomes are as expected then, neither is a surprise, and",
         "`expected.alternatives` of `verdicts.json` has the other ones with their clauses; anything else, such as a loss, is a",
-        "surprise all the same. *Decided*: why only one of the two is expected here. The texts are those in force in 2026",
-        "(XEPs as of 2026-06-30).",
+        "surprise all the same. *Decided*: why only one of the two is expected here.",
+        "",
+        f"Documents, and what updates or obsoletes them, were last looked up on {LOOKED_UP}; the newest found are",
+        f"{' and '.join(NEWEST)}, both of July 2026, and XEPs are as of {XEPS}.",
+        f"Not all could be opened: a {UNSEEN} marks sections of this table whose own words were not at hand that day.",
         "",
     ]
     lines += _table(

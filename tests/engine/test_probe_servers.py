@@ -21,7 +21,7 @@ from conftest import AUTHORITIES
 from testbed.engine import federation
 from testbed.engine.host import Engine
 from testbed.engine.images import Images
-from testbed.expectations import Side, expect
+from testbed.expectations import expect
 from testbed.measure import zone
 from testbed.model import Implementation, Outcome, Policy, Server, Settings
 from testbed.plan.catalog import Catalog
@@ -31,6 +31,7 @@ from testbed.probe import call
 from testbed.probe.ladder import Answer
 from testbed.probe.seen import Offer, TargetSeen
 from testbed.probe.text import Peer
+from testbed.sides import Side
 
 pytestmark = pytest.mark.engine
 

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed.expectations import DISAGREEMENTS, OPEN, RULES, Side, expect
+from testbed.disagreements import DISAGREEMENTS, LOOKED_UP, OPEN, UNSEEN, XEPS
+from testbed.expectations import RULES, Varying, expect
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy, Outcome, Policy
 from testbed.plan.certificates import PROFILES
+from testbed.schema.pages import expectations_page
+from testbed.sides import Side
 
 DEFECTS = (None, *sorted({p.defect for p in PROFILES.values() if p.defect}))
+ROLES = (("client",), ("server",), ("client", "server"))
 MECHANISMS = (("dialback",), ("external",), ("dialback", "external"))
 whatever = settings(
     deadline=None, derandomize=True, database=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
@@ -35,6 +39,7 @@ SIDES = st.builds(
     certificate_defect=st.sampled_from(DEFECTS),
     mechanisms=st.sampled_from(MECHANISMS),
     dialback_over_verified=st.booleans(),
+    defective_as=st.sampled_from((None, *ROLES)),
 )
 
 
@@ -44,6 +49,7 @@ VERIFYING = replace(STRICT, mechanisms=("dialback",))
 """Demands a certificate that verifies, and then dialback over that stream."""
 PURPOSE = replace(LAX, certificate_defect="certificate-purpose")
 OLD = replace(LAX, policy=replace(LAX.policy, tls_max="1.1"))
+STATIC = replace(LAX, policy=replace(LAX.policy, forward_secrecy=ForwardSecrecy.NONE))
 
 
 def rows(sender: Side, receiver: Side) -> list[int]:
@@ -133,6 +139,8 @@ OPEN_PAIRS = {
     "the receiver's is not, and is asked for on the stream back": (VERIFYING, PURPOSE, "bounced", "delivered"),
     "only TLS 1.1 in common": (OLD, LAX, "delivered", "bounced"),
     "only TLS 1.1 in common, the other way round": (LAX, OLD, "delivered", "bounced"),
+    "two that have static RSA alone": (STATIC, STATIC, "delivered", "bounced"),
+    "one that has static RSA alone": (LAX, STATIC, "delivered", "bounced"),
 }
 """Name -> sender, receiver, what the table says, what another document says."""
 
@@ -162,6 +170,42 @@ def test_what_no_document_disputes_has_one_outcome(sender: Side, receiver: Side)
     assert not any(expected.agrees(outcome) for outcome in Outcome if outcome is not expected.outcome)
 
 
+def test_who_keeps_to_the_newest_document_has_no_suite_of_static_rsa() -> None:
+    (refusal,) = expect(STATIC, LAX).alternatives
+    assert (refusal.cause, "RFC 10015" in refusal.because) == ("no-common-cipher", True)
+    required = replace(LAX, policy=replace(LAX.policy, forward_secrecy=ForwardSecrecy.REQUIRED))
+    assert not expect(STATIC, required).alternatives, "refused by every document"
+
+
+@pytest.mark.parametrize("roles", [("server",), ("client", "server")])
+def test_no_document_takes_a_certificate_without_the_purpose_of_a_server(roles: tuple[str, ...]) -> None:
+    lacking = replace(PURPOSE, defective_as=roles)
+    assert expect(STRICT, lacking).outcome is Outcome.BOUNCED
+    assert not expect(STRICT, lacking).alternatives
+    assert not expect(lacking, STRICT).alternatives
+
+
+@whatever
+@given(SIDES, SIDES)
+def test_a_purpose_is_open_only_where_the_one_of_a_client_alone_is_lacking(sender: Side, receiver: Side) -> None:
+    about = [e for e in expect(sender, receiver).alternatives if "purpose" in e.because.partition(":")[0]]
+    lacking = [s for s in (sender, receiver) if s.certificate_defect == "certificate-purpose" and not s.defect_as_server]
+    assert lacking or not about
+
+
+@whatever
+@given(SIDES, SIDES)
+def test_the_table_names_the_cause_that_a_row_gives(sender: Side, receiver: Side) -> None:
+    (row,) = rows(sender, receiver)
+    named, cause = RULES[row].cause, expect(sender, receiver).cause
+    if not isinstance(named, Varying):
+        assert cause == named
+    elif "defect of" in named.text:
+        assert cause in DEFECTS
+    else:
+        assert f"`{cause}`" in named.text
+
+
 @whatever
 @given(SIDES, SIDES)
 def test_alternatives_are_other_outcomes_and_have_none_themselves(sender: Side, receiver: Side) -> None:
@@ -169,6 +213,15 @@ def test_alternatives_are_other_outcomes_and_have_none_themselves(sender: Side, 
     kinds = [(e.outcome, e.encryption) for e in expected.admitted]
     assert len(set(kinds)) == len(kinds)
     assert not any(e.alternatives for e in expected.alternatives)
+
+
+def test_the_page_says_when_documents_were_looked_up_and_which_could_not_be_opened() -> None:
+    page = expectations_page()
+    assert LOOKED_UP in page
+    assert XEPS in page
+    marked = [d for d in DISAGREEMENTS if UNSEEN in d.table + d.other]
+    assert marked
+    assert not any(UNSEEN in d.clause for d in DISAGREEMENTS), "a verdict has no footnotes"
 
 
 def test_each_disagreement_is_open_with_its_clause_or_decided_with_its_reason() -> None:

@@ -11,7 +11,7 @@ from typing import get_type_hints
 import pytest
 
 from testbed.causes import CAUSES
-from testbed.expectations import RULES, Side, expect
+from testbed.expectations import RULES, expect
 from testbed.model import Authentication, Encryption, ForwardSecrecy, Outcome, Policy
 from testbed.plan.certificates import PROFILES
 from testbed.plan.policy import (
@@ -25,6 +25,7 @@ from testbed.plan.policy import (
     value_of,
 )
 from testbed.record.manifest import Dimensions
+from testbed.sides import Side
 
 DEFECTS = sorted({p.defect for p in PROFILES.values()}, key=str)
 MECHANISMS = (("dialback",), ("external",), ("dialback", "external"))

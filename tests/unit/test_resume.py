@@ -401,7 +401,7 @@ def test_what_changes_nothing_of_what_is_measured_is_noted(ordered: Any) -> None
 
 
 def test_the_code_that_measures_has_what_says_how_often_and_what_is_expected() -> None:
-    assert {"measure", "engine", "plan", "expectations.py", "shares.py"} <= set(manifest.MEASURES)
+    assert {"measure", "engine", "plan", "disagreements.py", "expectations.py", "shares.py", "sides.py"} <= set(manifest.MEASURES)
     assert all((manifest.PACKAGE / name).exists() for name in manifest.MEASURES)
 
 
