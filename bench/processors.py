@@ -18,6 +18,7 @@ from pathlib import Path
 
 from testbed.engine.federation import RUN_LABEL
 from testbed.engine.host import Engine, cache
+from testbed.record.legs import CONTROL, MESH
 
 TICK = os.sysconf("SC_CLK_TCK")
 SAMPLE = 0.2
@@ -29,9 +30,14 @@ ENGINE = {"dockerd": "dockerd", "containerd-shim": "shims", "containerd": "conta
 """Beginning of a process's name -> its row."""
 KERNEL = "kernel threads"
 CAPTURE = ("dumpcap", "tshark")
-PARTS = {"driver": "driver", "wiretap": "wiretap", "dissector": "wiretap", "dns": "name servers", "names": "name servers"}
-"""First word of a container's name, behind the federation's -> the row of what runs in it; else it is a server."""
-NOT_SERVERS = ("dockerd", "containerd", "shims", BRIEF, "testbed", "driver", "wiretap", "dumpcap, tshark")
+PARTS = {
+    "driver": "driver", "wiretap": "wiretap", "dissector": "wiretap", "meter": "meter", "prober": "driver",
+    "dns": "name servers", "names": "name servers", "berth": "servers",
+}  # fmt: skip
+"""First word of a container's name, behind the federation's -> the row of what runs in it."""
+SERVER = re.compile(rf"-({MESH}|{CONTROL})\b")
+"""In the name of any other container of a server: behind its phase, the epoch."""
+NOT_SERVERS = ("dockerd", "containerd", "shims", BRIEF, "testbed", "driver", "wiretap", "meter", "dumpcap, tshark")
 """Rows of what the mesh costs beside its servers and their name servers."""
 
 
@@ -120,8 +126,7 @@ class Processors(threading.Thread):
             return ""  # who samples
         with contextlib.suppress(OSError):
             if ids := CONTAINER.findall(Path(f"/proc/{pid}/cgroup").read_text()):
-                name = self.containers.get(ids[-1], "").removeprefix("s2s-testbed-").partition("-")[2]
-                row = PARTS.get(re.sub(r"-\d+$", "", name), "servers") if name else ""
+                row = row_of(self.containers.get(ids[-1], ""))
                 return "dumpcap, tshark" if row == "wiretap" and process.name in CAPTURE else row
             for word, row in ENGINE.items():
                 if process.name.startswith(word):
@@ -130,6 +135,13 @@ class Processors(threading.Thread):
         if above and (above.row == BRIEF or above.row in ENGINE.values()):
             return BRIEF
         return "testbed" if process.parent == os.getpid() or (above and above.row == "testbed") else ""
+
+
+def row_of(container: str) -> str:
+    """The row of what runs in a container of this name; one of its own where the name is of no kind that is known."""
+    name = container.removeprefix("s2s-testbed-").partition("-")[2]
+    kind = PARTS.get(name.partition("-")[0]) or ("servers" if SERVER.search(name) else f"unknown: {name}")
+    return kind if name else ""
 
 
 def _there() -> Iterator[tuple[int, Process]]:

@@ -110,11 +110,12 @@ class ControlPair:
         if self._stretch is None:
             self.epochs.waits = Waits.on(timers, took)
             self.parts.journal.writer.chosen(stretch=self.epochs.waits.stretch)
+            why = f"this machine is slow or busy: a message of the control pair took {took:.1f} s, so "
         else:
             self.epochs.waits = Waits(timers, self._stretch)
+            why = "as in the first part of this run "
         if (stretch := self.epochs.waits.stretch) > 1:
-            slow = f"this machine is slow or busy: a message of the control pair took {took:.1f} s"
-            self.display.say(f"{slow}, so the servers' short timers are {stretch} times as long")
+            self.display.say(f"{why}the servers' short timers are {stretch} times as long")
 
     def _took(self, epoch: Epoch) -> float | None:
         """Seconds of the slower direction, from the order to write to the receipt; None if one did not arrive."""

@@ -213,11 +213,14 @@ async def _meter(mesh: federation.Mesh, images: Images, workers: Workers, journa
             raise
         return meter
 
+    reason = ""
     try:
         meter = await started(shown=True)
-    except EngineError:
+    except EngineError as error:
+        reason = f"the meter does not start where it is shown the host's control groups: {error}"
         meter = await started(shown=False)
     await meter.begin()
+    meter.reason = reason or meter.reason
     return meter
 
 

@@ -74,7 +74,7 @@ def test_one_start_measures_several_peers_and_the_epochs_do_not_mix(built: Image
         )
         assert epoch != data["since"]
     for epoch, known in epochs.items():
-        pair, others = {DEAR, peers[epoch]}, set(peers.values()) - {peers[epoch]}
+        pair = {DEAR, peers[epoch]}
         streams = [o for o in known if o["kind"] == "stream"]
         assert streams, "its wire is its own"
         assert all({o["data"]["sender"], o["data"]["receiver"]} == pair for o in streams)
@@ -83,7 +83,10 @@ def test_one_start_measures_several_peers_and_the_epochs_do_not_mix(built: Image
         assert all({o["data"]["server"], o["data"]["peer"]} == pair for o in logged)
         text = gzip.decompress((path / "evidence" / "now" / epoch / f"{DEAR}.log.gz").read_bytes()).decode()
         assert peers[epoch] in text
-        assert not [o for o in others if o in text], "nor does its log say anything of those before and after"
+        later = [p for e, p in peers.items() if list(epochs).index(e) > list(epochs).index(epoch)]
+        assert not [p for p in later if p in text], (
+            "nor does its log say anything of those after; of one before a line may be late"
+        )
         taken = [o["data"] for o in known if o["kind"] == "log-taken-in"]
         assert {t["domain"] for t in taken if t["ok"]} == pair
         assert not [o for o in known if o["kind"] in ("server-failed", "disconnected", "epoch-failed")]

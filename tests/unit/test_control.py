@@ -34,6 +34,7 @@ class Measured:
     notes: list[dict[str, Any]]
     chosen: list[dict[str, Any]]
     waits: Waits
+    said: list[str]
 
 
 def measured(
@@ -76,16 +77,19 @@ def measured(
     servers = tuple(Server(domain, Implementation("prosody", "trixie"), policy, "ca", n) for n, domain in enumerate((A, B)))
     epochs, attempts = Epochs(), Attempts()
     begun: list[Epoch] = []
+    said: list[str] = []
+    display = Silent()
+    display.say = said.append  # type: ignore[method-assign]
 
     async def work() -> ControlPair:
-        control = ControlPair(servers, plan, parts, epochs, attempts, Silent(), stretch)  # type: ignore[arg-type]
+        control = ControlPair(servers, plan, parts, epochs, attempts, display, stretch)  # type: ignore[arg-type]
         turn, done = asyncio.Event(), asyncio.Event()
         turn.set()
         await control.measure(Phase("before", {}), when, begun, turn=turn, done=done)
         assert done.is_set()
         return control
 
-    return Measured(asyncio.run(work()), begun, notes, chosen, epochs.waits)
+    return Measured(asyncio.run(work()), begun, notes, chosen, epochs.waits, said)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +139,10 @@ def test_short_timers_are_as_long_as_the_machine_is_slow_and_that_is_in_the_mani
 
 
 def test_a_run_that_is_resumed_goes_on_with_the_timers_that_it_began_with() -> None:
-    done = measured([GOOD], "first", seconds=3.0, stretch=2)
+    done = measured([GOOD], "first", seconds=0.1, stretch=2)
     assert (done.waits, done.chosen) == (Waits("short", 2), [])
+    assert done.said == ["as in the first part of this run the servers' short timers are 2 times as long"], "nothing is slow now"
+    assert "a message of the control pair took 3.0 s" in measured([GOOD], "first", seconds=3.0).said[0]
 
 
 @pytest.mark.parametrize("waits", [Waits("short"), Waits("short", MOST_STRETCH), Waits("stock")])

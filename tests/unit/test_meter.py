@@ -495,5 +495,7 @@ def test_where_an_engine_does_not_show_control_groups_the_meter_does_without(fai
 
     meter: Any = asyncio.run(work())
     assert made == ([True] if fails == "never" else [True, False])
+    why = {"made": "not permitted", "started": "mounts denied", "silent": "no first word", "never": "no such files"}
+    assert why[fails] in meter.reason
     assert meter.channel.container.name == ("shown" if fails == "never" else "plain")
     assert gone == ([] if fails in ("never", "made") else ["channel", "shown"])
