@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.causes import CAUSES
-from testbed.judge.evidence import Attempt, Evidence
+from testbed.judge.evidence import LOGGED_LATE, Attempt, Evidence
 from testbed.judge.federation import Federation
+from testbed.judge.undisturbed import times_of
 from testbed.model import Cell
 from testbed.record.legs import Numbered
 from testbed.record.manifest import Dimensions, PlannedSettings
@@ -32,8 +33,6 @@ LAST_WORDS = frozenset(("remote-server-error", "stream-refused"))
 """What a log says of a stream that ended under TLS with a word of one side to the other."""
 CIVIL = 4096
 """Bytes in clear that the opening of a stream takes at most, from one side: header, features or a key. More is something else."""
-LOGGED_LATE = 2.0
-"""Seconds after the sender was told within which a log may still say why: lines are stamped late on a loaded machine."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,10 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
     # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of. What a log
     # says of this direction is another matter: it is written late, and a retry fails for the same cause.
     soon, late = attempt.end + AFTERMATH, attempt.end + LOGGED_LATE
+    times = times_of(evidence, cell, epoch)
 
     def until(numbered: Sequence[Numbered], latest: float = soon) -> list[Observation]:
-        return [o for _, o in numbered if o.time <= latest]
+        return [o for _, o in numbered if o.time <= latest and times.tell(o)]
 
     sender, receiver = federation.servers[cell.sender], federation.servers[cell.receiver]
     sender_in = evidence.logged(cell, epoch, by=cell.sender, direction="in")
@@ -149,7 +149,7 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
         sender_log=until(evidence.logged(cell, epoch, by=cell.sender, direction="out"), late),
         receiver_log=until(evidence.logged(cell, epoch, by=cell.receiver, direction="in"), late),
         back_log=until(receiver_out + sender_in),
-        later=[o for _, o in opened if o.time > late],
+        later=[o for _, o in opened if o.time > late and times.tell(o)],
         tearers=_tearers(evidence, cell),
         error=attempt.error,
         verifies=tuple(tuple(s.get("verifies", CHAIN_AND_NAME)) for s in (sender, receiver)),
@@ -245,13 +245,15 @@ def _tearers(evidence: Evidence, cell: Cell) -> frozenset[str]:
     """Who tore down streams between the two in any epoch of the phase in which the cell was attempted."""
     found = set()
     for epoch in {attempt.epoch for attempt in evidence.attempts.get(cell.id, ())}:
+        times = times_of(evidence, cell, epoch)
         for own in (True, False):
             a, b = (cell.sender, cell.receiver) if own else (cell.receiver, cell.sender)
             incoming = [o for _, o in evidence.logged(cell, epoch, by=b, direction="in")]
             outgoing = [o for _, o in evidence.logged(cell, epoch, by=a, direction="out")]
             back = [o for _, o in evidence.streams(cell, epoch, back=own)]
             for _, stream in evidence.streams(cell, epoch, back=not own):
-                if (side := torn_by(stream, incoming, incoming + outgoing)) and not _waited(stream, back):
+                side = torn_by(stream, incoming, incoming + outgoing)
+                if side and times.tell(stream) and not _waited(stream, back):
                     found.add(_end_of(side, own=own))
     return frozenset(found)
 

@@ -14,6 +14,8 @@ from testbed.record.observations import Observation, Source
 from testbed.record.store import Record
 from testbed.record.strain import Strain
 
+LOGGED_LATE = 2.0
+"""Seconds after the sender was told within which a log may still say why: lines are stamped late on a loaded machine."""
 GOING_DOWN = 2.0
 """Seconds before a server's end from which on its failures may be of it."""
 CELL_WORDS = {kind.word for kind in kinds.CELLS}
@@ -46,6 +48,11 @@ class Attempt:
         """When the answer came, or long after the start."""
         return self.received or self.bounced or self.started + 1e6
 
+    @property
+    def over(self) -> float:
+        """When the answer came, or it was noted that none had; long after the start if neither was."""
+        return self.received or self.bounced or self.silent or self.end
+
 
 class Evidence:
     """The index of a record."""
@@ -77,6 +84,8 @@ class Evidence:
         """Phases that were measured to their end; records of older testbeds do not say it."""
         self.unconfirmed: set[tuple[str, frozenset[str]]] = set()
         """(phase, pair) that would have been measured alone, beyond the bound."""
+        self.between: dict[tuple[str, str, frozenset[str]], list[tuple[Cell, Attempt]]] = defaultdict(list)
+        """(phase, epoch, pair) -> every attempt of the two, in either direction."""
         self.opened: dict[tuple[str, str, frozenset[str]], str] = {}
         """(phase, epoch, pair) -> the domain that wrote first."""
         by_token: dict[str, Attempt] = {}
@@ -123,6 +132,9 @@ class Evidence:
             cold = bool(o.data.get("cold", self._cold_by_order(o)))
             attempt = Attempt(o.epoch or "", number, o.time, token=token, cold=cold, lines=[number])
             self.attempts[cell].append(attempt)
+            if len(ends := cell.split("/")[-3:]) == 3:
+                planned = Cell(o.phase or "", *ends)
+                self.between[planned.phase, attempt.epoch, frozenset(ends[:2])].append((planned, attempt))
             by_token[token] = attempt
             return
         if o.kind == kinds.SILENCE.word:

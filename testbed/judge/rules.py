@@ -169,8 +169,9 @@ def _logged(observations: Iterable[Observation], case: Case) -> str | None:
         for c in causes
         if group_of(c) not in (Group.SYMPTOM, Group.DIALBACK)
         and (strict or c not in CERTIFICATE_CAUSES)
-        # a server that says "unreachable" of a host that did answer on the wire means that the connection did not last
-        and not (c == "unreachable" and case.answered)
+        # A server that says "unreachable" of a host that did answer on the wire means that the connection did not last; and
+        # whose host answered, its name had been found: the line is of another look-up.
+        and not (group_of(c) is Group.ROUTE and case.answered)
     ]
     return min(general, key=ON_THE_WAY.index, default=None)
 

@@ -15,7 +15,7 @@ from testbed.judge.faults import fault_of
 from testbed.judge.federation import Federation
 from testbed.judge.rules import cause_of
 from testbed.judge.unmeasured import not_expressible, why_void
-from testbed.judge.verdict import outcome_of
+from testbed.judge.verdict import judge_run, outcome_of
 from testbed.model import Cell, Outcome
 from testbed.record import store
 from testbed.record.observations import Observation, Source
@@ -147,3 +147,24 @@ def test_a_stream_that_waited_for_the_one_back_is_not_torn() -> None:
     cell = Cell("only", "jabberd2-trixie-authenticated.example", "ejabberd-trixie-encrypted.example", "message")
     for attempt in evidence.attempts[cell.id]:
         assert {(t.side, t.own) for t in torn(case_of(evidence, federation, cell, attempt))} == {("sender", False)}
+
+
+@pytest.mark.parametrize("name", ["strict", "refused-and-reset", "clocks", "hostile", "broken"])
+def test_a_name_that_was_found_is_no_cause_whoever_says_so_later(name: str) -> None:
+    """The receiver's host answered on the wire: that a look-up fails 1.5 s after the answer is of a retry."""
+    record, answered = store.load(GOLDEN / name), 0
+    before = {c["id"]: c for c in judge_run(record)["cells"]}
+    lines = [
+        Observation(
+            o.time + 1.5, Source.LOG, "s2s-failed", o.phase, o.epoch, None,
+            {"server": sender, "peer": receiver, "direction": "out", "cause": "dns", "raw": "no such name"},
+        )
+        for o in record.observations if o.kind in ("error", "silence")
+        for _, sender, receiver, _ in [(o.cell or "").split("/")]
+    ]  # fmt: skip
+    observations = sorted([*record.observations, *lines], key=lambda o: o.kind == "run-complete")
+    for cell in judge_run(replace(record, observations=tuple(observations)))["cells"]:
+        was = before[cell["id"]]
+        assert (cell["cause"], cell["fault"]) == (was["cause"], was["fault"]), cell["id"]
+        answered += was["outcome"] == "bounced" and was["cause"] not in ("dns", "unreachable")
+    assert answered
