@@ -303,7 +303,8 @@ VOCABULARY: tuple[Cause, ...] = (
         "the machine did not give the servers their time, in every attempt that failed",
         "the machine was too busy to tell",
         "-",
-        "run it again on a machine with more processors, or while nothing else runs there",
+        "stop what else runs on this machine, or give it more of what it lacked (the message names it), and measure again: "
+        "`testbed run`, or `testbed rerun` for one pair",
         fault="testbed",
     ),
     Cause(
@@ -312,7 +313,8 @@ VOCABULARY: tuple[Cause, ...] = (
         "attempts under the same conditions came out differently",
         "attempts under the same conditions came out differently",
         "-",
-        "measure the pair alone: testbed rerun",
+        "count on it to fail now and then; `testbed explain` shows an attempt of each kind; if it was not measured alone: "
+        "`testbed rerun`",
         inconclusive=Inconclusive.FINDING,
     ),
     Cause(

@@ -13,12 +13,13 @@ from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import words
 
 NEEDS = {
-    "processor": "run it with {more} processors, or while nothing else runs there",
-    "disk": "run it with a faster disk, or while nothing else uses the disk",
-    "memory": "run it with more memory, or while nothing else runs there",
+    "processor": "give the run {more} processors of its own, or stop what else runs on this machine",
+    "disk": "give the run a faster disk, or stop what else uses the disk",
+    "memory": "give the run more memory, or stop what else runs on this machine",
     "stolen": "run it where the hypervisor leaves the processors to this machine",
 }
 """What was lacked -> what to do."""
+AGAIN = "then use the command 'testbed run FILE' again, or 'testbed rerun {run} {sender} {receiver}' for {pair}"
 
 
 def is_busy(cell: CellEntry) -> bool:
@@ -27,24 +28,32 @@ def is_busy(cell: CellEntry) -> bool:
 
 
 def sentences(verdicts: Verdicts) -> list[str]:
-    """``3 results could not be decided, because …: run it with 9 processors, …``; empty if there is none."""
-    n = sum(map(is_busy, verdicts["cells"]))
-    if not n:
+    """``3 results could not be decided, because …. To decide them, give the run at least 9 …``; empty if there is none."""
+    cells = [cell for cell in verdicts["cells"] if is_busy(cell)]
+    if not (n := len(cells)):
         return []
+    pairs = {(cell["sender"], cell["receiver"]) for cell in cells}
+    sender, receiver = cells[0]["sender"], cells[0]["receiver"]
+    pair = "its pair" if len(pairs) == 1 else "one of the pairs"
+    again = AGAIN.format(run=verdicts["run"], sender=sender, receiver=receiver, pair=pair)
+    lead = f"To decide {'it' if n == 1 else 'them'},"
     told = f"{words.count(n, 'result')} could not be decided, because the machine was too busy"
     entry = verdicts.get("strained")
     if not entry:
         return [f"{told}."]
     if entry["source"] == UNREAD:
-        return [f"{told}: {NOTHING_READ}. To decide {'it' if n == 1 else 'them'}, {NEEDS['processor'].format(more='more')}."]
+        return [f"{told}: {NOTHING_READ}. {lead} {NEEDS['processor'].format(more='more')}, {again}."]
     waited = {name: entry["waited"].get(name, 0.0) for name in LACKED}
     worst = max(waited, key=lambda name: waited[name])
-    who = "the servers of a pair together" if entry["source"] == PRESSURE else "even a light process"
-    facts = f"{who} waited {sum(waited.values()):.1f} s within {entry['window']:.1f} s, above all {LACKED[worst]}"
+    who = "the servers of a pair and their name server" if entry["source"] == PRESSURE else "even a light process"
+    together = "in all " if entry["source"] == PRESSURE else ""
+    many = entry.get("attempts", 1)
+    mean = f", on average of {many:,} attempts," if many > 1 else ""
+    facts = f"{who} waited{mean} {together}{sum(waited.values()):.1f} s within {entry['window']:.1f} s, above all {LACKED[worst]}"
     processors, running = entry.get("processors"), entry.get("running")
     more = "more"
     if worst == "processor" and processors and running and running > processors:
         wanted = math.ceil(running)
         facts += f", which {wanted} processes wanted at once, of {processors}"
-        more = f"up to {wanted}"
-    return [f"{told}: {facts}. To decide {'it' if n == 1 else 'them'}, {NEEDS[worst].format(more=more)}."]
+        more = f"at least {wanted}"
+    return [f"{told}: {facts}. {lead} {NEEDS[worst].format(more=more)}, {again}."]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.causes import Inconclusive, inconclusive_as
+from testbed.causes import CAUSES, FINDINGS, Inconclusive, inconclusive_as
+from testbed.judge.explain import fix
+from testbed.judge.unmeasured import STRAINED
 from testbed.model import Outcome
 from testbed.record.verdicts import AlternativeEntry, CellEntry, ExpectedEntry
 from testbed.report import circumstances, looks, words
@@ -16,6 +18,10 @@ from testbed.report.grid import State, state
 
 OVER = {"tls": " over TLS", "cleartext": " in cleartext"}
 OPEN = "the standards leave it open"
+GATHERED = (STRAINED, *FINDINGS)
+"""Causes that are one story, although the explanation of each cell has numbers of its own: how long it waited, its share."""
+THIS_MACHINE = "this machine, which was too busy"
+"""Where to mend what is undecided for it."""
 RECORD = "observations.jsonl#"
 """How a piece of evidence begins that is a line of the record."""
 
@@ -75,11 +81,25 @@ def facts(cell: CellEntry) -> Iterator[tuple[str, str]]:
         yield "channel", ", ".join(channel)
     if cell.get("cause"):
         yield "cause", f"{cell['cause']}" + (f" (seen by: {source})" if (source := cell.get("cause_from")) else "")
-        yield "fix at", words.fault(cell.get("fault"))
+        yield "fix at", fix_at(cell)
     yield "because", str(cell.get("explanation") or "no explanation was recorded")
+    if undecided := undecided_remedy(cell):
+        yield "remedy", undecided
     why = because(cell)
     yield "expected", expected(cell) + (f": {why}" if why else "")
     yield from circumstances.facts(cell)
+
+
+def fix_at(cell: CellEntry) -> str:
+    """Whose it is to change something: ``the receiver``; of a machine that was too busy, the machine."""
+    return THIS_MACHINE if cell.get("cause") == STRAINED else words.fault(cell.get("fault"))
+
+
+def undecided_remedy(cell: CellEntry) -> str:
+    """What to do about an inconclusive cell whose verdict lists no remedy: that of its cause; empty of all others."""
+    if cell.get("outcome") != Outcome.INCONCLUSIVE.value or (cause := cell.get("cause") or "") not in GATHERED:
+        return ""
+    return fix(cell.get("remedies") or (), cell.get("fault")) or CAUSES[cause].remedy
 
 
 def evidence(cell: CellEntry, run: str) -> Iterator[str]:

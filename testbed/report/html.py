@@ -19,11 +19,12 @@ from typing import Any, Literal
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from testbed.causes import VOCABULARY
-from testbed.judge.unmeasured import TESTBED
+from testbed.causes import UNKNOWN, VOCABULARY, Group
+from testbed.judge.unmeasured import STRAINED, TESTBED
 from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
 from testbed.report import circumstances, failed, unfinished, words
 from testbed.report.captions import captions
+from testbed.report.cell import GATHERED, THIS_MACHINE
 from testbed.report.changes import CHANGES, Change
 from testbed.report.grid import KINDS, Grid, Kind, Member, State, grid, state
 from testbed.report.interruptions import parts
@@ -140,7 +141,17 @@ def data(verdicts: Verdicts) -> dict[str, Any]:
             flat = cells[p][g.exchanges.index(exchange)]
             flat += [places[sender], places[receiver], row, -1 if seconds is None else round(seconds * 1000), len(lines), *lines]
     raw = {s["domain"]: s for s in verdicts["servers"]}
-    defined = {c.word: {"means": c.meaning, "clause": c.clause, "remedy": c.remedy} for c in VOCABULARY}
+    defined: dict[str, dict[str, Any]] = {
+        c.word: {
+            "means": c.meaning,
+            "clause": c.clause if c.clause != "-" else "",
+            "remedy": c.remedy,
+            "failed": c.group is not Group.TESTBED or c.word == UNKNOWN,
+            "gathered": c.word in GATHERED,
+            "place": THIS_MACHINE if c.word == STRAINED else "",
+        }
+        for c in VOCABULARY
+    }
     ended = [unfinished.cut_off(c) for c in verdicts["cells"] if c.get("cause") == TESTBED]
     if ended and all(ended):  # that one is the user's, then
         remedy = unfinished.resume(verdicts) or defined[TESTBED]["remedy"]

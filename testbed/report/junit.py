@@ -64,7 +64,7 @@ def _run(verdicts: Verdicts) -> Case:
     reason = None
     if not verdicts.get("complete", False):
         reason = f"{words.CUT_SHORT}: its record has no closing line. {unfinished.resume(verdicts)}"
-    elif not any(cell["outcome"] in MEASURED for cell in verdicts["cells"]):
+    elif not any(cell["outcome"] in MEASURED or busy.is_busy(cell) for cell in verdicts["cells"]):
         reason = "nothing was measured"
     return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")
 

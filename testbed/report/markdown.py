@@ -15,8 +15,8 @@ from typing import Any
 
 from testbed.judge.verdict import exit_status
 from testbed.record.verdicts import Verdicts
-from testbed.report import unfinished, words
-from testbed.report.cell import admitted, because
+from testbed.report import busy, unfinished, words
+from testbed.report.cell import GATHERED, admitted, because
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import UNCONFIRMED
 from testbed.report.failed import sentences
@@ -78,8 +78,8 @@ def _page(verdicts: Verdicts, matrix: Grid, most: int) -> str:
         title=text(verdicts.get("title") or verdicts.get("scenario") or "Federation"),
         result=_result(verdicts),
         failed=[text(sentence, LONGEST) for sentence in sentences(verdicts.get("failed_servers") or [], most)],
-        remedies=[text(sentence, LONGEST) for sentence in unfinished.after_failure(verdicts)],
-        paragraph=text(paragraph(verdicts), 2000),
+        remedies=[text(sentence, 2 * LONGEST) for sentence in unfinished.after_failure(verdicts) + busy.sentences(verdicts)],
+        paragraph=text(paragraph(verdicts, busy_told=True), 2000),
         surprises=_surprises(verdicts, matrix, most),
         unknown=_cannot_say(verdicts, most),
         counts=_counts(matrix, most),
@@ -126,7 +126,9 @@ def _surprises(verdicts: Verdicts, matrix: Grid, most: int) -> Surprises | None:
 def _cannot_say(verdicts: Verdicts, most: int) -> Table | None:
     failed = [c for c in verdicts.get("controls") or () if not c["ok"]]
     unknown = Counter(
-        str(c.get("explanation") or words.cause(c.get("cause"))) for c in verdicts["cells"] if c["outcome"] == "inconclusive"
+        words.cause(cause) if (cause := c.get("cause")) in GATHERED else str(c.get("explanation") or words.cause(cause))
+        for c in verdicts["cells"]
+        if c["outcome"] == "inconclusive"
     )
     rows = [("1", f"control pair, {text(c['when'])} of {code(c['phase'])}: {text(c.get('reason'), LONGEST)}") for c in failed]
     rows += [(f"{n:,}", text(reason, LONGEST)) for reason, n in unknown.most_common()]

@@ -15,6 +15,7 @@ from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import busy, failed, unfinished, words
+from testbed.report.cell import undecided_remedy
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
@@ -30,7 +31,7 @@ def split_explanation(cell: CellEntry) -> tuple[str, str]:
     remedies = cell.get("remedies")
     if remedies is None:
         return str(cell.get("explanation") or ""), ""
-    return str(cell.get("reason")), fix(remedies, cell.get("fault"))
+    return str(cell.get("reason")), fix(remedies, cell.get("fault")) or undecided_remedy(cell)
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,11 @@ def _candidates(matrix: Grid, failures: list[Address], others: list[Address]) ->
 # --- the sentences ----------------------------------------------------------------------------------------------------
 
 
-def paragraph(verdicts: Verdicts) -> str:
-    """One paragraph for somebody who runs a server and knows little of the protocol: what was tried and what came of it."""
+def paragraph(verdicts: Verdicts, *, busy_told: bool = False) -> str:
+    """One paragraph for somebody who runs a server and knows little of the protocol: what was tried and what came of it.
+
+    ``busy_told``: what a busy machine left undecided stands above it, as what is to be read first.
+    """
     matrix = grid(verdicts)
     if not matrix.members or not matrix.phases or not matrix.addresses:
         return "Nothing was measured: the run has " + ("no server." if not matrix.members else "no pair of servers to try.")
@@ -122,9 +125,10 @@ def paragraph(verdicts: Verdicts) -> str:
         sentences += _cutover(matrix)
     else:
         sentences += _why(matrix, matrix.phases[0], broken(matrix, matrix.phases[0]), "failure")
-    reserve = busy.sentences(verdicts) + _reserve(matrix)
+    undecided, reserve = busy.sentences(verdicts), _reserve(matrix)
+    sentences += [] if busy_told else undecided
     calm = ["Nothing was surprising and nothing was left undecided."]
-    sentences += reserve or ([] if verdicts.get("failed_servers") else calm)
+    sentences += reserve or ([] if undecided or verdicts.get("failed_servers") else calm)
     if not verdicts.get("complete", False):
         missing = sum(s is State.MISSING for phase in matrix.phases for _, s in matrix.states(phase))
         gone = f": {words.count(missing, 'result')} {'is' if missing == 1 else 'are'} missing" if missing else ""

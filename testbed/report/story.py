@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import reading
-from testbed.judge.unmeasured import reason_of
+from testbed.judge.unmeasured import STRAINED, reason_of
 from testbed.model import InputError, Outcome, all_visible
 from testbed.record import observations as kinds
 from testbed.record.legs import standing
@@ -22,7 +22,7 @@ from testbed.record.observations import Observation
 from testbed.record.store import Record
 from testbed.record.strain import Strain
 from testbed.record.verdicts import CellEntry, Verdicts
-from testbed.report.cell import admitted, because, describe
+from testbed.report.cell import admitted, because, describe, fix_at, undecided_remedy
 from testbed.report.circumstances import share
 from testbed.report.grid import ROLES
 from testbed.report.prose import say
@@ -80,6 +80,8 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "interference": None,
         **cell,
         "share": share(cell),
+        "fix_at": fix_at(cell) if cell.get("cause") == STRAINED else cell.get("fault"),
+        "remedy": undecided_remedy(cell),
         "verdict": _verdict(cell),
         "expected": " or ".join(e["outcome"] for e in admitted(cell)),
         "expected_because": because(cell),

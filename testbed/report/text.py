@@ -16,7 +16,7 @@ from typing import Any
 
 from testbed.causes import UNKNOWN
 from testbed.record.verdicts import Verdicts
-from testbed.report import looks, unfinished, words
+from testbed.report import busy, looks, unfinished, words
 from testbed.report.cell import admitted, because
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import CIRCUMSTANCES
@@ -79,7 +79,7 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
             out += _legend(Counter(by_address.values()), looks.CHANGES, width, paint)
             out += _reasons("Why they broke:", causes(matrix, last, exchange, only=broken), width)
     out += _circumstances(verdicts, width, paint)
-    out += _title("In short", width, paint) + textwrap.wrap(paragraph(verdicts), width)
+    out += _title("In short", width, paint) + textwrap.wrap(paragraph(verdicts, busy_told=True), width)
     out += _unknown(verdicts, width, paint)
     return "\n".join(line.rstrip() for line in out) + "\n"
 
@@ -102,6 +102,7 @@ def _head(verdicts: Verdicts, width: int, paint: Paint) -> list[str]:
         for c in verdicts.get("controls", [])
         if not c["ok"]
     ]
+    alarms += busy.sentences(verdicts)
     return lines + [paint(line, looks.STATES[State.BOUNCED].sgr) for alarm in alarms for line in textwrap.wrap(alarm, width)]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,7 @@ from testbed.model import Cell
 from testbed.record.observations import MACHINE, STRAIN, Observation
 from testbed.record.strain import NOTHING_READ, UNREAD, Strain
 from testbed.report import busy, html, junit, markdown, summary
+from testbed.report import cell as words_of
 from testbed.report.text import render_file, render_text
 
 A, B = test_attempts.A, test_attempts.B
@@ -253,7 +256,8 @@ def test_a_failure_of_which_nobody_read_how_long_its_servers_waited_says_nothing
     assert judged["strained"]["source"] == UNREAD
     assert busy.sentences(judged) == [
         "1 result could not be decided, because the machine was too busy: not even the meter, which reads how long servers wait, "
-        "was given its time. To decide it, run it with more processors, or while nothing else runs there."
+        "was given its time. To decide it, give the run more processors of its own, or stop what else runs on this machine, "
+        f"{again(judged)}"
     ]
 
 
@@ -283,6 +287,10 @@ def test_a_run_with_such_a_cell_could_not_tell() -> None:
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
+def again(judged: Any) -> str:
+    return f"then use the command 'testbed run FILE' again, or 'testbed rerun {judged['run']} a.example b.example' for its pair."
+
+
 def judged_busy(machine: dict[str, float] | None = None, cpus: int | None = 2, **waited: float) -> Any:
     """Verdicts of a cell that is undecided because its servers ``waited``."""
     lines = [*attempt(), silence(), strain(**waited)]
@@ -299,16 +307,16 @@ def test_one_line_says_how_many_cells_and_what_the_machine_would_need() -> None:
         "waited": {"processor": 1.5, "disk": 0.3, "memory": 0.0, "stolen": 0.0},
     }  # fmt: skip
     assert busy.sentences(judged) == [
-        "1 result could not be decided, because the machine was too busy: the servers of a pair together waited 1.8 s within "
-        "4.0 s, above all for a processor, which 9 processes wanted at once, of 2. To decide it, run it with "
-        "up to 9 processors, or while nothing else runs there."
+        "1 result could not be decided, because the machine was too busy: the servers of a pair and their name server "
+        "waited in all 1.8 s within 4.0 s, above all for a processor, which 9 processes wanted at once, of 2. To decide it, "
+        f"give the run at least 9 processors of its own, or stop what else runs on this machine, {again(judged)}"
     ]
 
 
 @pytest.mark.parametrize(
     ("lacked", "need"),
     [
-        ("processor", "run it with more processors"),
+        ("processor", "give the run more processors of its own"),
         ("disk", "a faster disk"),
         ("memory", "more memory"),
         ("stolen", "the hypervisor leaves the processors"),
@@ -332,8 +340,30 @@ def test_every_report_has_the_line() -> None:
         "summary.json": summary.render_json(judged),
     }
     for name, report in reports.items():
-        assert " ".join(line.split()) in " ".join(str(report).split()), name
+        assert " ".join(line.split()) in " ".join(unescape(str(report)).split()), name
         assert "In 1 case the testbed itself cannot say" not in " ".join(str(report).split()), name
+
+
+def test_what_is_undecided_for_it_says_so_first_and_what_to_do_stands_at_the_cell() -> None:
+    judged = judged_busy({"processor": 0.9}, processor=2.5)
+    (line,) = busy.sentences(judged)
+    for report in (render_file(judged), markdown.render(judged)):
+        text = " ".join(report.split())
+        assert text.count(line) == 1
+        assert text.index(line) < text.index("wrote to each other")
+    (cell,) = judged["cells"]
+    facts = dict(words_of.facts(cell))
+    assert facts["fix at"] == "this machine, which was too busy"
+    assert facts["remedy"].startswith("stop what else runs on this machine")
+    cases = {case.get("name"): case.find("error") for case in ET.fromstring(junit.render(judged)).iter("testcase")}
+    assert cases["machine"] is not None
+    assert cases["complete"] is None  # it was measured; what came of it is void
+
+
+def test_cells_that_waited_for_different_times_are_one_reason() -> None:
+    judged = judged_busy({"processor": 0.9}, processor=2.5)
+    judged["cells"] = [cell | {"explanation": f"waited {n} s"} for n, cell in enumerate(judged["cells"] * 3)]
+    assert "| 3 | the machine was too busy to tell |" in markdown.render(judged)
 
 
 def test_where_nothing_is_undecided_nothing_is_said() -> None:

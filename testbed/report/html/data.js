@@ -70,6 +70,9 @@
  * @property {string} [means]
  * @property {string} [clause]
  * @property {string} [remedy]
+ * @property {boolean} [failed] whether its cells failed; else they are undecided
+ * @property {boolean} [gathered] whether its cells are one story, although each has numbers of its own
+ * @property {string} [place] where to mend it, if that is neither server
  */
 /**
  * Failures that one kind of change would mend.

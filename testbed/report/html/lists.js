@@ -2,7 +2,7 @@
 // @ts-check
 
 const LIST_TEXT = {
-  clear: "Clear the filter", none: "None.", remedy: "Remedy: ",
+  clear: "Clear the filter", none: "None.", remedy: "Remedy: ", each: "Choose a pair to see what was measured of it.",
 };
 const MOST_PAIRS = 24, MOST_GROUPS = 60;
 
@@ -26,7 +26,7 @@ const LISTS = {
   },
   lost: (state) => every(state, (cell) => cell.row.state === STATE.lost),
   cleartext: (state) => cellsOf(state, compared(state)[1]).filter((cell) => cell.kind === KIND.cleartext),
-  history: (state) => every(state, (cell) => Boolean(cell.row.history_dependent || cell.row.flaky)),
+  history: (state) => every(state, (cell) => Boolean(cell.row.history_dependent)),
   disturbed: (state) => every(state, (cell) => Boolean(cell.row.interference)),
   undecided: (state) => every(state, (cell) => [STATE.inconclusive, STATE["delivered-unseen"]].includes(cell.row.state)),
   view: (_, view) => view.pairs.flatMap(({ cell }) => (cell ? [cell] : [])),
@@ -60,15 +60,20 @@ function openList(view) {
   return Object.keys(LISTS).find((name) => found[name].shown.length) || "view";
 }
 
+/** Whether cells of its cause are one story, although each has numbers of its own. @type {(cell: Cell) => boolean} */
+const gathered = ({ row: { cause } }) => Boolean(cause && run.causes[cause]?.gathered);
+
 /** Cells with the same story together: outcome, reason and expectation. What did not arrive comes first.
  * @type {(cells: Cell[]) => Cell[][]} */
 function storiesOf(cells) {
   const told = ["state", "cause", "explanation", "remedy", "expected", "surprise", "history_dependent", "share"];
   const places = told.map((key) => run.keys.indexOf(key)).filter((place) => place >= 0);
+  const measured = new Set(["explanation", "share"].map((key) => run.keys.indexOf(key))); // numbers of each cell's own
   const stories = new Map();
   for (const cell of cells) {
     const { mesh, alone } = cell.row.interference || {}; // who disturbed it differs from cell to cell
-    const key = [...places.map((place) => run.rows[cell.row.number][place]), mesh, alone].join(" ");
+    const values = gathered(cell) ? places.filter((place) => !measured.has(place)) : places;
+    const key = [...values.map((place) => run.rows[cell.row.number][place]), mesh, alone].join(" ");
     if (!stories.has(key)) stories.set(key, []);
     stories.get(key).push(cell);
   }
@@ -109,15 +114,16 @@ function storyBlock(state, cells) {
   const outcome = admitted(row.expected).map((expected) => expected.outcome).join(" or ") || "?";
   const because = becauseOf(row.expected);
   const phases = [...new Set(cells.map((cell) => cell.phase))];
+  const several = gathered(cells[0]) && cells.some((cell) => cell.row.explanation !== explanation);
   return element("section", { class: "group" },
     element("h3", {}, outcomeSwatch(cells[0]), element("span", {}, bold(count(cells.length, "result")),
       `: ${outcomeText(cells[0])}`, cause && span(` ${cause}`, "cause"))),
-    element("p", { text: forAll(explanation) }),
+    element("p", { text: several ? `${run.causes[cause || ""].means}.` : forAll(explanation) }),
     remedy && element("p", {}, bold(LIST_TEXT.remedy), span(forAll(remedy), "remedy")),
     surprise && element("p", {}, bold(`Expected: ${outcome}. `), span(forAll(because), "note")),
     interference && note(`${interference.mesh} in the mesh, ${interference.alone} alone`),
     history && note(`${history.cold} cold, ${history.warm} warm`),
-    share && note(share),
+    several ? note(LIST_TEXT.each) : share && note(share),
     phases.flatMap((phase) => pairsIn(state, cells.filter((cell) => cell.phase === phase))));
 }
 

@@ -155,13 +155,14 @@ function causeOf({ row: { cause, cause_from: source } }) {
 
 /** @type {(cell: Cell) => [string, Child][]} */
 function factsOf(cell) {
-  const { fault, confirmed, attempts, channel, remedy } = cell.whole;
+  const { cause, fault, confirmed, attempts, channel, remedy } = cell.whole;
+  const { place } = run.causes[cause || ""] || {};
   const seconds = cell.seconds?.toLocaleString("en", { maximumFractionDigits: 3 });
   const took = seconds && `${seconds} s until the answer`;
   return [
     [STORY_TEXT.over, channelText(channel || { encryption: null, authentication: null })],
     [STORY_TEXT.cause, causeOf(cell)],
-    [STORY_TEXT.fix, fault ? run.words.faults[fault] || fault : cell.broken ? run.words.no_fault : null],
+    [STORY_TEXT.fix, place || (fault ? run.words.faults[fault] || fault : cell.broken ? run.words.no_fault : null)],
     [STORY_TEXT.remedy, remedy && span(remedy, "remedy")],
     [STORY_TEXT.expected, expectedOf(cell)],
     [STORY_TEXT.confirmed, confirmed === true ? STORY_TEXT.repeated : confirmed === false ? STORY_TEXT.once : null],

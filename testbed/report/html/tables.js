@@ -72,7 +72,7 @@ function causeTable(causes) {
 
 /** @type {(cause: CauseRow) => HTMLElement} */
 function causeRow({ name, cells }) {
-  const { words, means, clause, remedy } = run.causes[name];
+  const { words, means, clause, remedy, failed } = run.causes[name];
   const phase = cells.findLastIndex((each) => each.length);
   const remedies = new Set(cells.flat().map((cell) => forAll(cell.row.remedy)).filter(Boolean));
   return element("tr", {},
@@ -80,8 +80,8 @@ function causeRow({ name, cells }) {
       { "data-jump": "matrix", text: name })),
     cells.map((each, number) => (
       element("td", { class: "right", "data-label": run.phases[number].name, text: figure(each.length) }))),
-    element("td", {}, element("div", { text: `It failed because ${words}.` }),
-      means && element("div", { class: "note", text: `Exactly: ${means} (${clause}).` })),
+    element("td", {}, element("div", { text: `${failed ? "It failed" : "Not decided"}: ${words}.` }),
+      means && means !== words && element("div", { class: "note", text: `Exactly: ${means}${clause && ` (${clause})`}.` })),
     element("td", {}, remedy && element("div", { text: `In general: ${remedy}.` }), remedyList([...remedies])));
 }
 
