@@ -24,7 +24,7 @@ SIDES = ("sender", "receiver")
 CHAIN_AND_NAME = ("chain", "name")
 """What software looks at in a certificate where its folder says nothing else (RFC 6120 §13.7.2)."""
 TORN_WITHIN = 5.0
-"""Seconds that a stream lasts at most which was torn down; a longer one ended when a timer ran out."""
+"""Seconds, times the run's stretch, that a stream lasts at most which was torn down; a longer one ended by a timer."""
 WRITTEN_LATE = 0.05
 """Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log."""
 AFTERMATH = 0.25
@@ -63,6 +63,8 @@ class Case:
     """When the stanza was written. What of the other direction ended before belongs to an earlier cell."""
     ended: float = float("inf")
     """When the sender was told. What of the other direction began after it belongs to the next cell."""
+    stretch: int = 1
+    """How much longer the short timers were than on a machine that is not slow."""
     gaps: Mapping[str, str] = field(default_factory=dict)
     """`wire`, `sender` (the log of its server), `receiver` -> why that was not taken in: then its silence says nothing."""
 
@@ -127,7 +129,7 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
     epoch = attempt.epoch
     # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of. What a log
     # says of this direction is another matter: it is written late, and a retry fails for the same cause.
-    soon, late = attempt.end + AFTERMATH, attempt.end + LOGGED_LATE
+    soon, late = attempt.end + AFTERMATH, attempt.end + LOGGED_LATE * evidence.stretch
     times = times_of(evidence, cell, epoch)
 
     def until(numbered: Sequence[Numbered], latest: float = soon) -> list[Observation]:
@@ -155,6 +157,7 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
         verifies=tuple(tuple(s.get("verifies", CHAIN_AND_NAME)) for s in (sender, receiver)),
         began=attempt.started,
         ended=attempt.end,
+        stretch=evidence.stretch,
         gaps=gaps_of(evidence, cell, attempt),
     )
 
@@ -201,12 +204,14 @@ def torn(case: Case) -> list[Torn]:
     for stream, own in streams:
         log, returned = (case.receiver_log, case.back) if own else (case.back_log, [])
         told = case.sender_log + case.receiver_log if own else case.back_log
-        if (side := torn_by(stream, log, told)) and not _waited(stream, returned):
+        if (side := torn_by(stream, log, told, stretch=case.stretch)) and not _waited(stream, returned):
             found.append(Torn(_end_of(side, own=own), own))
     return found
 
 
-def torn_by(stream: Observation, incoming: Iterable[Observation], told: Iterable[Observation] = ()) -> str | None:
+def torn_by(
+    stream: Observation, incoming: Iterable[Observation], told: Iterable[Observation] = (), *, stretch: int = 1
+) -> str | None:
     """Which end of a stream tore it down (`out`: the initiator); None where neither did, or where there may have been a word.
 
     ``incoming`` is what was logged where the stream was received, ``told`` what either end logged of its direction. A stream that
@@ -217,18 +222,18 @@ def torn_by(stream: Observation, incoming: Iterable[Observation], told: Iterable
     d, end = stream.data, stream.data.get("end", stream.time)
     if not d.get("server_hello") or d.get("alerts") or d.get("stream_errors") or not ended_by(stream):
         return None
-    if end - stream.time > TORN_WITHIN:
+    if end - stream.time > TORN_WITHIN * stretch:
         return None
-    if "tls-handshake-failed" in named_in(_while(stream, incoming)):
+    if "tls-handshake-failed" in named_in(_while(stream, incoming, stretch)):
         return "in"
-    if d.get("closed_by") or LAST_WORDS & set(named_in(_while(stream, told))):
+    if d.get("closed_by") or LAST_WORDS & set(named_in(_while(stream, told, stretch))):
         return None
     return str(d["reset_by"])
 
 
-def _while(stream: Observation, log: Iterable[Observation]) -> list[Observation]:
+def _while(stream: Observation, log: Iterable[Observation], stretch: int) -> list[Observation]:
     """Lines that were written while a stream was open, or late."""
-    return [o for o in log if stream.time <= o.time <= stream.data.get("end", stream.time) + LOGGED_LATE]
+    return [o for o in log if stream.time <= o.time <= stream.data.get("end", stream.time) + LOGGED_LATE * stretch]
 
 
 def _waited(stream: Observation, back: Iterable[Observation]) -> bool:
@@ -252,7 +257,7 @@ def _tearers(evidence: Evidence, cell: Cell) -> frozenset[str]:
             outgoing = [o for _, o in evidence.logged(cell, epoch, by=a, direction="out")]
             back = [o for _, o in evidence.streams(cell, epoch, back=own)]
             for _, stream in evidence.streams(cell, epoch, back=not own):
-                side = torn_by(stream, incoming, incoming + outgoing)
+                side = torn_by(stream, incoming, incoming + outgoing, stretch=evidence.stretch)
                 if side and times.tell(stream) and not _waited(stream, back):
                     found.add(_end_of(side, own=own))
     return frozenset(found)

@@ -15,9 +15,10 @@ from testbed.record.store import Record
 from testbed.record.strain import Strain
 
 LOGGED_LATE = 2.0
-"""Seconds after the sender was told within which a log may still say why: lines are stamped late on a loaded machine."""
+"""Seconds, times the run's stretch, after the sender was told within which a log may still say why: lines are stamped late on a
+loaded machine. What ends with the next cell (`WRITTEN_LATE`, `AFTERMATH`) is not stretched: that one does not begin later."""
 GOING_DOWN = 2.0
-"""Seconds before a server's end from which on its failures may be of it."""
+"""Seconds, times the run's stretch, before a server's end from which on its failures may be of it."""
 CELL_WORDS = {kind.word for kind in kinds.CELLS}
 
 
@@ -59,6 +60,8 @@ class Evidence:
 
     def __init__(self, record: Record) -> None:
         numbered = list(standing(record.observations))
+        self.stretch = int(record.manifest.get("stretch") or 1)
+        """How much longer the short timers were than on a machine that is not slow; the testbed itself waited as much longer."""
         self.intake = Intake(replace(record, observations=tuple(o for _, o in numbered)))
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
         self.wire: dict[tuple[str, str, str, str], list[Numbered]] = defaultdict(list)
@@ -176,7 +179,7 @@ class Evidence:
         """
         ended = attempt.received or attempt.bounced or attempt.silent or self._over(cell, attempt)
         found = [self.failures.get((cell.phase, attempt.epoch, domain)) for domain in (cell.sender, cell.receiver)]
-        failures = [f[1] for f in found if f and f[1].time <= ended + GOING_DOWN]
+        failures = [f[1] for f in found if f and f[1].time <= ended + GOING_DOWN * self.stretch]
         return min(failures, key=lambda o: o.time, default=None)
 
     def _over(self, cell: Cell, attempt: Attempt) -> float:

@@ -15,7 +15,7 @@ from testbed.model import Cell
 from testbed.record.verdicts import Interference, ThirdParty
 
 LONGEST = 30.0
-"""Seconds after which an attempt without an answer no longer counts as going on."""
+"""Seconds, times the run's stretch, after which an attempt without an answer no longer counts as going on."""
 MOST_PARTIES = 3
 """Third parties that are named for one cell."""
 
@@ -35,7 +35,7 @@ def third_parties(evidence: Evidence, cell: Cell, attempt: Attempt) -> tuple[Thi
         for s in evidence.storms.get((cell.phase, attempt.epoch), [])
         if len(ends & {s["sender"], s["receiver"]}) == 1
     }
-    end = min(attempt.end, attempt.started + LONGEST)
+    end = min(attempt.end, attempt.started + LONGEST * evidence.stretch)
     for stream in evidence.streams_with_others(cell, attempt.epoch, attempt.started - SLACK, end + SLACK):
         if why := trouble(stream.data):
             parties.setdefault((stream.data["sender"], stream.data["receiver"]), why)

@@ -41,7 +41,7 @@ def times_of(evidence: Evidence, cell: Cell, epoch: str) -> Times:
     attempts = evidence.between.get((cell.phase, epoch, frozenset((cell.sender, cell.receiver))), [])
     for whose, attempt in attempts:
         following = min((a.started for c, a in attempts if c == whose and a.started > attempt.started), default=float("inf"))
-        late = min(attempt.over + LOGGED_LATE, following)
+        late = min(attempt.over + LOGGED_LATE * evidence.stretch, following)
         if why_void(evidence, whose, attempt):
             void.append((attempt.started, following if whose == cell else late))
         elif whose == cell:

@@ -110,6 +110,40 @@ def test_who_tore_a_stream_down(data: dict[str, object], incoming: list[str], to
     assert torn_by(stream(**data), map(line, incoming), map(line, told)) == side
 
 
+def test_what_takes_longer_on_a_slow_machine_has_the_same_name() -> None:
+    slow, late = stream(reset_by="out", end=17.0), [line("tls-handshake-failed", 22.0)]
+    assert (torn_by(slow, []), torn_by(slow, [], stretch=2)) == (None, "out")
+    assert torn_by(slow, late, stretch=3) == "in"
+    assert torn_by(stream(reset_by="out", end=10.0 + 31.0), [], stretch=6) is None, "a timer ran out"
+
+
+@pytest.mark.parametrize("place", ["late-line", "closed-and-reset", "torn-down"])
+def test_a_recording_that_took_five_times_as_long_has_the_same_causes(place: str) -> None:
+    """Everything in it is as much further apart as its timers are longer."""
+    record = store.load(GOLDEN / place)
+    begun = min(o.time for o in record.observations)
+    spread = [replace(o, time=begun + (o.time - begun) * 5, data=_later(o, begun)) for o in record.observations]
+    slow = replace(record, manifest=record.manifest | {"stretch": 5}, observations=tuple(spread))
+    federation = Federation.of(record.manifest)
+    words = []
+    for each in (record, slow):
+        evidence = Evidence(each)
+        words.append(
+            {
+                (cell.id, number): cause_of(case_of(evidence, federation, cell, attempt))[0]
+                for cell in store.planned_cells(record.manifest)
+                for number, attempt in enumerate(evidence.attempts.get(cell.id, []))
+                if not (why_void(evidence, cell, attempt) or outcome_of(attempt) is Outcome.DELIVERED)
+            }
+        )
+    assert words[0] == words[1]
+    assert "tls-torn-down" in words[0].values()
+
+
+def _later(o: Observation, begun: float) -> dict[str, object]:
+    return {k: begun + (v - begun) * 5 if k in ("end", "until") and isinstance(v, float) else v for k, v in o.data.items()}
+
+
 def test_a_line_of_another_time_says_nothing_of_a_stream() -> None:
     lines = [line("tls-handshake-failed", 9.0), line("tls-handshake-failed", 13.0)]
     assert torn_by(stream(reset_by="out"), lines) == "out"
