@@ -15,7 +15,7 @@ from testbed.causes import Inconclusive, inconclusive_as
 from testbed.model import Outcome, all_visible
 from testbed.record.manifest import Manifest
 from testbed.record.verdicts import CellEntry, ServerEntry, SettingsEntry, Verdicts, unexplained
-from testbed.report.cell import admitted, describe, unstable
+from testbed.report.cell import describe, outcomes, unstable
 from testbed.report.circumstances import doubts
 from testbed.report.grid import State, state
 
@@ -122,7 +122,7 @@ def brief(cell: CellEntry | None) -> dict[str, Any] | None:
         "outcome": cell["outcome"],
         "cause": cell.get("cause"),
         "channel": cell.get("channel"),
-        "expected": " or ".join(e["outcome"] for e in admitted(cell)),
+        "expected": outcomes(cell),
         "surprise": bool(cell["surprise"]),
         "text": describe(cell),
         "doubts": doubts(cell),

@@ -203,7 +203,7 @@ class ChannelEntry(TypedDict):
 
 @with_config(DESCRIBED)
 class AlternativeEntry(TypedDict):
-    """What another document in force expects instead."""
+    """What another document expects instead."""
 
     outcome: OutcomeWord
     """as expected, too"""

@@ -56,6 +56,11 @@ def admitted(cell: CellEntry) -> list[ExpectedEntry | AlternativeEntry]:
     return [cell["expected"], *cell["expected"].get("alternatives", ())]
 
 
+def outcomes(cell: CellEntry) -> str:
+    """``delivered``, ``bounced or delivered``: what is expected, without over what and why."""
+    return " or ".join(e["outcome"] for e in admitted(cell))
+
+
 def because(cell: CellEntry) -> str:
     """The clause that says what is expected; where the standards leave it open, that and the clause of each outcome."""
     choices = admitted(cell)

@@ -22,7 +22,7 @@ from testbed.record.observations import Observation
 from testbed.record.store import Record
 from testbed.record.strain import Strain
 from testbed.record.verdicts import CellEntry, Verdicts
-from testbed.report.cell import admitted, because, describe, fix_at, undecided_remedy
+from testbed.report.cell import because, describe, fix_at, outcomes, undecided_remedy
 from testbed.report.circumstances import share
 from testbed.report.grid import ROLES
 from testbed.report.prose import say
@@ -83,7 +83,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "fix_at": fix_at(cell) if cell.get("cause") == STRAINED else cell.get("fault"),
         "remedy": undecided_remedy(cell),
         "verdict": _verdict(cell),
-        "expected": " or ".join(e["outcome"] for e in admitted(cell)),
+        "expected": outcomes(cell),
         "expected_because": because(cell),
         "servers": [(role, {"not_after": None, **servers[cell[role]], **settings[cell[role]]}) for role in ROLES],
         "epochs": [

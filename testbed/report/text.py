@@ -17,7 +17,7 @@ from typing import Any
 from testbed.causes import UNKNOWN
 from testbed.record.verdicts import Verdicts
 from testbed.report import busy, looks, unfinished, words
-from testbed.report.cell import admitted, because
+from testbed.report.cell import because, outcomes
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import CIRCUMSTANCES
 from testbed.report.failed import sentences
@@ -122,7 +122,7 @@ def _surprises(matrix: Grid, width: int, paint: Paint) -> list[str]:
         exchange = f" {cell['exchange']}" if len(matrix.exchanges) > 1 else ""
         cause = f" ({cell['cause']})" if cell.get("cause") else ""
         why = because(cell)
-        ought = f"expected {' or '.join(e['outcome'] for e in admitted(cell))}" + (f" [{why}]" if why else "")
+        ought = f"expected {outcomes(cell)}" + (f" [{why}]" if why else "")
         line = f"{phase} {pair}{exchange}: {cell['outcome']}{cause}; {ought}. {cell.get('explanation') or ''}"
         out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
     if len(surprises) > MOST_SURPRISES:

@@ -140,3 +140,16 @@ def test_every_message_in_troubleshooting_is_one_of_the_testbed() -> None:
     parts = {part.strip(" `:") for message in messages for part in re.split(r"…|[A-Z]{3,}", message)}
     assert len(parts) > 15
     assert {part for part in parts if len(part) > 12 and part not in texts} == COMPOSED
+
+
+WIDTH = 120
+
+
+@every_document
+def test_no_line_of_prose_is_too_wide(document: Path) -> None:
+    """Tables, code and generated pages are as wide as they are; so is what cannot be broken, such as a link."""
+    if document.read_text().startswith("<!-- Generated"):
+        return
+    wide = [line for line in prose(document).splitlines() if len(line) > WIDTH and not line.lstrip().startswith(("|", "<!--"))]
+    words = [CODE.sub(lambda code: "x" * len(code.group()), line)[:WIDTH].strip().removeprefix("- ") for line in wide]
+    assert not [line for line, text in zip(wide, words, strict=True) if " " in text]
