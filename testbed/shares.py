@@ -44,7 +44,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where p lies with 95 % confidence (Wilson's score interval); anywhere, where nothing was tried."""
+        """Wilson's score interval for 95 %, as if the number of tries had been fixed; all of it, where nothing was tried."""
         if not self.tries:
             return 0.0, 1.0
         p, z = self.delivered / self.tries, Z * Z / self.tries

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.unmeasured import STRAINED
 from testbed.record.manifest import Manifest
-from testbed.record.strain import LACKED, UNREAD
+from testbed.record.strain import LACKED, READ, UNREAD
 from testbed.record.verdicts import CellEntry, StrainedEntry
 
 NOTED_LATE = 2.5
@@ -23,7 +23,7 @@ def strained(evidence: Evidence, cells: Sequence[CellEntry], manifest: Manifest)
     if not void:
         return None
     strains = [a.strain for a in void if a.strain]
-    strains = [s for s in strains if s.source != UNREAD] or strains
+    strains = [s for s in strains if s.source in READ] or strains
 
     def mean(name: str) -> float:
         return round(sum(float(getattr(s, name)) for s in strains) / len(strains), 2)
@@ -34,7 +34,7 @@ def strained(evidence: Evidence, cells: Sequence[CellEntry], manifest: Manifest)
         "attempts": len(void),
         "window": mean("window"),
         "waited": {name: mean(name) for name in LACKED},
-        "source": strains[0].source,
+        "source": strains[0].source if strains[0].source in READ else UNREAD,
         "processors": processors if isinstance(processors, int) else None,
     }
     running = [o.data["running"] for o in evidence.machine if any(_during(o.time, a) for a in void)]

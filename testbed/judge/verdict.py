@@ -115,6 +115,13 @@ def _controls(evidence: Evidence, ended: Sequence[str]) -> list[ControlEntry]:
     return entries + [{"phase": phase, "when": when, "ok": False, "reason": absent} for phase, when in wanted]
 
 
+def measured(cell: CellEntry) -> bool:
+    """Whether something was found out of a cell: what became of the stanza, or that it differs from attempt to attempt."""
+    if cell["outcome"] == Outcome.INCONCLUSIVE.value:
+        return inconclusive_as(cell["cause"]) is Inconclusive.FINDING
+    return cell["outcome"] != Outcome.UNSUPPORTED.value
+
+
 def exit_status(verdicts: Verdicts) -> int:
     """0 as expected · 1 surprises · 3 the testbed could not tell.
 
@@ -134,7 +141,7 @@ def exit_status(verdicts: Verdicts) -> int:
         or cannot
         or unseen
         or any(unexplained(c) and not c["surprise"] for c in cells)
-        or not any(c["outcome"] in ("delivered", "bounced", "lost") for c in cells)
+        or not any(map(measured, cells))
     ):
         return 3
     return 1 if any(c["surprise"] for c in cells) else 0

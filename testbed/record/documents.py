@@ -58,7 +58,7 @@ def _form(kind: Kind, *, closed: bool = True) -> Any:
     data: dict[str, Any] = {}
     for field in kind.fields:
         form: Any = Literal[field.values] if field.values and closed else field.type
-        described: Any = Annotated[form | None if field.null else form, Field(description=_described(field))]
+        described: Any = Annotated[form | None if field.null else form, Field(description=_described(field), ge=field.least)]
         data[field.name] = NotRequired[described] if field.optional else described
     keys: dict[str, Any] = {
         "time": Annotated[float, Field(description="Unix seconds, the clock of the engine's host")],

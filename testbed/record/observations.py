@@ -62,6 +62,8 @@ class Field:
     """Absent where it was not seen or does not apply, and in records that are older than it."""
     null: bool = False
     """May be null."""
+    least: float | None = None
+    """The lowest value that a number can have; None: any."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +150,18 @@ STRAIN = Kind(
     "delivery only where that was too long",
     (
         TOKEN,
-        Field("window", float, "how long that stretch lasted", "s"),
+        Field("window", float, "how long that stretch lasted", "s", least=0.0),
         Field(
-            "limit", float, "waiting in it beyond which the attempt, if it failed, says nothing of the servers: it is void", "s"
+            "limit",
+            float,
+            "waiting in it beyond which the attempt, if it failed, says nothing of the servers: it is void",
+            "s",
+            least=0.0,
         ),
-        Field("processor", float, "waited for a processor, added up; of a `heartbeat`, that it was held up", "s"),
-        Field("disk", float, "waited for the disk, added up", "s"),
-        Field("memory", float, "waited for memory, added up", "s"),
-        Field("stolen", float, "time that the hypervisor took from each processor", "s"),
+        Field("processor", float, "waited for a processor, added up; of a `heartbeat`, that it was held up", "s", least=0.0),
+        Field("disk", float, "waited for the disk, added up", "s", least=0.0),
+        Field("memory", float, "waited for memory, added up", "s", least=0.0),
+        Field("stolen", float, "time that the hypervisor took from each processor", "s", least=0.0),
         Field(
             "source",
             str,

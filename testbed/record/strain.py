@@ -19,6 +19,7 @@ LACKED = {"processor": "for a processor", "disk": "for the disk", "memory": "for
 
 
 NOTHING_READ = "not even the meter, which reads how long servers wait, was given its time"
+NOT_KNOWN = "a testbed that this one does not know read how long servers wait"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Strain:
     @property
     def exceeded(self) -> bool:
         """Whether the servers were not given their time, or nobody can say: a failure says nothing of them then."""
-        return self.source == UNREAD or self.waited > self.limit
+        return self.source not in READ or self.waited > self.limit
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Strain:
@@ -56,6 +57,8 @@ class Strain:
     def __str__(self) -> str:
         if self.source == UNREAD:
             return NOTHING_READ
+        if self.source not in READ:
+            return NOT_KNOWN
         worst = max(LACKED, key=lambda name: float(getattr(self, name)))
         who = "the servers together" if self.source == PRESSURE else "even a light process"
         most = f"{self.limit:.1f} s are allowed"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from testbed.model import Cell, Expectation, Outcome
@@ -273,7 +273,7 @@ class RemedyEntry(TypedDict):
 
 @with_config(DESCRIBED)
 class IntervalEntry(TypedDict):
-    """Where the probability of a delivery lies, with 95 % confidence: lowest and highest."""
+    """Where the probability of a delivery lies, with about 95 % confidence: lowest and highest."""
 
     cold: NotRequired[list[float]]
     """of a cold start"""
@@ -281,16 +281,20 @@ class IntervalEntry(TypedDict):
     """of a warm attempt"""
 
 
+Counted = Annotated[list[Annotated[int, Field(ge=0, le=1_000_000)]], Field(min_length=2, max_length=2)]
+"""How many attempts delivered, and how many there were."""
+
+
 @with_config(DESCRIBED)
 class SharesEntry(TypedDict):
     """How many attempts of the pair alone delivered."""
 
-    cold: NotRequired[list[int]]
+    cold: NotRequired[Counted]
     """of cold starts: how many delivered, and how many there were"""
-    warm: NotRequired[list[int]]
+    warm: NotRequired[Counted]
     """of attempts after the two had talked: how many delivered, and how many there were"""
     interval: IntervalEntry
-    """for each, the lowest and the highest probability of a delivery, with 95 % confidence (Wilson)"""
+    """for each, the lowest and the highest probability of a delivery, with about 95 % confidence (Wilson)"""
 
 
 @with_config(DESCRIBED)

@@ -12,7 +12,7 @@ from typing import Any
 from testbed import reading
 from testbed.model import TLS_VERSIONS, Authentication, Encryption, ForwardSecrecy, InputError
 from testbed.record.manifest import Manifest
-from testbed.record.verdicts import Verdicts
+from testbed.record.verdicts import Verdicts, shares_of
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "encryption": tuple(e.value for e in Encryption),
@@ -93,6 +93,9 @@ def _verdicts(verdicts: Verdicts) -> Iterator[Trouble]:
         yield from _names(f"{where}.exchange", [cell["exchange"]])
         if abs(cell.get("seconds") or 0) > LONGEST:
             yield f"`{where}.seconds` cannot be {cell.get('seconds')!r}", cell.get("seconds")
+        for kind, share in shares_of(cell).items():
+            if share.delivered > share.tries:
+                yield f"`{where}.shares.{kind}` has more deliveries than attempts", [share.delivered, share.tries]
         if cell["id"] in ids:
             yield f"`{where}.id` is there twice", cell["id"]
         ids.add(cell["id"])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.judge.unmeasured import STRAINED
-from testbed.model import Outcome
+from testbed.judge.verdict import measured
 from testbed.record.verdicts import CellEntry, ControlEntry, FailedServerEntry, Verdicts, unexplained
 from testbed.report import busy, unfinished, words
 from testbed.report import cell as words_of
@@ -25,7 +25,6 @@ from testbed.report.interruptions import parts
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 section 2.2 has no place for, not even escaped."""
-MEASURED = (Outcome.DELIVERED.value, Outcome.BOUNCED.value, Outcome.LOST.value)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _run(verdicts: Verdicts) -> Case:
     reason = None
     if not verdicts.get("complete", False):
         reason = f"{words.CUT_SHORT}: its record has no closing line. {unfinished.resume(verdicts)}"
-    elif not any(cell["outcome"] in MEASURED or busy.is_busy(cell) for cell in verdicts["cells"]):
+    elif not any(measured(cell) or busy.is_busy(cell) for cell in verdicts["cells"]):
         reason = "nothing was measured"
     return Case("run", "complete", 0.0, "error" if reason else None, "testbed", reason or "")
 

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from testbed import report
 from testbed.cli.app import app
 from testbed.judge.verdict import exit_status, judge_run
-from testbed.model import Authentication, Encryption, Policy, TestbedError
+from testbed.model import Authentication, Encryption, InputError, Policy, TestbedError
 from testbed.record import store
+from testbed.record.whole import verdicts_whole
 from testbed.report import formats, junit, markdown, plots, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -262,6 +263,7 @@ def test_only_what_a_person_has_to_look_at_is_red() -> None:
 def test_red_agrees_with_the_exit_status() -> None:
     runs = [verdicts(12, noise=noise, seed=seed) for noise in (0, 0.02) for seed in range(4)]
     runs += [verdicts(4, only=o) for o in ("delivered", "bounced", "lost", "unsupported", "inconclusive")]
+    runs.append(judge_run(store.load(ROOT / "tests" / "golden" / "capricious")))
     runs += [verdicts(4, only="delivered", complete=False), every_key(), verdicts(1), judge_run(store.load(REFERENCE))]
     bad = every_key()
     bad["controls"][0]["ok"] = False
@@ -274,6 +276,14 @@ def test_red_agrees_with_the_exit_status() -> None:
         assert bool(red) == (status != 0), (made["run"], status)
         assert ("error" in red) == (status == 3)
     assert seen == {0, 1, 3}
+
+
+def test_more_deliveries_than_attempts_are_damage() -> None:
+    made: Any = every_key()
+    verdicts_whole(made, file="verdicts.json", hint="write it again")
+    made["cells"][0]["shares"]["cold"] = [9, 8]
+    with pytest.raises(InputError, match=r"`cells\[0\].shares.cold` has more deliveries than attempts"):
+        verdicts_whole(made, file="verdicts.json", hint="write it again")
 
 
 def test_a_failure_has_all_that_one_needs() -> None:

@@ -79,6 +79,9 @@ def test_the_published_run_is_valid(root: Path) -> None:
         ("verdicts", ("cells", 0, "outcome"), "arrived"),
         ("verdicts", ("cells", 0, "channel"), "tls"),
         ("verdicts", ("complete",), "yes"),
+        ("verdicts", ("cells", 0, "shares"), {"cold": [-1, 8], "interval": {"cold": [0, 1]}}),
+        ("verdicts", ("cells", 0, "shares"), {"cold": [5], "interval": {"cold": [0, 1]}}),
+        ("verdicts", ("cells", 0, "shares"), {"cold": [10**400, 10**401], "interval": {"cold": [0, 1]}}),
     ],
 )
 def test_a_wrong_record_is_refused(root: Path, kind: str, place: tuple[str | int, ...], value: Any) -> None:

@@ -250,6 +250,11 @@ def test_a_manifest_that_does_not_fit_names_file_key_value_and_remedy(
             '{"time":1,"source":"engine","kind":"attempt","phase":"p","epoch":"mesh","cell":"c","data":{}}',
             "`data.token` is missing",
         ),
+        (
+            '{"time":1,"source":"engine","kind":"strain","phase":"p","epoch":"mesh","cell":"c","data":{"token":"t","window":4.0,'
+            '"limit":2.0,"processor":3.0,"disk":-100.0,"memory":0.0,"stolen":0.0,"source":"pressure"}}',
+            "`data.disk` cannot be -100.0: it has to be greater than or equal to 0",
+        ),
         ('{"time":1,"source":"wire","kind":"stream","phase":"p","epoch":"mesh","data":{"sender":1}}', "data"),
         ('{"time":"now","source":"sender","kind":"sent","phase":"p","epoch":"e","cell":"c","data":{"token":"t"}}', "`time`"),
         ('{"time":1,"source":"wire","kind":"sent","phase":"p","epoch":"e","cell":"c","data":{"token":"t"}}', "`source`"),

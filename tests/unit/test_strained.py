@@ -261,6 +261,17 @@ def test_a_failure_of_which_nobody_read_how_long_its_servers_waited_says_nothing
     ]
 
 
+def test_a_failure_whose_waiting_was_read_in_a_way_that_nobody_here_knows_says_nothing() -> None:
+    foreign = STRAIN.at(
+        31.0, {"token": "cell-mesh", **vars(Strain(4.0, 2.0, source="<b>"))}, phase="now", epoch="mesh", cell=CELL
+    )  # fmt: skip
+    judged: Any = verdicts([*attempt(), bounce(), foreign])
+    (cell,) = judged["cells"]
+    assert (cell["outcome"], cell["cause"]) == ("inconclusive", "testbed-strained")
+    assert "a testbed that this one does not know" in cell["explanation"]
+    assert judged["strained"]["source"] == UNREAD
+
+
 def test_it_is_void_only_beyond_its_limit_and_old_records_have_none() -> None:
     assert one([*attempt(), bounce(), strain(processor=1.0)])["outcome"] == "bounced"
     assert one([*attempt(), bounce()])["outcome"] == "bounced"

@@ -643,6 +643,16 @@ def test_exit_status() -> None:
     assert exit_status(verdicts([*attempt(), received()])) == 3, "delivered, but the wire did not show over what"
 
 
+def test_a_run_in_which_all_pairs_are_unstable_ends_with_surprises() -> None:
+    """What differs from attempt to attempt is a fact about the servers: README, exit statuses."""
+    judged = verdicts([*attempt(), bounced(), *attempt(40.0), received(41.0)])
+    assert {c["cause"] for c in judged["cells"]} == {"unstable"}
+    assert exit_status(judged) == 1
+    golden = judge_run(store.load(GOLDEN / "capricious"))
+    assert {c["cause"] for c in golden["cells"] if c["outcome"] == "inconclusive"} == {"unstable"}
+    assert exit_status(golden) == 1
+
+
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_less_record_never_makes_a_better_verdict(name: str) -> None:
     """A run that was killed: what was not recorded any more becomes inconclusive, or stays what it was."""
