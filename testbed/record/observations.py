@@ -146,11 +146,11 @@ STRAIN = Kind(
     "strain",
     Source.ENGINE,
     Scope.CELL,
-    "the stretch of an attempt in which its servers, with their name server, waited longest for what the machine lacked; of a "
+    "the part of an attempt in which its servers, with their name server, waited longest for what the machine lacked; of a "
     "delivery only where that was too long",
     (
         TOKEN,
-        Field("window", float, "how long that stretch lasted", "s", least=0.0),
+        Field("window", float, "how long that part, the window, lasted", "s", least=0.0),
         Field(
             "limit",
             float,

@@ -14,6 +14,8 @@ PRESSURE, HEARTBEAT, UNREAD = "pressure", "heartbeat", "unread"
 whoever reads it said nothing for so long that nobody waited for it any more."""
 READ = (PRESSURE, HEARTBEAT)
 SOURCES = (*READ, UNREAD)
+RESOURCES = ("processor", "disk", "memory")
+"""What the kernel counts waiting for, of each container."""
 LACKED = {"processor": "for a processor", "disk": "for the disk", "memory": "for memory", "stolen": "for the hypervisor"}
 """What they waited for -> in words."""
 
@@ -24,10 +26,10 @@ NOT_KNOWN = "a testbed that this one does not know read how long servers wait"
 
 @dataclass(frozen=True)
 class Strain:
-    """The stretch of an attempt in which its servers waited longest."""
+    """The part of an attempt in which its servers waited longest."""
 
     window: float
-    """Seconds that the stretch lasts: as long as the shortest timer of a server, or the attempt if that was shorter."""
+    """Seconds that it lasts: as long as the shortest timer of a server, or the attempt if that was shorter."""
     limit: float
     """Seconds of waiting in it from which on the attempt says nothing of the servers."""
     processor: float = 0.0

@@ -490,7 +490,7 @@ class StrainedEntry(TypedDict):
     attempts: int
     """how many attempts say nothing for that; most were made again"""
     window: float
-    """how long the worst stretch of such an attempt lasted, on the average, in seconds"""
+    """how long the worst window of such an attempt lasted, on the average, in seconds"""
     waited: dict[str, float]
     """how long its servers waited in that, on the average: for `processor`, `disk`, `memory`, and what was `stolen`"""
     source: str

@@ -1,4 +1,4 @@
-"""What the meter reads, and the stretch of an attempt in which its servers waited longest: no engine, no containers."""
+"""What the meter reads, and the window of an attempt in which its servers waited longest: no engine, no containers."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_its_heart_is_held_up_by_what_it_did_not_ask_for(agent: ModuleType) -> N
     assert heart.late >= 0.19
 
 
-# --- the worst stretch of an attempt ----------------------------------------------------------------------------------
+# --- the worst window of an attempt -----------------------------------------------------------------------------------
 
 SHARES = {PRESSURE: 0.25, HEARTBEAT: 0.5}
 
@@ -256,8 +256,6 @@ def test_what_is_old_is_forgotten_but_for_where_it_stood() -> None:
         made.add(t, {A: [float(t), 0, 0]} if t < 50 else {}, stolen=0, late=0)
     assert made.strain([A], 95, 99, window=4, shares=SHARES).waited == 0
     assert all(len(series.times) < 60 for series in made._series.values())
-    made.forget([A])
-    assert made.strain([A], 95, 99, window=4, shares=SHARES).source == HEARTBEAT
 
 
 READING = st.tuples(st.floats(0.05, 3), st.floats(0, 1), st.booleans())
@@ -269,7 +267,7 @@ READING = st.tuples(st.floats(0.05, 3), st.floats(0, 1), st.booleans())
 def test_no_stretch_is_worse_than_the_one_that_is_found(
     first: list[tuple[float, float, bool]], second: list[tuple[float, float, bool]], place: float, window: float
 ) -> None:
-    """Against every stretch on a fine grid, with the waiting of each container drawn by hand as a broken line."""
+    """Against every window on a fine grid, with the waiting of each container drawn by hand as a broken line."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for name, readings in ((A, first), (B, second)):
         at, waited, line = 0.0, 0.0, [(0.0, 0.0)]

@@ -22,9 +22,8 @@ from testbed.measure.meter import protocol
 from testbed.measure.meter.stalls import Stalls
 from testbed.measure.pace import ANSWER, BEHIND, MACHINE, READINGS, REMEMBERED, STRAINED
 from testbed.model import EngineError
-from testbed.record.strain import HEARTBEAT, PRESSURE, Strain
+from testbed.record.strain import HEARTBEAT, PRESSURE, RESOURCES, Strain
 
-RESOURCES = ("processor", "disk", "memory")
 QUICKEST = 240
 """Messages of which the quickest tells how the two clocks differ."""
 
@@ -103,7 +102,7 @@ class Meter:
             self.measured = +self.measured
 
     def strain(self, containers: Sequence[Container], start: float, end: float, timer: float) -> Strain:
-        """How long these waited between two times, in the worst stretch as long as a server's ``timer``."""
+        """How long these waited between two times, in the worst window as long as a server's ``timer``."""
         ids = [str(c.id) for c in containers]
         return self.stalls.strain(ids, start, end, window=timer, shares=STRAINED)
 

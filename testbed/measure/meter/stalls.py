@@ -1,4 +1,4 @@
-"""How long each container has waited so far, over time, and in which stretch of an attempt its servers waited longest. No I/O.
+"""How long each container has waited so far, over time, and in which window of an attempt its servers waited longest. No I/O.
 
 Between two readings the waiting is taken to be spread evenly.
 """
@@ -9,7 +9,7 @@ import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.record.strain import HEARTBEAT, PRESSURE, UNREAD, Strain
+from testbed.record.strain import HEARTBEAT, PRESSURE, RESOURCES, UNREAD, Strain
 
 STOLEN, LATE = "stolen", "late"
 """Series of the machine's own beside those of containers."""
@@ -71,15 +71,10 @@ class Stalls:
         series = [self._series[c] for c in containers if c in self._series]
         return max((sum(one.at(self.last)) - sum(one.at(self.last - seconds)) for one in series), default=0.0) / seconds
 
-    def forget(self, containers: Iterable[str]) -> None:
-        """Containers that are gone."""
-        for container in containers:
-            self._series.pop(container, None)
-
     def strain(
         self, containers: Sequence[str], start: float, end: float, *, window: float, shares: Mapping[str, float]
     ) -> Strain:
-        """The worst stretch of at most ``window`` seconds between ``start`` and ``end``.
+        """The worst window of at most ``window`` seconds between ``start`` and ``end``.
 
         Of all ``containers`` together, or the heartbeat's where not each of them can be read; `UNREAD` where nothing was read
         up to ``end``. ``shares``: by source, which share of ``window`` is the limit.
@@ -91,20 +86,20 @@ class Stalls:
         width = max(min(window, end - start), 0.0)
         if self.last < end:
             return Strain(round(width, 3), round(window * shares[source], 3), source=UNREAD)
-        waited: dict[str, float] = dict.fromkeys(("processor", "disk", "memory", "stolen"), 0.0)
+        waited: dict[str, float] = dict.fromkeys((*RESOURCES, STOLEN), 0.0)
         began = worst(series, start, end, width)
         for name, one in zip(names, series, strict=False):
             grown = [round(b - a, 3) for a, b in zip(one.at(began), one.at(began + width), strict=True)]
-            kinds = ("stolen",) if name == STOLEN else ("processor", "disk", "memory")
+            kinds = (STOLEN,) if name == STOLEN else RESOURCES
             for kind, seconds in zip(kinds, grown, strict=False):
                 waited[kind] = round(waited[kind] + seconds, 3)
         return Strain(round(width, 3), round(window * shares[source], 3), **waited, source=source)
 
 
 def worst(series: Sequence[Series], start: float, end: float, width: float) -> float:
-    """When the stretch of ``width`` seconds between ``start`` and ``end`` begins in which the series grow most, added up.
+    """When the window of ``width`` seconds between ``start`` and ``end`` begins in which the series grow most, added up.
 
-    Between readings they grow evenly, so that the most is reached where the stretch begins or ends with a reading.
+    Between readings they grow evenly, so that the most is reached where the window begins or ends with a reading.
     """
     latest = end - width
     moments = {t for one in series for t in one.times[bisect.bisect_left(one.times, start) : bisect.bisect_right(one.times, end)]}
