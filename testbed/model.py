@@ -322,12 +322,16 @@ class Expectation:
         """Every outcome that is as expected."""
         return frozenset(e.outcome for e in self.admitted)
 
-    def agrees(self, outcome: Outcome, encryption: str | None = None) -> bool:
-        """Whether a result is as expected; a delivery also in its ``encryption``, where that was seen."""
+    def agrees(self, outcome: Outcome, encryption: str | None = None, cause: str | None = None) -> bool:
+        """Whether a result is as expected; a delivery also in its ``encryption``, where that was seen.
+
+        Where the standards leave open whether it fails, a failure also in its ``cause``, where that is known: they leave one
+        point open, and excuse nothing else.
+        """
         if self.outcome is Outcome.INCONCLUSIVE:
             return True  # where nothing can be expected, nothing is a surprise
-        return any(
-            e.outcome is outcome
-            and (outcome is not Outcome.DELIVERED or not encryption or not e.encryption or e.encryption == encryption)
-            for e in self.admitted
-        )
+        alike = [e for e in self.admitted if e.outcome is outcome]
+        if outcome is Outcome.DELIVERED:
+            return any(not encryption or not e.encryption or e.encryption == encryption for e in alike)
+        whatever = cause is None or Outcome.DELIVERED not in self.outcomes
+        return any(whatever or e.cause in (None, cause) for e in alike)

@@ -56,6 +56,6 @@ def expectation_of(federation: Federation, cell: Cell) -> Expectation:
     return expect(*sides)
 
 
-def agrees(outcome: Outcome, channel: Channel, expected: Expectation) -> bool:
-    """Whether a cell is as expected; a delivery also in its encryption, where the wire showed it."""
-    return expected.agrees(outcome, channel.encryption)
+def agrees(outcome: Outcome, channel: Channel, cause: str | None, expected: Expectation) -> bool:
+    """Whether a cell is as expected; a delivery also in its encryption, where the wire showed it; see `Expectation.agrees`."""
+    return expected.agrees(outcome, channel.encryption, cause)

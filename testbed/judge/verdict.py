@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from testbed.causes import CAUSES, Inconclusive, inconclusive_as
-from testbed.judge.case import case_of, gaps_of
+from testbed.judge.case import Case, case_of, gaps_of
 from testbed.judge.channel import channel_of
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.explain import explain, without_cause
@@ -239,7 +240,8 @@ def _conclusive(
     deciding = weighed.deciding
     answered = deciding.received or deciding.bounced
     channel = channel_of(evidence, cell, deciding) if outcome is Outcome.DELIVERED else Channel()
-    surprise = not agrees(outcome, channel, expected)
+    found = None if outcome is Outcome.DELIVERED else _cause_of(evidence, federation, cell, deciding)
+    surprise = not agrees(outcome, channel, found.cause if found else None, expected)
     doubted = (cell.phase, frozenset((cell.sender, cell.receiver))) in evidence.unconfirmed
     confirmed = None
     if surprise or doubted or outcome is not Outcome.DELIVERED:
@@ -261,13 +263,27 @@ def _conclusive(
         interference=interference_of(evidence, cell, weighed),
         confirmed=confirmed,
     )
-    return verdict if outcome is Outcome.DELIVERED else _with_cause(verdict, evidence, federation, deciding)
+    return _with_cause(verdict, federation, found) if found else verdict
 
 
-def _with_cause(verdict: Verdict, evidence: Evidence, federation: Federation, deciding: Attempt) -> Verdict:
+class Found(NamedTuple):
+    """Why an attempt failed."""
+
+    case: Case
+    cause: str | None
+    """None if it cannot be said."""
+    sources: str
+    """Those that named it, or what is missing: see `rules.cause_of`."""
+
+
+def _cause_of(evidence: Evidence, federation: Federation, cell: Cell, deciding: Attempt) -> Found:
+    case = case_of(evidence, federation, cell, deciding)
+    return Found(case, *cause_of(case))
+
+
+def _with_cause(verdict: Verdict, federation: Federation, found: Found) -> Verdict:
     """A failure, with its cause, whose fault it is, and what would fix it."""
-    case = case_of(evidence, federation, verdict.cell, deciding)
-    cause, sources = cause_of(case)
+    case, cause, sources = found
     if cause is None:
         explanation = without_cause(verdict.outcome, sources)
         return replace(verdict, explanation=explanation.text, reason=explanation.reason, confirmed=None)

@@ -58,7 +58,7 @@ def admitted(cell: CellEntry) -> list[ExpectedEntry | AlternativeEntry]:
 
 def outcomes(cell: CellEntry) -> str:
     """``delivered``, ``bounced or delivered``: what is expected, without over what and why."""
-    return " or ".join(e["outcome"] for e in admitted(cell))
+    return " or ".join(dict.fromkeys(e["outcome"] for e in admitted(cell)))
 
 
 def because(cell: CellEntry) -> str:

@@ -229,7 +229,7 @@ COLUMNS: tuple[Column, ...] = (
         "expected_too",
         Type.TEXT,
         "other outcomes that are as expected, where the standards leave it open, with spaces between",
-        lambda row: " ".join(e["outcome"] for e in row.part("expected").get("alternatives") or ()),
+        lambda row: " ".join(dict.fromkeys(e["outcome"] for e in row.part("expected").get("alternatives") or ())),
     ),
     _cell("surprise", Type.BOOLEAN, "whether the result differs from the expected one"),
     _cell("confirmed", Type.BOOLEAN, "of a failure or a surprise: whether a repeat measurement confirmed it"),

@@ -210,8 +210,9 @@ def test_the_table_names_the_cause_that_a_row_gives(sender: Side, receiver: Side
 @given(SIDES, SIDES)
 def test_alternatives_are_other_outcomes_and_have_none_themselves(sender: Side, receiver: Side) -> None:
     expected = expect(sender, receiver)
-    kinds = [(e.outcome, e.encryption) for e in expected.admitted]
+    kinds = [(e.outcome, e.encryption, e.cause) for e in expected.admitted]
     assert len(set(kinds)) == len(kinds)
+    assert not expected.alternatives or len({kind[:2] for kind in kinds}) > 1, "another cause alone leaves nothing open"
     assert not any(e.alternatives for e in expected.alternatives)
 
 
