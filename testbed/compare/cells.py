@@ -149,7 +149,7 @@ def differences(a: Subject, b: Subject) -> list[Difference]:
     left, right = a.to_json(), b.to_json()
     rows = [Difference(k, left[k], right[k]) for k in ("scenario", "timers", "isolated", "kept") if left[k] != right[k]]
     if (stretch := [side.get("stretch", 1) for side in (left, right)])[0] != stretch[1]:
-        rows.append(Difference("short timers, times as long", *stretch))
+        rows.append(Difference("how many times as long as usual the short timers were", *stretch))
     rows += [
         Difference(name, left[k], right[k])
         for k, name in (("seed", "seed"), ("revision", "testbed"))

@@ -27,6 +27,17 @@ def is_busy(cell: CellEntry) -> bool:
     return cell.get("cause") == STRAINED
 
 
+def made_again(verdicts: Verdicts) -> list[str]:
+    """``15 failed attempts do not count, because …``, where all was decided without them; empty if there is none."""
+    entry = verdicts.get("strained")
+    n = entry["attempts"] if entry else 0
+    if not n or any(map(is_busy, verdicts["cells"])):
+        return []
+    verb, them = ("does", "it") if n == 1 else ("do", "them")
+    lead = f"{words.count(n, 'failed attempt')} {verb} not count, because the machine was too busy then"
+    return [f"{lead}; no result rests on {them}."]
+
+
 def sentences(verdicts: Verdicts) -> list[str]:
     """``3 results could not be decided, because …. To decide them, give the run at least 9 …``; empty if there is none."""
     cells = [cell for cell in verdicts["cells"] if is_busy(cell)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.report import looks, words
+from testbed.report.cell import OPEN
 from testbed.report.changes import Change
 from testbed.report.circumstances import FLAKY, HISTORY, INTERFERENCE, SHARES, UNCONFIRMED
 
@@ -30,6 +31,7 @@ MARKS: dict[str, str] = {
     "disturbed": INTERFERENCE.phrase,
     "flaky": FLAKY.phrase,
     "sometimes": SHARES.phrase,
+    "open": OPEN,
     "newly-broken": looks.CHANGES[Change.NEWLY_BROKEN].label,
     "mine": "with a server of yours",
 }

@@ -6,7 +6,8 @@ comparison) takes these words, so that the same cell reads the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 
 from testbed.causes import CAUSES, FINDINGS, Inconclusive, inconclusive_as
 from testbed.judge.explain import fix
@@ -59,6 +60,16 @@ def admitted(cell: CellEntry) -> list[ExpectedEntry | AlternativeEntry]:
 def outcomes(cell: CellEntry) -> str:
     """``delivered``, ``bounced or delivered``: what is expected, without over what and why."""
     return " or ".join(dict.fromkeys(e["outcome"] for e in admitted(cell)))
+
+
+def left_open(cells: Collection[CellEntry]) -> list[str]:
+    """``In 110 of 132 results the standards leave open what happens: 78 delivered, 32 bounced.``; empty if in none."""
+    free = [cell for cell in cells if len(admitted(cell)) > 1]
+    if not free:
+        return []
+    counts = Counter(str(cell["outcome"]) for cell in free).most_common()
+    what = words.listing([f"{n:,} {outcome}" for outcome, n in counts])
+    return [f"In {len(free):,} of {words.count(len(cells), 'result')} the standards leave open what happens: {what}."]
 
 
 def because(cell: CellEntry) -> str:

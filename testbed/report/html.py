@@ -22,7 +22,7 @@ from markupsafe import Markup
 from testbed.causes import UNKNOWN, VOCABULARY, Group
 from testbed.judge.unmeasured import STRAINED, TESTBED
 from testbed.record.verdicts import PhaseEntry, ServerEntry, Verdicts
-from testbed.report import circumstances, failed, unfinished, words
+from testbed.report import busy, circumstances, failed, unfinished, words
 from testbed.report.captions import captions
 from testbed.report.cell import GATHERED, THIS_MACHINE
 from testbed.report.changes import CHANGES, Change
@@ -283,6 +283,7 @@ def facts(verdicts: Verdicts) -> list[tuple[str, str]]:
         ("Exchanges", ", ".join(g.exchanges)),
         *((f"{name}", ", ".join(versions)) for name, versions in g.versions.items()),
         ("Machine", ", ".join(f"{k}: {v}" for k, v in machine.items()) if isinstance(machine, Mapping) else machine),
+        ("Busy machine", " ".join(busy.made_again(verdicts))),
         ("Source revision", verdicts.get("revision")),
         ("Seed", verdicts.get("seed")),
     ]

@@ -19,6 +19,7 @@ from testbed.judge.verdict import measured
 from testbed.record.verdicts import CellEntry, ControlEntry, FailedServerEntry, Verdicts, unexplained
 from testbed.report import busy, unfinished, words
 from testbed.report import cell as words_of
+from testbed.report.cell import left_open
 from testbed.report.failed import sentence
 from testbed.report.grid import KINDS, Kind, State, grid, state
 from testbed.report.interruptions import parts
@@ -137,6 +138,10 @@ def _suite(root: ET.Element, number: int, name: str, cases: list[Case], verdicts
     properties = ET.SubElement(suite, "properties")
     for key in ("run", "scenario", "title", "timers"):
         ET.SubElement(properties, "property", name=key, value=_clean(str(verdicts.get(key) or "")))
+    if stretch := verdicts.get("stretch"):
+        ET.SubElement(properties, "property", name="stretch", value=str(stretch))
+    if opened := left_open(verdicts["cells"]):
+        ET.SubElement(properties, "property", name="open", value=_clean(opened[0]))
     if measured := parts(verdicts):
         ET.SubElement(properties, "property", name="measured", value=_clean(measured))
     for case in cases:

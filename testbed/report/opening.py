@@ -15,7 +15,7 @@ from testbed.judge.explain import fix
 from testbed.model import Outcome
 from testbed.record.verdicts import CellEntry, Verdicts
 from testbed.report import busy, failed, unfinished, words
-from testbed.report.cell import undecided_remedy
+from testbed.report.cell import left_open, undecided_remedy
 from testbed.report.changes import Change, causes, changes, doubtful
 from testbed.report.circumstances import HISTORY, INTERFERENCE
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, State, grid, judged, state
@@ -242,7 +242,8 @@ def _doubts(matrix: Grid) -> list[Point]:
         (sum(c["outcome"] == Outcome.UNSUPPORTED.value for c in recorded), "are unsupported: a server lacks the setting"),
     )
     parts = [f"{n:,} {text}" for n, text in counts if n]
-    return [Point("Note", f"Of {words.count(len(recorded), 'result')}, {words.listing(parts)}.")] if parts else []
+    note = [Point("Note", f"Of {words.count(len(recorded), 'result')}, {words.listing(parts)}.")] if parts else []
+    return note + [Point("Left open", sentence) for sentence in left_open(recorded)]
 
 
 def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
@@ -263,7 +264,7 @@ def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
     if unstable := [c for c in inconclusive if inconclusive_as(c.get("cause")) is Inconclusive.FINDING]:
         n = len(unstable)
         yield (
-            f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time, although nothing else changed: "
+            f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time: "
             f"{'it counts' if n == 1 else 'they count'} neither as a success nor as a failure."
         )
         inconclusive = [c for c in inconclusive if c not in unstable]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from testbed.causes import Inconclusive, inconclusive_as
 from testbed.record.verdicts import Verdicts, unexplained
 from testbed.report import busy, failed, unfinished, words
+from testbed.report.cell import left_open
 from testbed.report.changes import Change, broken, causes, changes, doubtful
 from testbed.report.grid import ARROW, KINDS, Address, Grid, Kind, Member, State, grid, judged
 
@@ -125,6 +126,8 @@ def paragraph(verdicts: Verdicts, *, busy_told: bool = False) -> str:
         sentences += _cutover(matrix)
     else:
         sentences += _why(matrix, matrix.phases[0], broken(matrix, matrix.phases[0]), "failure")
+    sentences += left_open(verdicts["cells"])
+    sentences += busy.made_again(verdicts)
     undecided, reserve = busy.sentences(verdicts), _reserve(matrix)
     sentences += [] if busy_told else undecided
     calm = ["Nothing was surprising and nothing was left undecided."]

@@ -26,6 +26,7 @@ from testbed.report.cell import because, describe, fix_at, outcomes, undecided_r
 from testbed.report.circumstances import share
 from testbed.report.grid import ROLES
 from testbed.report.prose import say
+from testbed.report.words import timers_of
 
 Line = tuple[float, str, str]
 """Unix seconds, who saw it, what it was."""
@@ -56,6 +57,7 @@ def story(record: Record, verdicts: Verdicts, sender: str, receiver: str) -> str
         receiver=receiver,
         run=verdicts["run"],
         title=verdicts.get("title", ""),
+        timers=timers_of(verdicts, long=True) if verdicts.get("stretch", 1) > 1 else "",
         dns=all_visible(list(_dns(record, receiver))),
         cells=[all_visible(_cell(record, verdicts, cell)) for cell in cells],
     )

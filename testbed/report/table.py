@@ -177,6 +177,13 @@ COLUMNS: tuple[Column, ...] = (
     _run("scenario", "the scenario's name"),
     _run("started", "when the run began, ISO 8601 with offset"),
     _run("timers", "`short` or `stock` ([measuring.md](measuring.md))"),
+    Column(
+        "stretch",
+        Type.INTEGER,
+        "how many times as long as usual the short timers were, because the machine was slow or busy when the run began",
+        lambda row: row.verdicts.get("stretch"),
+        "times",
+    ),
     _cell("id", Type.TEXT, "the cell: phase/sender/receiver/exchange, the same in every run of the scenario"),
     _cell("phase", Type.TEXT, "the phase's name"),
     Column("phase_number", Type.INTEGER, "its place in the scenario, from 0", lambda row: row.place),

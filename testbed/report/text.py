@@ -59,7 +59,10 @@ def render_text(verdicts: Verdicts, *, colour: bool, width: int) -> str:
             states = {a[:2]: s for a, s in matrix.states(phase, exchange)}
             counts = Counter(states.values())
             delivered, known = judged(counts)
-            out += _title(f"Phase '{phase}'{of}: {delivered:,} of {words.count(known, 'pair')} got through", width, paint)
+            through = f"{delivered:,} of {words.count(known, 'pair')} got through" if known else "no pair could be judged"
+            unknown = counts.total() - known
+            rest = f" ({unknown:,} could not be judged)" if known and unknown else ""
+            out += _title(f"Phase '{phase}'{of}: {through}{rest}", width, paint)
             place = matrix.phases.index(phase)
             out += _matrix(matrix, states, looks.STATES, (place, place), width, paint) + _legend(
                 counts, looks.STATES, width, paint
@@ -124,7 +127,7 @@ def _surprises(matrix: Grid, width: int, paint: Paint) -> list[str]:
         why = because(cell)
         ought = f"expected {outcomes(cell)}" + (f" [{why}]" if why else "")
         line = f"{phase} {pair}{exchange}: {cell['outcome']}{cause}; {ought}. {cell.get('explanation') or ''}"
-        out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=3, placeholder=" …")
+        out += textwrap.wrap(line, width, subsequent_indent="    ", max_lines=5, placeholder=" …")
     if len(surprises) > MOST_SURPRISES:
         out.append(f"... and {len(surprises) - MOST_SURPRISES:,} more")
     return out

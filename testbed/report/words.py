@@ -108,7 +108,7 @@ def timers_of(verdicts: Verdicts, long: bool = False) -> str:
     if not timers:
         return ""
     if not long:
-        return f"{timers}{f', {stretch} times as long' if stretch > 1 else ''}"
+        return f"{timers}{f', {stretch} times as long, as the machine was slow or busy' if stretch > 1 else ''}"
     slow = f"; {stretch} times as long as usual, because the machine was slow or busy when the run began"
     return f"{TIMERS.get(timers, timers)}{slow if stretch > 1 else ''}"
 

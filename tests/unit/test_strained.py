@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import csv
+import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from html import unescape
@@ -29,7 +31,7 @@ from testbed.measure.pace import MOST_ALONE, VOID_PAUSES, VOID_TRIES
 from testbed.model import Cell
 from testbed.record.observations import MACHINE, STRAIN, Observation
 from testbed.record.strain import NOTHING_READ, UNREAD, Strain
-from testbed.report import busy, html, junit, markdown, summary
+from testbed.report import busy, html, junit, markdown, summary, table
 from testbed.report import cell as words_of
 from testbed.report.text import render_file, render_text
 
@@ -377,8 +379,31 @@ def test_cells_that_waited_for_different_times_are_one_reason() -> None:
     assert "| 3 | the machine was too busy to tell |" in markdown.render(judged)
 
 
+def test_a_phase_of_which_nothing_could_be_judged_has_no_count() -> None:
+    text = render_file(judged_busy({"processor": 0.9}, processor=2.5))
+    assert "Phase 'now': no pair could be judged" in text
+    assert "0 of" not in text
+
+
+def test_every_report_says_how_much_the_standards_leave_open_and_that_timers_were_stretched() -> None:
+    judged: Any = verdicts([*attempt(), receipt()]) | {"stretch": 3}
+    (cell,) = judged["cells"]
+    cell["expected"] = cell["expected"] | {"alternatives": [{"outcome": "bounced", "cause": None, "because": "another clause"}]}
+    told = "In 1 of 1 result the standards leave open what happens: 1 delivered."
+    for report in (render_file(judged), markdown.render(judged), junit.render(judged).decode(), html.render(judged)):
+        assert told in " ".join(unescape(report).split())
+    assert '<property name="stretch" value="3" />' in junit.render(judged).decode()
+    assert "3 times as long, as the machine was slow or busy" in " ".join(render_file(judged).split())
+    head, row = csv.reader(io.StringIO(table.render_csv(judged)))
+    assert row[head.index("stretch")] == "3"
+
+
 def test_where_nothing_is_undecided_nothing_is_said() -> None:
     judged = verdicts([*attempt(), bounce(), strain(processor=4.0), *attempt(40.0, "alone-1"), receipt(41.0, "alone-1")])
     assert judged["strained"]["cells"] == 0
     assert busy.sentences(judged) == []  # type: ignore[arg-type]
+    (told,) = busy.made_again(judged)  # type: ignore[arg-type]
+    assert told == "1 failed attempt does not count, because the machine was too busy then; no result rests on it."
+    for report in (render_file(judged), markdown.render(judged), html.render(judged)):  # type: ignore[arg-type]
+        assert told in " ".join(unescape(report).split())
     assert "strained" not in verdicts([*attempt(), receipt(), strain(processor=4.0)])

@@ -135,6 +135,7 @@ const MARKED = {
   disturbed: (cell) => Boolean(cell.row.interference),
   flaky: (cell) => Boolean(cell.row.flaky),
   sometimes: (cell) => sometimes(cell.row),
+  open: (cell) => admitted(cell.row.expected).length > 1,
   "newly-broken": (_, pair) => newlyBroken(pair),
   mine: (cell) => run.servers[cell.sender].mine || run.servers[cell.receiver].mine,
 };
