@@ -304,7 +304,7 @@ VOCABULARY: tuple[Cause, ...] = (
         "the machine was too busy to tell",
         "-",
         "stop what else runs on this machine, or give it more of what it lacked (the message names it), and measure again: "
-        "`testbed run`, or `testbed rerun` for one pair",
+        "'testbed run', or 'testbed rerun' for one pair",
         fault="testbed",
     ),
     Cause(
@@ -313,8 +313,8 @@ VOCABULARY: tuple[Cause, ...] = (
         "attempts under the same conditions came out differently",
         "attempts under the same conditions came out differently",
         "-",
-        "count on it to fail now and then; `testbed explain` shows an attempt of each kind; if it was not measured alone: "
-        "`testbed rerun`",
+        "count on it to fail now and then; 'testbed explain' shows an attempt of each kind; if it was not measured alone: "
+        "'testbed rerun'",
         inconclusive=Inconclusive.FINDING,
     ),
     Cause(

@@ -69,10 +69,12 @@ function storiesOf(cells) {
   const told = ["state", "cause", "explanation", "remedy", "expected", "surprise", "history_dependent", "share"];
   const places = told.map((key) => run.keys.indexOf(key)).filter((place) => place >= 0);
   const measured = new Set(["explanation", "share"].map((key) => run.keys.indexOf(key))); // numbers of each cell's own
+  const untold = new Set([...measured, run.keys.indexOf("expected")]); // it is shown of a surprise only
   const stories = new Map();
   for (const cell of cells) {
     const { mesh, alone } = cell.row.interference || {}; // who disturbed it differs from cell to cell
-    const values = gathered(cell) ? places.filter((place) => !measured.has(place)) : places;
+    const skipped = cell.row.surprise ? measured : untold;
+    const values = gathered(cell) ? places.filter((place) => !skipped.has(place)) : places;
     const key = [...values.map((place) => run.rows[cell.row.number][place]), mesh, alone].join(" ");
     if (!stories.has(key)) stories.set(key, []);
     stories.get(key).push(cell);

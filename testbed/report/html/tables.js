@@ -74,7 +74,7 @@ function causeTable(causes) {
 function causeRow({ name, cells }) {
   const { words, means, clause, remedy, failed } = run.causes[name];
   const phase = cells.findLastIndex((each) => each.length);
-  const remedies = new Set(cells.flat().map((cell) => forAll(cell.row.remedy)).filter(Boolean));
+  const remedies = new Set(cells.flat().map((cell) => forAll(cell.row.remedy)).filter((text) => text && text !== remedy));
   return element("tr", {},
     element("td", {}, stateLink({ by: "cause", view: "phase", phase, facets: { cause: [name] }, q: "", list: "view" },
       { "data-jump": "matrix", text: name })),
