@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.causes import CAUSES
-from testbed.judge.evidence import LOGGED_LATE, Attempt, Evidence
+from testbed.judge.evidence import LOGGED_LATE, Attempt, Evidence, lately
 from testbed.judge.federation import Federation
 from testbed.judge.undisturbed import times_of
 from testbed.model import Cell
@@ -26,9 +26,11 @@ CHAIN_AND_NAME = ("chain", "name")
 TORN_WITHIN = 5.0
 """Seconds, times the run's stretch, that a stream lasts at most which was torn down; a longer one ended by a timer."""
 WRITTEN_LATE = 0.05
-"""Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log."""
+"""Seconds after the end within which a log line still belongs to the cell, where the next cell writes into the same log; on a
+slow machine see `lately`."""
 AFTERMATH = 0.25
-"""Seconds after the sender was told within which a stream may still begin that belongs to the cell."""
+"""Seconds after the sender was told within which a stream may still begin that belongs to the cell; on a slow machine see
+`lately`."""
 LAST_WORDS = frozenset(("remote-server-error", "stream-refused"))
 """What a log says of a stream that ended under TLS with a word of one side to the other."""
 CIVIL = 4096
@@ -65,6 +67,8 @@ class Case:
     """When the sender was told. What of the other direction began after it belongs to the next cell."""
     stretch: int = 1
     """How much longer the short timers were than on a machine that is not slow."""
+    following: float = float("inf")
+    """When the next attempt between the two began, in either direction."""
     gaps: Mapping[str, str] = field(default_factory=dict)
     """`wire`, `sender` (the log of its server), `receiver` -> why that was not taken in: then its silence says nothing."""
 
@@ -114,7 +118,8 @@ class Case:
     @property
     def returned(self) -> list[Observation]:
         """What was logged of the stream for dialback while the cell lasted."""
-        return [o for o in self.back_log if self.began <= o.time <= self.ended + WRITTEN_LATE]
+        latest = lately(self.ended, WRITTEN_LATE, self.stretch, self.following)
+        return [o for o in self.back_log if self.began <= o.time <= latest]
 
     def refusals(self) -> Iterator[tuple[str, str, str]]:
         """Who would refuse whose certificate for what: both ends of the sender's stream, then of the stream for dialback."""
@@ -129,7 +134,9 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
     epoch = attempt.epoch
     # What came after the answer belongs to the other direction, or to a retry that this stanza knows nothing of. What a log
     # says of this direction is another matter: it is written late, and a retry fails for the same cause.
-    soon, late = attempt.end + AFTERMATH, attempt.end + LOGGED_LATE * evidence.stretch
+    following = evidence.following(cell, attempt)
+    soon = lately(attempt.end, AFTERMATH, evidence.stretch, following)
+    late = attempt.end + LOGGED_LATE * evidence.stretch
     times = times_of(evidence, cell, epoch)
 
     def until(numbered: Sequence[Numbered], latest: float = soon) -> list[Observation]:
@@ -158,6 +165,7 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
         began=attempt.started,
         ended=attempt.end,
         stretch=evidence.stretch,
+        following=following,
         gaps=gaps_of(evidence, cell, attempt),
     )
 
@@ -165,8 +173,9 @@ def case_of(evidence: Evidence, federation: Federation, cell: Cell, attempt: Att
 def gaps_of(evidence: Evidence, cell: Cell, attempt: Attempt) -> dict[str, str]:
     """What was not taken in of the evidence of an attempt, and why: see `Case.gaps`."""
     answered = attempt.received or attempt.bounced
+    until = lately(attempt.end, AFTERMATH, evidence.stretch, evidence.following(cell, attempt))
     found = {
-        "wire": evidence.intake.wire_gap(cell.phase, answered + AFTERMATH if answered else attempt.started),
+        "wire": evidence.intake.wire_gap(cell.phase, until if answered else attempt.started),
         "sender": evidence.intake.log_gap(cell.phase, attempt.epoch, cell.sender),
         "receiver": evidence.intake.log_gap(cell.phase, attempt.epoch, cell.receiver),
     }

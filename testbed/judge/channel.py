@@ -5,7 +5,7 @@ Rule: a stream in which the stanza's body was read is cleartext, whatever else i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from testbed.judge.case import gaps_of
 from testbed.judge.evidence import Attempt, Evidence
@@ -14,7 +14,10 @@ from testbed.record.observations import S2S_AUTHENTICATED, Observation
 from testbed.record.verdicts import Channel
 
 SLACK = 0.05
-"""Seconds by which client and capture may differ: both read one clock, at different ends of their queues."""
+"""Seconds by which client and capture may differ: both read one clock, at different ends of their queues. This and what is
+below is times the run's stretch, where nothing is found within it."""
+PROOF_LATE = 1.0
+"""Seconds after the delivery within which a log may still say how the domain was proven."""
 
 
 def channel_of(evidence: Evidence, cell: Cell, attempt: Attempt) -> Channel:
@@ -32,7 +35,7 @@ def channel_of(evidence: Evidence, cell: Cell, attempt: Attempt) -> Channel:
         return Channel("cleartext", None, None, None, mechanism or (None if gaps else "none"), True)
     if "wire" in gaps:
         return Channel(authentication=mechanism)
-    stream = carrier(streams, attempt)
+    stream = carrier(streams, attempt, evidence.stretch)
     if stream is None:
         dissected = (cell.phase, attempt.epoch) in evidence.dissected
         return Channel(authentication=mechanism, body_in_clear=False if dissected else None)
@@ -40,9 +43,23 @@ def channel_of(evidence: Evidence, cell: Cell, attempt: Attempt) -> Channel:
     return Channel("tls", facts.get("tls_version"), facts.get("cipher"), facts.get("forward_secrecy"), mechanism, False)
 
 
-def carrier(streams: Sequence[Observation], attempt: Attempt) -> Observation | None:
-    """The TLS stream with data from the sender's server between the writing and the delivery; the one with the latest."""
-    low, high = (attempt.sent or attempt.started) - SLACK, (attempt.received or attempt.end) + SLACK
+def _widening(seconds: float, stretch: int) -> Iterator[float]:
+    """How late something may be: as on any machine, and only if nothing was so, as on a slow one."""
+    yield seconds
+    if stretch > 1:
+        yield seconds * stretch
+
+
+def carrier(streams: Sequence[Observation], attempt: Attempt, stretch: int = 1) -> Observation | None:
+    """The TLS stream with data from the sender's server between the writing and the delivery; the one with the latest.
+
+    ``stretch``: see `Evidence.stretch`.
+    """
+    return next((stream for slack in _widening(SLACK, stretch) if (stream := _carrier(streams, attempt, slack))), None)
+
+
+def _carrier(streams: Sequence[Observation], attempt: Attempt, slack: float) -> Observation | None:
+    low, high = (attempt.sent or attempt.started) - slack, (attempt.received or attempt.end) + slack
     best: tuple[float, Observation] | None = None
     for stream in streams:
         if not stream.data.get("server_hello"):
@@ -59,8 +76,9 @@ def carrier(streams: Sequence[Observation], attempt: Attempt) -> Observation | N
 
 def mechanism_logged(evidence: Evidence, cell: Cell, attempt: Attempt) -> str | None:
     """The mechanism that the logs name for the sender's stream, last before the delivery; the receiver's word first."""
-    for by, direction in ((cell.receiver, "in"), (cell.sender, "out")):
-        for _, line in reversed(evidence.logged(cell, attempt.epoch, by=by, direction=direction)):
-            if line.kind == S2S_AUTHENTICATED.word and line.data.get("mechanism") and line.time <= attempt.end + 1:
-                return str(line.data["mechanism"])
+    for late in _widening(PROOF_LATE, evidence.stretch):
+        for by, direction in ((cell.receiver, "in"), (cell.sender, "out")):
+            for _, line in reversed(evidence.logged(cell, attempt.epoch, by=by, direction=direction)):
+                if line.kind == S2S_AUTHENTICATED.word and line.data.get("mechanism") and line.time <= attempt.end + late:
+                    return str(line.data["mechanism"])
     return None

@@ -16,9 +16,11 @@ from testbed.record.strain import Strain
 
 LOGGED_LATE = 2.0
 """Seconds, times the run's stretch, after the sender was told within which a log may still say why: lines are stamped late on a
-loaded machine. What ends with the next cell (`WRITTEN_LATE`, `AFTERMATH`) is not stretched: that one does not begin later."""
+loaded machine. What ends with the next cell (`WRITTEN_LATE`, `AFTERMATH`) is not stretched beyond its beginning: see `lately`."""
 GOING_DOWN = 2.0
 """Seconds, times the run's stretch, before a server's end from which on its failures may be of it."""
+MOST_STRETCH = 100
+"""What a manifest may say of a run's stretch at most: more is a damaged one."""
 CELL_WORDS = {kind.word for kind in kinds.CELLS}
 
 
@@ -55,12 +57,20 @@ class Attempt:
         return self.received or self.bounced or self.silent or self.end
 
 
+def lately(end: float, seconds: float, stretch: int, following: float) -> float:
+    """Until when what is ``seconds`` late, or ``stretch`` times that on a slow machine, belongs to what was over at ``end``.
+
+    There no further than to what is ``following``: it begins as soon after as on any machine.
+    """
+    return max(end + seconds, min(end + seconds * stretch, following))
+
+
 class Evidence:
     """The index of a record."""
 
     def __init__(self, record: Record) -> None:
         numbered = list(standing(record.observations))
-        self.stretch = int(record.manifest.get("stretch") or 1)
+        self.stretch = min(max(int(record.manifest.get("stretch") or 1), 1), MOST_STRETCH)
         """How much longer the short timers were than on a machine that is not slow; the testbed itself waited as much longer."""
         self.intake = Intake(replace(record, observations=tuple(o for _, o in numbered)))
         self.attempts: dict[str, list[Attempt]] = defaultdict(list)
@@ -171,6 +181,11 @@ class Evidence:
         sender, receiver = ends
         first = self.opened.setdefault((o.phase or "", o.epoch or "", frozenset((sender, receiver))), sender)
         return first == sender and all(earlier.epoch != o.epoch for earlier in self.attempts[o.cell or ""])
+
+    def following(self, cell: Cell, attempt: Attempt) -> float:
+        """When the next attempt between the two of a cell began after this one, in either direction; infinite if none did."""
+        attempts = self.between.get((cell.phase, attempt.epoch, frozenset((cell.sender, cell.receiver))), ())
+        return min((a.started for _, a in attempts if a.started > attempt.started), default=float("inf"))
 
     def failure(self, cell: Cell, attempt: Attempt) -> Observation | None:
         """The failure of a server of ``cell`` that may have made the outcome of an attempt: it began before the attempt ended.

@@ -35,8 +35,8 @@ def third_parties(evidence: Evidence, cell: Cell, attempt: Attempt) -> tuple[Thi
         for s in evidence.storms.get((cell.phase, attempt.epoch), [])
         if len(ends & {s["sender"], s["receiver"]}) == 1
     }
-    end = min(attempt.end, attempt.started + LONGEST * evidence.stretch)
-    for stream in evidence.streams_with_others(cell, attempt.epoch, attempt.started - SLACK, end + SLACK):
+    end, slack = min(attempt.end, attempt.started + LONGEST * evidence.stretch), SLACK * evidence.stretch
+    for stream in evidence.streams_with_others(cell, attempt.epoch, attempt.started - slack, end + slack):
         if why := trouble(stream.data):
             parties.setdefault((stream.data["sender"], stream.data["receiver"]), why)
     return tuple(ThirdParty(a, b, why) for (a, b), why in list(parties.items())[:MOST_PARTIES])

@@ -10,7 +10,8 @@ import pytest
 from test_verdict import GOLDEN, RECORDINGS
 
 from testbed.judge.case import case_of, torn, torn_by
-from testbed.judge.evidence import Attempt, Evidence
+from testbed.judge.channel import carrier
+from testbed.judge.evidence import Attempt, Evidence, lately
 from testbed.judge.faults import fault_of
 from testbed.judge.federation import Federation
 from testbed.judge.rules import cause_of
@@ -142,6 +143,53 @@ def test_a_recording_that_took_five_times_as_long_has_the_same_causes(place: str
 
 def _later(o: Observation, begun: float) -> dict[str, object]:
     return {k: begun + (v - begun) * 5 if k in ("end", "until") and isinstance(v, float) else v for k, v in o.data.items()}
+
+
+@pytest.mark.parametrize("name", ["broken", "strict", "clocks", "waited"])
+@pytest.mark.parametrize("stretch", [2, 15])
+def test_a_recording_that_took_longer_has_the_same_verdicts(name: str, stretch: int) -> None:
+    """Faults and channels too: a line about the stream for dialback, or the capture, is as much later."""
+    record = store.load(GOLDEN / name)
+    begun = min(o.time for o in record.observations)
+
+    def later(o: Observation) -> Observation:
+        ends = {k: v for k, v in o.data.items() if k in ("start", "end", "until") and v is not None}
+        times = {k: begun + (v - begun) * stretch for k, v in ends.items()}
+        return replace(o, time=begun + (o.time - begun) * stretch, data=o.data | times)
+
+    slow = replace(
+        record, manifest=record.manifest | {"stretch": stretch}, observations=tuple(map(later, record.observations))
+    )  # fmt: skip
+    told = [
+        [(c["id"], c["outcome"], c["cause"], c["fault"], c["channel"]) for c in judge_run(each)["cells"]]
+        for each in (record, slow)
+    ]  # fmt: skip
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("stretch", "following", "until"),
+    [(1, 1e9, 10.25), (4, 1e9, 11.0), (4, 10.4, 10.4), (4, 10.1, 10.25), (4, 9.0, 10.25)],
+)
+def test_what_is_late_is_later_on_a_slow_machine_but_not_of_the_next_attempt(
+    stretch: int, following: float, until: float
+) -> None:  # fmt: skip
+    assert lately(10.0, 0.25, stretch, following) == until
+
+
+def test_a_capture_that_is_late_on_a_slow_machine_still_shows_what_a_stanza_travelled_over() -> None:
+    attempt = Attempt("mesh", 1, 10.0, sent=10.0, received=10.2)
+    early, ours = stream(start=9.0, tls_data_out=[9.1]), stream(start=10.1, tls_data_out=[10.1, 10.5])
+    late = stream(start=9.0, end=20.0, tls_data_out=[10.6])
+    assert carrier([early, late], attempt) is None, "nor does either alone span the moment"
+    assert carrier([early, late], attempt, stretch=10) is late
+    assert carrier([early, ours, late], attempt, stretch=10) is ours, "what is in time goes first"
+
+
+@pytest.mark.parametrize("stretch", [-3, 0, 10**400], ids=["less than none", "none", "beyond any number"])
+def test_a_manifest_whose_stretch_is_nonsense_is_judged_all_the_same(stretch: int) -> None:
+    record = store.load(GOLDEN / "torn-down")
+    assert len(judge_run(replace(record, manifest=record.manifest | {"stretch": stretch}))["cells"])
 
 
 def test_a_line_of_another_time_says_nothing_of_a_stream() -> None:
