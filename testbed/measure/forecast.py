@@ -40,9 +40,13 @@ class Forecast:
         return known and Outcome.DELIVERED in self.outcomes(phase, a, b) | self.outcomes(phase, b, a)
 
     def chance(self, phase: Phase, cell: Cell) -> tuple[str, ...]:
-        """What came of a cell, as an answer's word, that may be chance: a failure, where a server of the pair is known for it."""
-        may_deliver = Outcome.DELIVERED in self.outcomes(phase, cell.sender, cell.receiver)
-        return ("error", "silence") if may_deliver and self.crosstalks(phase, cell.sender, cell.receiver) else ()
+        """What came of a cell, as an answer's word, that may be chance: a failure that nobody expects.
+
+        Or that leaves open whether it is one, where a server of the pair is known for chance.
+        """
+        outcomes = self.outcomes(phase, cell.sender, cell.receiver)
+        known = Outcome.DELIVERED in outcomes and self.crosstalks(phase, cell.sender, cell.receiver)
+        return ("error", "silence") if known or outcomes == {Outcome.DELIVERED} else ()
 
     def _crosstalk(self, phase: Phase, domain: str) -> bool:
         return self.catalog.image(self.servers[domain].implementation).crosstalks(phase.settings[domain].policy)

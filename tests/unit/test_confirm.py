@@ -336,15 +336,17 @@ def test_where_the_standards_leave_it_open_a_failure_is_doubted(catalog: Catalog
     assert not known.delivers(phase, "a.example", "b.example"), "it may as well be refused"
 
 
-def test_a_failure_may_be_chance_where_a_server_is_known_for_it_and_nobody_expects_it(root: Path, catalog: Catalog) -> None:
+def test_a_failure_may_be_chance_where_nobody_expects_it(root: Path, catalog: Catalog) -> None:
     plan = scenario.load(root / "scenarios" / "manifesto-2014.yaml", catalog)
     known = Forecast(catalog, {s.domain: s for s in plan.servers})
     before, pairs = plan.phases[0], [(s.domain, r.domain) for s in plan.servers for r in plan.servers if s is not r]
     capricious = {pair for pair in pairs if known.chance(before, Cell(before.name, *pair, "message"))}
-    assert capricious
-    assert len({s for s, _ in capricious} & {r for _, r in capricious}) == len({d for pair in capricious for d in pair})
+    assert any(known.crosstalks(before, *pair) for pair in capricious)
+    assert any(not known.crosstalks(before, *pair) for pair in capricious)
     for pair in pairs:
-        assert (pair in capricious) == (known.crosstalks(before, *pair) and Outcome.DELIVERED in known.outcomes(before, *pair))
+        outcomes = known.outcomes(before, *pair)
+        open_ = known.crosstalks(before, *pair) and Outcome.DELIVERED in outcomes
+        assert (pair in capricious) == (open_ or outcomes == {Outcome.DELIVERED})
 
 
 def test_only_what_ought_to_deliver_both_ways_waits_for_the_mesh_to_boot(forecast: tuple[Forecast, Plan]) -> None:

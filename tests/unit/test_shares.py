@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -31,47 +32,44 @@ def plus(a: Counts, b: Counts) -> Counts:
 
 
 class Fate:
-    """A cell that ought to deliver, of a pair with a server known for chance, and does with probability ``cold`` or ``warm``.
+    """A cell that ought to deliver, and does with probability ``cold`` or ``warm``; ``crosstalk``: a server is known for chance.
 
-    As it is measured: in the mesh once, and after a failure a second time; then the pair alone, the other direction first;
-    then as often as `missing_start` asks for it. In each start a failure is followed by one warm attempt more.
+    As it is measured: in the mesh once, and after a failure a second time; then the pair alone, the other direction first, if the
+    mesh did not simply deliver or it has ``crosstalk``; then as often as `missing_start` asks for it. In each start a failure is
+    followed by one warm attempt more.
     """
 
-    def __init__(self, cold: float, warm: float | None = None) -> None:
+    def __init__(self, cold: float, warm: float | None = None, *, crosstalk: bool = True) -> None:
         self.cold, self.warm = cold, cold if warm is None else warm
         self.called: Counter[str] = Counter()
         """Verdict -> its probability."""
         self.starts = 0.0
         """How many starts of the pair alone are to be expected."""
+        self.ends: Counter[tuple[Counts, Counts]] = Counter()
+        """Attempts alone, cold and warm, at the end -> their probability."""
         first = ((self.cold, (1, 0)), ((1 - self.cold) * self.warm, (1, 1)), ((1 - self.cold) * (1 - self.warm), (0, 2)))
         for probability, mesh in first:
-            called, starts = self._from(mesh)
-            self.starts += probability * starts
-            for word, share in called.items():
-                self.called[word] += probability * share
+            if mesh == (1, 0) and not crosstalk:
+                self.called[D] += probability
+            else:
+                self._from(mesh, probability)
 
-    def _from(self, mesh: Counts) -> tuple[dict[str, float], float]:
-        @cache
-        def rest(made: int, cold: Counts, warm: Counts) -> tuple[dict[str, float], float]:
-            """Verdicts and starts from here on."""
-            tally = Tally(counter(cold), counter(warm), counter(mesh), made)
-            missing = missing_start(tally, suspect={F}) if made else False
-            if missing is None or made == MOST_ALONE:
-                found = finding(tally.cold, tally.warm)
-                return {found.outcome or UNSTABLE: 1.0}, 0.0
-            called: Counter[str] = Counter()
-            more = 1.0
-            for probability, outcome, again in self._start(self.cold if missing else self.warm):
-                if not probability:
+    def _from(self, mesh: Counts, probability: float) -> None:
+        open_ = Counter({((0, 0), (0, 0)): probability})
+        for made in range(MOST_ALONE + 1):
+            further: Counter[tuple[Counts, Counts]] = Counter()
+            for (cold, warm), likely in open_.items():
+                tally = Tally(counter(cold), counter(warm), counter(mesh), made)
+                missing = missing_start(tally, suspect={F}) if made else False
+                if missing is None or made == MOST_ALONE:
+                    self.ends[cold, warm] += likely
+                    self.called[finding(tally.cold, tally.warm).outcome or UNSTABLE] += likely
                     continue
-                c, w = (plus(cold, outcome), plus(warm, again)) if missing else (cold, plus(plus(warm, outcome), again))
-                further, starts = rest(made + 1, c, w)
-                more += probability * starts
-                for word, share in further.items():
-                    called[word] += probability * share
-            return dict(called), more
-
-        return rest(0, (0, 0), (0, 0))
+                self.starts += likely
+                for share, outcome, again in self._start(self.cold if missing else self.warm):
+                    c, w = (plus(cold, outcome), plus(warm, again)) if missing else (cold, plus(plus(warm, outcome), again))
+                    further[c, w] += likely * share
+            open_ = +further
 
     def _start(self, p: float) -> list[tuple[float, Counts, Counts]]:
         """One start: probability, its first attempt, and the second that follows a failure."""
@@ -83,6 +81,41 @@ class Fate:
         """How likely twenty runs call it delivered at least once, and failed at least once."""
         d, f = self.called[D], self.called[F]
         return float(1 - (1 - d) ** 20 - (1 - f) ** 20 + (1 - d - f) ** 20)
+
+
+def told(share: float) -> str:
+    """Per cent, as docs/measuring.md has them."""
+    if share > 0.995:
+        return "> 99"
+    return "< 0.1" if share < 0.0005 else f"{100 * share:.{int(share < 0.0995)}f}"
+
+
+def test_the_documented_rates_are_those_of_the_rule(root: Path) -> None:
+    rows = [line for line in (root / "docs" / "measuring.md").read_text().splitlines() if re.match(r"\| \d+ % \|", line)]
+    assert len(rows) == 7
+    for row in rows:
+        share, *columns = [column.strip() for column in row.strip("|").split("|")]
+        p = int(share.removesuffix(" %")) / 100
+        fates = Fate(p), Fate(p, crosstalk=False)
+        assert columns == [told(x) for f in fates for x in (f.called[D], f.called[F], f.called[UNSTABLE], f.contradicted)], row
+
+
+def covered(p: float, *, unstable: bool = False) -> float:
+    """How likely the interval that is told of cold starts holds ``p``; ``unstable``: of those that are called that."""
+    ends = {
+        (cold, warm): likely
+        for (cold, warm), likely in Fate(p).ends.items()
+        if sum(cold) > (0 if sum(warm) and finding(counter(cold), counter(warm)).outcome is None else 1)
+        and (not unstable or finding(counter(cold), counter(warm)).outcome is None)
+    }
+    holds = sum(likely for (c, _), likely in ends.items() if (i := Share(c[0], sum(c)).interval)[0] <= p <= i[1])
+    return holds / sum(ends.values())
+
+
+def test_the_interval_holds_the_share_about_as_often_as_is_told() -> None:
+    assert all(covered(p) > 0.86 for p in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99))
+    assert 0.5 < covered(0.95, unstable=True) < 0.6
+    assert 0.2 < covered(0.97, unstable=True) < 0.35
 
 
 @pytest.mark.parametrize("p", [0.0, 0.01, 0.05, 0.3, 0.5, 0.7, 0.95, 0.99, 1.0])
