@@ -78,6 +78,8 @@ class Tally(Generic[Word]):
     """Among all servers."""
     starts: int = 0
     """Of the pair alone in which the cell was attempted."""
+    mute: bool = False
+    """Cold attempts were made, alone or in the mesh, and none of them says anything; one more may."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ def missing_start(tally: Tally[Word], *, suspect: Collection[Word] = ()) -> bool
     tries = cold + warm
     if not tries:
         return None
+    if tally.mute:
+        return True
     if len(tries) > 1:
         return None if finding(cold, warm).settled else cold.total() < COLD_STARTS
     (outcome,) = tries

@@ -210,7 +210,10 @@ def judge_cell(evidence: Evidence, federation: Federation, cell: Cell) -> Verdic
         return _inconclusive(cell, expected, *why_no_attempt(evidence, federation, cell))
     weighed = weigh(attempts, lambda attempt: None if why_void(evidence, cell, attempt) else outcome_of(attempt))
     if weighed.outcome is not None:
-        return _conclusive(evidence, federation, cell, weighed, weighed.outcome, expected)
+        verdict = _conclusive(evidence, federation, cell, weighed, weighed.outcome, expected)
+        if not (weighed.mute and verdict.surprise):
+            return verdict
+        weighed = Weighed(weighed.mute, None)  # nobody is charged with what may be what a strained start has left behind
     if weighed.flaky:
         told = tell(weighed.shares) if any(s.delivered for s in weighed.shares.values()) else ", ".join(weighed.flaky)
         text = f"attempts under the same conditions came out differently: {told}"

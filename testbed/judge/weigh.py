@@ -1,8 +1,9 @@
 """Of several attempts of one cell: which one decides, whether they agree, and what their disagreement means. Pure.
 
 A cell means: the pair cold, in its own direction, undisturbed. So an attempt of the pair alone outweighs those in the mesh, and
-one in which the direction went first (cold) outweighs one in which it went second, or again (warm). Whether those that differ do
-so by chance or because of the order is decided in `testbed/shares.py`, which also says how often a pair alone is measured.
+one in which the direction went first (cold) outweighs one in which it went second, or again (warm). Where the cold attempts say
+nothing, a warm delivery does not speak for them, and warm failures do only if they are expected. Whether those that differ do so
+by chance or because of the order is decided in `testbed/shares.py`, which also says how often a pair alone is measured.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Weighed:
     """Outcome cold and warm, where it depends on whether the two had talked before."""
     mesh: Outcome | None = None
     """What the mesh saw instead, where third parties are the only difference left."""
+    mute: Attempt | None = None
+    """A cold attempt that failed and says nothing, where only warm ones do, and all failed: as far as that is expected."""
     disturbed: Attempt | None = None
     """The attempt in the mesh that saw that."""
 
@@ -51,16 +54,19 @@ def weigh(attempts: Sequence[Attempt], answer: Answer) -> Weighed:
     """Weigh the attempts (at least one, in order of time). Attempts of equal standing weigh the same in any order."""
     alone = [a for a in attempts if epoch_kind(a.epoch) != MESH]
     mesh = [a for a in attempts if epoch_kind(a.epoch) == MESH]
+    mute = None if any(a.cold and answer(a) for a in attempts) else next((a for a in reversed(attempts) if a.cold), None)
     if not alone:
-        return _alike(mesh, answer)
+        return Weighed(mute, None) if mute and Outcome.DELIVERED in map(answer, mesh) else _alike(mesh, answer, mute=mute)
     # A pair is measured alone because the mesh's answer was doubted: if that says nothing, the doubted answer does not count.
     conclusive = [a for a in alone if answer(a)]
     if not conclusive:
         return Weighed(alone[-1], None, alone=True)
     cold, warm = [a for a in conclusive if a.cold], [a for a in conclusive if not a.cold]
+    if not cold and mute and Outcome.DELIVERED in map(answer, attempts):
+        return Weighed(mute, None, alone=True)
     if not cold:
         # Cold in the mesh, warm alone: together they say all, if they say the same.
-        return _alike([*warm, *(a for a in mesh if answer(a))], answer, alone=True)
+        return _alike([*warm, *(a for a in mesh if answer(a))], answer, alone=True, mute=mute)
     found = finding(*(Counter(o for a in kind if (o := answer(a))) for kind in (cold, warm)))
     shares = _shares({"cold": cold, "warm": warm}, answer)
     if found.outcome is None:
@@ -90,7 +96,7 @@ def _disturbed(mesh: Sequence[Attempt], answer: Answer, alone: Sequence[Attempt]
     return min(others, key=lambda pair: (not pair[0].cold, RANK[pair[1]], pair[0].started))[0] if others else None
 
 
-def _alike(attempts: Sequence[Attempt], answer: Answer, *, alone: bool = False) -> Weighed:
+def _alike(attempts: Sequence[Attempt], answer: Answer, *, alone: bool = False, mute: Attempt | None = None) -> Weighed:
     """Attempts that ought to say the same."""
     conclusive = [a for a in attempts if answer(a)]
     if not conclusive:
@@ -98,7 +104,7 @@ def _alike(attempts: Sequence[Attempt], answer: Answer, *, alone: bool = False) 
     outcomes = {answer(a) for a in conclusive}
     if len(outcomes) > 1:
         return Weighed(conclusive[0], None, alone=alone, flaky=_words(conclusive, answer))
-    return Weighed(conclusive[0], answer(conclusive[0]), agreeing=len(conclusive), alone=alone)
+    return Weighed(conclusive[0], answer(conclusive[0]), agreeing=len(conclusive), alone=alone, mute=mute)
 
 
 def _shares(attempts: Mapping[str, Sequence[Attempt]], answer: Answer) -> dict[str, Share]:

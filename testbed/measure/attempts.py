@@ -169,7 +169,7 @@ class Attempts:
                 await asyncio.wait({letter.answer}, timeout=patience)
             elif not letter.answer.done():
                 letter.answer.set_result("unsendable")
-        ended = time.monotonic()
+        ended, proven = time.monotonic(), True
         if not letter.answer.done():
             sender, receiver = await self._alive(epoch, cell)
             if not (sender and receiver):
@@ -178,12 +178,13 @@ class Attempts:
                 observations.SILENCE, epoch=epoch, cell=cell, token=token, waited=patience,
                 sender_alive=sender, receiver_alive=receiver,
             )  # fmt: skip
+            proven = sender and receiver
         word = letter.answer.result() if letter.answer.done() else "silence"
-        seconds = ended - letter.began if word in WORDS else None
+        reply = Answer(word, cold, ended - letter.began if word in WORDS else None, proven or word != "silence")
         if self.parts.meter and word != "received":
-            tasks.create_task(self._settle(letter, Answer(word, cold, seconds), ended, answered))
+            tasks.create_task(self._settle(letter, reply, ended, answered))
             return
-        epoch.answers[cell.id].append(Answer(word, cold, seconds))
+        epoch.answers[cell.id].append(reply)
         answered(cell)
         if self.parts.meter:
             self.parts.meter.when_read(ended, functools.partial(self._note_strain, letter, ended))

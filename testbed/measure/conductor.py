@@ -335,5 +335,5 @@ class PhaseMeasurement:
 
         await run.attempts.pair(epoch, a, b, run.plan.exchanges, rank=rank, answered=answered, progress=self._progress)
         cells = [Cell(phase.name, s, r, x) for s, r in ((a, b), (b, a)) for x in run.plan.exchanges]
-        if apart or any(epoch.voids(cell) and not epoch.words(cell) for cell in cells):  # nothing is known of it here
+        if apart or any(map(epoch.open, cells)):
             confirmations.request(a, b)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from testbed.display import Display
 from testbed.measure.alone import Alone
 from testbed.measure.attempts import Progress
-from testbed.measure.epoch import Epoch
+from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.pace import MOST_ALONE, VOID_PAUSES, VOID_TIME
 from testbed.model import Cell, Phase
 from testbed.record.legs import MESH
@@ -29,14 +29,22 @@ OUTCOMES = {"received", "error", "silence"}
 
 
 def answers(epochs: Iterable[Epoch], cell: Cell, *, alone: bool, cold: bool | None = None) -> list[str]:
-    """What came of a cell in the mesh, or alone, but for void attempts; ``cold``: only of cold ones, or only of the others."""
+    """What came of those attempts of a cell that count, in the mesh or alone; ``cold``: only of cold ones, or of the others."""
     return [
         answer.word
         for epoch in epochs
         if (epoch.kind != MESH) is alone
         for answer in epoch.answers.get(cell.id, ())
-        if cold in (None, answer.cold) and not answer.void
+        if cold in (None, answer.cold) and _counts(epoch, cell, answer)
     ]
+
+
+def _counts(epoch: Epoch, cell: Cell, answer: Answer) -> bool:
+    """Whether an answer can say something of the servers, as `judge/unmeasured.py` asks it."""
+    if answer.word == "received":
+        return True
+    failed = epoch.kind != MESH and bool(epoch.failed & {cell.sender, cell.receiver})
+    return answer.proven and not answer.void and not failed
 
 
 def tally(epochs: Sequence[Epoch], cell: Cell) -> Tally[str]:
@@ -49,7 +57,16 @@ def tally(epochs: Sequence[Epoch], cell: Cell) -> Tally[str]:
             answers(epochs, cell, alone=False),
         )
     )
-    return Tally(cold, warm, mesh, sum(bool(OUTCOMES.intersection(answers([e], cell, alone=True))) for e in epochs))
+    starts = sum(bool(OUTCOMES.intersection(answers([e], cell, alone=True))) for e in epochs)
+    return Tally(cold, warm, mesh, starts, _mute(epochs, cell))
+
+
+def _mute(epochs: Sequence[Epoch], cell: Cell) -> bool:
+    """Whether a cell was tried cold and no such try counts; not where one alone came to nothing though the machine gave time."""
+    tries = [(e, a, a.word in OUTCOMES and _counts(e, cell, a)) for e in epochs for a in e.answers.get(cell.id, ())]
+    cold = [counts for _, answer, counts in tries if answer.cold]
+    hopeless = any(e.kind != MESH and not counts and not answer.void for e, answer, counts in tries)
+    return bool(cold) and not any(cold) and not hopeless
 
 
 def open_questions(

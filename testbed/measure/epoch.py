@@ -31,6 +31,8 @@ class Answer:
     """The two servers had not talked before in this epoch."""
     seconds: float | None = None
     """From the order to write to the answer; None if none came."""
+    proven: bool = True
+    """Of a silence: both clients were proven alive after it."""
     void: bool = False
     """It failed while the servers were not given their time: it says nothing of them."""
 
@@ -121,6 +123,11 @@ class Epoch:
             for answers in self.answers.values()
             for answer in answers
         )
+
+    def open(self, cell: Cell) -> bool:
+        """Whether void attempts leave open what becomes of a cell: none counts, or only warm ones do, and delivered."""
+        void, words = [answer for answer in self.answers[cell.id] if answer.void], self.words(cell)
+        return bool(void) and (not words or (any(answer.cold for answer in void) and "received" in words))
 
     def begin_to_talk(self, cell: Cell) -> bool:
         """Note that the two servers of a cell talk from now on. Returns whether they had not before: then the attempt is cold."""

@@ -8,6 +8,7 @@ import csv
 import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from testbed.causes import CAUSES, Inconclusive
 from testbed.judge.verdict import exit_status
 from testbed.measure import attempts as module
 from testbed.measure import confirm as confirming
-from testbed.measure.confirm import answers
+from testbed.measure.confirm import answers, tally
 from testbed.measure.epoch import Answer, Epoch
 from testbed.measure.pace import MOST_ALONE, VOID_PAUSES, VOID_TRIES
 from testbed.model import Cell
@@ -99,7 +100,7 @@ def test_a_cell_that_is_never_left_in_peace_comes_to_an_end(tmp_path: Path) -> N
     assert [(epoch.words(c), epoch.voids(c)) for c in CELLS] == [([], VOID_TRIES)] * 2
 
 
-def test_a_delivery_after_a_void_failure_is_the_answer(tmp_path: Path) -> None:
+def test_a_warm_delivery_after_a_void_failure_ends_it_in_the_mesh_and_leaves_open_what_the_pair_does_cold(tmp_path: Path) -> None:
     replies = iter([bounced, *[None] * 9])
 
     def reacts(sender: str, receiver: str, token: str) -> list[Any]:
@@ -109,6 +110,7 @@ def test_a_delivery_after_a_void_failure_is_the_answer(tmp_path: Path) -> None:
     assert [epoch.words(c) for c in CELLS] == [["received"], ["received"]]
     assert epoch.voids(CELLS[0]) == 1
     assert len([o for o in record if o.kind == "attempt"]) == 3
+    assert [epoch.open(c) for c in CELLS] == [True, False]
 
 
 def test_a_delivery_in_a_strained_moment_counts_and_is_noted_as_such(tmp_path: Path) -> None:
@@ -171,6 +173,76 @@ def test_a_pair_alone_whose_attempts_are_void_is_started_again_the_same_way() ->
     assert [order[:2] for order in alone.orders] == [("b", "a")] * 3
     cell = Cell(PHASE.name, "b", "a", "message")
     assert answers(confirmations.epochs, cell, alone=True) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("tries", "orders"),
+    [
+        ([Answer("error", True, void=True), Answer("received", False)], [("b", "a"), ("a", "b")]),
+        ([Answer("silence", True, proven=False), Answer("received", False)], [("b", "a"), ("a", "b")]),
+        ([Answer("received", True)], [("b", "a")]),
+    ],
+    ids=["void", "not proven alive", "cold"],
+)
+def test_where_only_warm_attempts_count_a_cold_start_alone_is_asked_for(
+    tries: list[Answer], orders: list[tuple[str, str]]
+) -> None:
+    mesh = epoch_of("mesh", "a", "b")
+    cell = Cell(PHASE.name, "a", "b", "message")
+    mesh.answers[cell.id] = tries
+    assert mesh.open(cell) is any(answer.void for answer in tries)
+    alone = Alone(a="received", b="received")
+    confirm(alone, [("a", "b")], mesh)
+    assert [order[:2] for order in alone.orders] == orders
+
+
+def test_a_cold_start_that_is_never_to_be_had_is_asked_for_only_so_often() -> None:
+    class Restless(Alone):
+        """Whoever goes first fails in a strained moment, and delivers later."""
+
+        async def pair(self, *args: Any, **options: Any) -> Epoch:
+            epoch = await super().pair(*args, **options)
+            for tries in epoch.answers.values():
+                tries[:] = [Answer("error", True, void=True), Answer("received")] if tries[0].cold else tries
+            return epoch
+
+    alone = Restless(a="received", b="received")
+    confirm(alone, [("a", "b")], isolated=True)
+    assert len(VOID_PAUSES) < len(alone.orders) <= len(VOID_PAUSES) + 4
+
+
+def test_answers_that_judging_drops_settle_nothing() -> None:
+    """A silence whose clients were not proven alive, and a failure in a start in which a server of the pair failed."""
+
+    class Unwell(Alone):
+        async def pair(self, *args: Any, **options: Any) -> Epoch:
+            epoch = await super().pair(*args, **options)
+            for cell, (answer,) in list(epoch.answers.items()):
+                epoch.answers[cell] = [replace(answer, proven=not self.silent)]
+            epoch.failed = set() if self.silent else {"b"}
+            return epoch
+
+        silent = True
+
+    cell = Cell(PHASE.name, "b", "a", "message")
+    for word, silent in (("silence", True), ("error", False)):
+        alone = Unwell(a=word, b=word)
+        alone.silent = silent
+        confirmations = confirm(alone, [("a", "b")], chance=lambda _: ("error", "silence"))
+        known = tally(confirmations.epochs, cell)
+        assert (known.cold.total(), known.warm.total(), known.starts) == (0, 0, 0)
+        assert len(alone.orders) == 1
+
+
+def test_a_silence_is_noted_with_whether_both_clients_were_proven_alive(tmp_path: Path) -> None:
+    class Dead(Agent):
+        async def alive(self, client: str, patience: float = 0.0) -> bool:
+            del client, patience
+            return False
+
+    for agent, proven in ((Dead(lambda *_: []), False), (Agent(lambda *_: []), True)):
+        epoch, _ = measure(agent, tmp_path / str(proven))
+        assert {(a.word, a.proven) for c in CELLS for a in epoch.answers[c.id]} == {("silence", proven)}
 
 
 def test_a_pair_that_is_never_left_in_peace_comes_to_an_end() -> None:
@@ -282,6 +354,39 @@ def test_it_is_void_only_beyond_its_limit_and_old_records_have_none() -> None:
 def test_a_delivery_in_a_strained_moment_is_a_delivery() -> None:
     cell = one([*attempt(), receipt(), strain(processor=4.0)])
     assert (cell["outcome"], cell["cause"]) == ("delivered", None)
+
+
+def attempted(time: float, epoch: str, token: str, end: Observation, *, cold: bool, busy: bool = False) -> list[Observation]:
+    """An attempt with its end, both with a token of their own; ``busy``: its servers were not given their time."""
+    lines = [*attempt(time, epoch), replace(end, time=time + 5.0, epoch=epoch)]
+    lines[0] = replace(lines[0], data={**lines[0].data, "cold": cold})
+    lines = [replace(o, data={**o.data, "token": token}) for o in lines]
+    return [*lines, replace(strain(epoch, processor=4.0), data={**strain(processor=4.0).data, "token": token})] if busy else lines
+
+
+def test_a_warm_delivery_does_not_speak_for_a_cold_failure_that_is_void() -> None:
+    mesh = attempted(1, "mesh", "m1", bounce(), cold=True, busy=True) + attempted(20, "mesh", "m2", receipt(), cold=False)
+    cell = one(mesh)
+    assert (cell["outcome"], cell["cause"], cell["surprise"]) == ("inconclusive", "testbed-strained", False)
+    alone = [
+        attempted(100.0 * n, f"alone-{n}", f"c{n}", bounce(), cold=True, busy=True)
+        + attempted(100.0 * n + 20, f"alone-{n}", f"w{n}", receipt(), cold=False)
+        for n in range(1, 6)
+    ]
+    lonely = [line for start in alone for line in start]
+    for lines in (lonely, mesh + lonely):
+        assert (one(lines)["outcome"], one(lines)["cause"]) == ("inconclusive", "testbed-strained")
+    assert one([*mesh, *attempted(100, "alone-1", "c", receipt(), cold=True)])["outcome"] == "delivered"
+
+
+@pytest.mark.parametrize("epoch", ["mesh", "alone-1"])
+def test_an_unexpected_failure_is_charged_to_nobody_where_only_warm_attempts_count(epoch: str) -> None:
+    lines = attempted(1, epoch, "t1", bounce(), cold=True, busy=True)
+    for n in (2, 3):
+        lines += attempted(20.0 * n, epoch, f"t{n}", bounce(), cold=False)
+    assert [one(lines)[key] for key in ("outcome", "cause", "surprise")] == ["inconclusive", "testbed-strained", False]
+    cold = attempted(100, "alone-2", "t9", bounce(), cold=True)
+    assert [one([*lines, *cold])[key] for key in ("outcome", "surprise")] == ["bounced", True]
 
 
 def test_a_void_attempt_is_outweighed_by_any_other_and_makes_nothing_unstable() -> None:

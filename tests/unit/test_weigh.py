@@ -112,6 +112,30 @@ def test_cold_attempts_that_differ_are_unstable() -> None:
     assert weighed(("alone-1", True, B), ("alone-2", True, D)).flaky == ("bounced", "delivered")
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        [("mesh", True, None), ("mesh", False, D)],
+        [("mesh", True, None), ("mesh", False, B), ("mesh", False, D)],
+        [("alone-1", True, None), ("alone-1", False, D)] * 3,
+        [("mesh", True, None), ("mesh", False, D), ("alone-1", False, D)],
+        [("mesh", False, D), ("alone-1", True, None), ("alone-1", False, D)],
+    ],
+)
+def test_warm_attempts_do_not_speak_for_cold_ones_that_say_nothing(told: list[Tried]) -> None:
+    found = weighed(*told)
+    assert (found.outcome, found.flaky) == (None, ())
+    assert told[found.deciding.number][1:] == (True, None), "and it is told why that one says nothing"
+
+
+def test_a_failure_that_was_seen_warm_as_well_counts_as_far_as_it_is_expected() -> None:
+    for epoch in ("mesh", "alone-1"):
+        found = weighed((epoch, True, None), (epoch, False, B), (epoch, False, B))
+        assert (found.outcome, found.mute and found.mute.number) == (B, 0)
+    assert weighed(("mesh", True, B), ("mesh", False, B)).mute is None
+    assert weighed(("mesh", True, D), ("alone-1", True, None), ("alone-1", False, D)).outcome is D, "cold in the mesh"
+
+
 def test_a_doubted_answer_does_not_count_because_the_confirmation_failed() -> None:
     found = weighed(("mesh", True, B), ("mesh", False, B), ("alone-1", True, None))
     assert found.outcome is None
@@ -177,8 +201,12 @@ def test_attempts_of_equal_standing_may_come_in_any_order(attempts: list[Tried],
 @whatever
 @given(SEQUENCES, st.integers(0, 7), st.booleans(), st.data())
 def test_an_attempt_that_says_nothing_changes_nothing(attempts: list[Tried], place: int, cold: bool, data: st.DataObject) -> None:
-    """But for the first one alone: the pair is measured alone because the mesh's answer was doubted."""
+    """But for the first one alone: the pair is measured alone because the mesh's answer was doubted.
+
+    And for a cold one where none says anything: warm ones do not speak for it.
+    """
     epochs = [epoch for epoch, _, _ in attempts if epoch != "mesh"] + ["mesh"]
     more = list(attempts)
     more.insert(place, (data.draw(st.sampled_from(epochs)), cold, None))
-    assert said(weighed(*more)) == said(weighed(*attempts))
+    alike = said(weighed(*more)) == said(weighed(*attempts))
+    assert alike or (cold and not any(first and outcome for _, first, outcome in attempts) and weighed(*more).outcome is None)
