@@ -147,8 +147,8 @@ CIRCUMSTANCES = (HISTORY, INTERFERENCE, FLAKY, SHARES, UNCONFIRMED)
 
 
 def facts(cell: CellEntry) -> list[tuple[str, str]]:
-    """Name and text of each circumstance that the cell says something of, also that it is confirmed."""
-    return [(row.name, text) for row in CIRCUMSTANCES if (text := row.fact(cell))]
+    """Name and text of each circumstance of the cell, also that it is confirmed; not what its explanation has."""
+    return [(row.name, text) for row in CIRCUMSTANCES if (text := row.fact(cell)) and text not in (cell.get("explanation") or "")]
 
 
 def doubts(cell: CellEntry) -> list[str]:

@@ -235,8 +235,10 @@ def _mend(matrix: Grid, phase: str, broken: list[Address]) -> list[Point]:
 
 def _doubts(matrix: Grid) -> list[Point]:
     recorded = [cell for phase in matrix.phases for cell in matrix.cells[phase].values()]
+    single = sum(bool(c.get("surprise")) and c.get("confirmed") is False for c in recorded)
+    unconfirmed = f" ({single:,} of them not confirmed)" if single else ""
     counts = (
-        (sum(bool(c.get("surprise")) for c in recorded), "differ from what the standards predict"),
+        (sum(bool(c.get("surprise")) for c in recorded), f"differ from what the standards predict{unconfirmed}"),
         (sum(bool(c.get("history_dependent")) for c in recorded), HISTORY.plural),
         (sum(bool(c.get("interference")) for c in recorded), INTERFERENCE.plural),
         (sum(c["outcome"] == Outcome.UNSUPPORTED.value for c in recorded), "are unsupported: a server lacks the setting"),
@@ -263,8 +265,10 @@ def _alarms(matrix: Grid, verdicts: Verdicts) -> Iterable[str]:
     inconclusive = [c for p in matrix.phases for c in matrix.cells[p].values() if state(c) is State.INCONCLUSIVE]
     if unstable := [c for c in inconclusive if inconclusive_as(c.get("cause")) is Inconclusive.FINDING]:
         n = len(unstable)
+        mesh = sum(not c.get("shares") for c in unstable)
+        where = f" ({mesh:,} of them not measured alone: the option --confirm allows it)" if mesh else ""
         yield (
-            f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time: "
+            f"{words.count(n, 'result')} {'was' if n == 1 else 'were'} not the same every time{where}: "
             f"{'it counts' if n == 1 else 'they count'} neither as a success nor as a failure."
         )
         inconclusive = [c for c in inconclusive if c not in unstable]

@@ -81,7 +81,7 @@ def _cell(record: Record, verdicts: Verdicts, cell: CellEntry) -> dict[str, Any]
         "cause_from": "",
         "interference": None,
         **cell,
-        "share": share(cell),
+        "share": told if (told := share(cell)) not in (cell.get("explanation") or "") else "",
         "fix_at": fix_at(cell) if cell.get("cause") == STRAINED else cell.get("fault"),
         "remedy": undecided_remedy(cell),
         "verdict": _verdict(cell),

@@ -295,6 +295,17 @@ def test_the_users_own_servers_come_first() -> None:
     assert first.text.endswith(f"; {len(broken)} are newly broken.")
 
 
+def test_what_was_neither_measured_alone_nor_confirmed_is_counted_so() -> None:
+    made = verdicts(12, noise=0)
+    for cell in made["cells"]:
+        cell["surprise"] = False
+    made["cells"][0] |= {"outcome": "inconclusive", "cause": "unstable", "surprise": True, "confirmed": False}
+    said = opening(made)
+    assert "1 result was not the same every time (1 of them not measured alone: the option --confirm allows it)" in said.alarms[0]
+    (note,) = [p.text for p in said.points if p.heading == "Note"]
+    assert "1 differ from what the standards predict (1 of them not confirmed)" in note
+
+
 def test_what_makes_a_run_doubtful_is_said_first() -> None:
     made = verdicts(12, complete=False, noise=0.3)
     made["controls"] = [

@@ -70,3 +70,9 @@ def test_a_share_is_a_doubt_of_its_own_only_where_some_attempts_delivered_and_so
         agreed = forgiven | {"shares": {"cold": counts, "interval": {"cold": [0, 1]}}}
         assert not doubts(agreed)
         assert [name for name, _ in facts(agreed)] == ["share"]
+
+
+def test_a_share_that_the_explanation_tells_is_not_told_twice() -> None:
+    cell = {"outcome": "inconclusive", "cause": "unstable", "shares": SHARES}
+    assert TOLD in [text for _, text in facts(cell)]
+    assert TOLD not in [text for _, text in facts(cell | {"explanation": f"attempts came out differently: {TOLD}"})]

@@ -98,7 +98,7 @@ function channelText(channel) {
 
 /** What makes a result depend on more than the two servers. @type {(cell: Cell) => Child[]} */
 function notesOf(cell) {
-  const { history_dependent: history, flaky, share, interference } = cell.whole;
+  const { history_dependent: history, explanation, flaky, share, interference } = cell.whole;
   /** @type {(...parts: Children[]) => HTMLElement} */
   const warning = (...parts) => element("p", { class: "warn" }, ...parts);
   /** @type {(outcome: unknown) => HTMLElement} */
@@ -107,7 +107,8 @@ function notesOf(cell) {
     history && warning("Depends on history: ", outcome(history.cold), " if the two had not talked before, ",
       outcome(history.warm), " if they had. The verdict is the former."),
     flaky && warning("Attempts of one kind disagreed: ", outcome([...new Set([flaky].flat())].join(", ")), "."),
-    share && element("p", { class: flaky || history ? "warn" : "" }, "By itself this pair ", bold(share), "."),
+    share && !(explanation || "").includes(share)
+      && element("p", { class: flaky || history ? "warn" : "" }, "By itself this pair ", bold(share), "."),
     interference && warning("Disturbed by third parties: ", outcome(interference.mesh), " in the mesh, ",
       outcome(interference.alone), " with just the two. The verdict is the latter."),
   ];
