@@ -111,6 +111,7 @@ BRANCHES = ("int", "str", "float", "bool", "none", "list", "dict", "constrained-
 WANTED = {
     "int_type": "an integer", "float_type": "a number", "bool_type": "true or false", "string_type": "a string",
     "list_type": "a list", "dict_type": "a mapping", "none_required": "null",
+    "too_short": "a longer list", "too_long": "a shorter list",
 }  # fmt: skip
 """What pydantic misses -> what JSON calls it."""
 

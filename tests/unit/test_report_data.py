@@ -21,6 +21,7 @@ from testbed.cli.app import app
 from testbed.judge.verdict import exit_status, judge_run
 from testbed.model import Authentication, Encryption, InputError, Policy, TestbedError
 from testbed.record import store
+from testbed.record.documents import checked, verdicts_form
 from testbed.record.whole import verdicts_whole
 from testbed.report import formats, junit, markdown, plots, table
 
@@ -284,6 +285,10 @@ def test_more_deliveries_than_attempts_are_damage() -> None:
     made["cells"][0]["shares"]["cold"] = [9, 8]
     with pytest.raises(InputError, match=r"`cells\[0\].shares.cold` has more deliveries than attempts"):
         verdicts_whole(made, file="verdicts.json", hint="write it again")
+    for share, wanted in (([5], "a longer list"), ([5, 8, 9], "a shorter list"), ([-1, 8], "greater than or equal to 0")):
+        made["cells"][0]["shares"]["cold"] = share
+        with pytest.raises(InputError, match=f"has to be {wanted}\n"):
+            checked(verdicts_form(), made, file="verdicts.json", hint="write it again")
 
 
 def test_a_failure_has_all_that_one_needs() -> None:
