@@ -49,7 +49,7 @@ STATES: dict[State, Look] = {
     State.LOST: Look("lost", "silently dropped", "#1c1c1c", "#ffffff", "bar", 0.52, "!", "1;38;5;231;41"),
     State.UNSUPPORTED: Look("unsupported", "the server lacks the setting", "#e8e8e8", "#8a8a8a", "slash", 0.50, "-", "38;5;245"),
     State.INCONCLUSIVE: Look(
-        "inconclusive", "not known, or not the same every time", "#ffffff", "#333333", "question", 0.60, "?", "1;38;5;213"
+        "inconclusive", "not known, or not always the same", "#ffffff", "#333333", "question", 0.60, "?", "1;38;5;213"
     ),
     State.MISSING: Look("not measured", "", "#ffffff", "#b0b0b0", "disc", 0.10, ".", "38;5;240"),
 }

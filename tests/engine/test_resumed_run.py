@@ -26,9 +26,9 @@ from testbed.measure.attempts import Attempts
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have put the tests into the background
 attempt = Attempts._attempt
 
-async def end_after(self, epoch, cell, answered):
+async def end_after(self, epoch, *others):
     "After the first answer of the second phase, when the first phase is whole."
-    await attempt(self, epoch, cell, answered)
+    await attempt(self, epoch, *others)
     if epoch.phase.name == "after":
         writer = self.parts.journal.writer
         while b'"phase-complete"' not in (writer.path / "observations.jsonl").read_bytes():

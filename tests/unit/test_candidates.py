@@ -242,8 +242,8 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
 
 def test_where_nothing_can_be_expected_nothing_is_a_surprise() -> None:
     nothing = Expectation(Outcome.INCONCLUSIVE, "nobody knows")
-    assert all(agrees(o, Channel("cleartext"), nothing) for o in (Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST))
-    assert not agrees(Outcome.LOST, Channel(), Expectation(Outcome.DELIVERED, "somebody does"))
+    assert all(agrees(o, Channel("cleartext"), None, nothing) for o in (Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST))
+    assert not agrees(Outcome.LOST, Channel(), None, Expectation(Outcome.DELIVERED, "somebody does"))
 
 
 # --- what the wire says of a configuration ----------------------------------------------------------------------------
