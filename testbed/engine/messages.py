@@ -9,10 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import re
+import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_SAYING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ def vocabulary(kinds: Iterable[type]) -> dict[str, type]:
 def encode(message: Any, id: int | None = None) -> str:
     """One line, with its end."""
     return json.dumps({"message": name_of(type(message)), "id": id, "time": time.time(), **vars(message)}) + "\n"
+
+
+def emit(message: object, id: int | None = None) -> None:
+    """Say something on standard output, from any thread: a reply to the command with ``id``, or an event."""
+    line = encode(message, id)
+    with _SAYING:
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def decode(line: str | bytes, known: Mapping[str, type]) -> Envelope:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +64,11 @@ def lately(end: float, seconds: float, stretch: int, following: float) -> float:
     There no further than to what is ``following``: it begins as soon after as on any machine.
     """
     return max(end + seconds, min(end + seconds * stretch, following))
+
+
+def _later(attempts: Iterable[Attempt], attempt: Attempt) -> float:
+    """When the first of those began that are later; infinite if none is."""
+    return min((a.started for a in attempts if a.started > attempt.started), default=float("inf"))
 
 
 class Evidence:
@@ -185,7 +191,11 @@ class Evidence:
     def following(self, cell: Cell, attempt: Attempt) -> float:
         """When the next attempt between the two of a cell began after this one, in either direction; infinite if none did."""
         attempts = self.between.get((cell.phase, attempt.epoch, frozenset((cell.sender, cell.receiver))), ())
-        return min((a.started for _, a in attempts if a.started > attempt.started), default=float("inf"))
+        return _later((a for _, a in attempts), attempt)
+
+    def next_try(self, cell: Cell, attempt: Attempt) -> float:
+        """When the next attempt of a cell itself began in that epoch; infinite if none did."""
+        return _later((a for a in self.attempts.get(cell.id, ()) if a.epoch == attempt.epoch), attempt)
 
     def failure(self, cell: Cell, attempt: Attempt) -> Observation | None:
         """The failure of a server of ``cell`` that may have made the outcome of an attempt: it began before the attempt ended.
@@ -199,9 +209,7 @@ class Evidence:
 
     def _over(self, cell: Cell, attempt: Attempt) -> float:
         """When nothing more could become of an attempt without answer: its cell's next one there began, or its epoch ended."""
-        attempts = self.attempts.get(cell.id, ())
-        later = [a.started for a in attempts if a.epoch == attempt.epoch and a.started > attempt.started]
-        return min([*later, self.ended.get((cell.phase, attempt.epoch), attempt.end)])
+        return min(self.next_try(cell, attempt), self.ended.get((cell.phase, attempt.epoch), attempt.end))
 
     def streams(self, cell: Cell, epoch: str, *, back: bool = False) -> list[Numbered]:
         """TCP streams that the sender's server opened to the receiver's (or, ``back``, the other way round: dialback)."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from testbed.expectations import expect
 from testbed.model import Cell, Expectation, Outcome, Policy
 from testbed.record.manifest import ListedRemedy, Manifest, PlannedServer, PlannedSettings
-from testbed.record.verdicts import Channel
 from testbed.sides import Side
 
 
@@ -54,8 +53,3 @@ def expectation_of(federation: Federation, cell: Cell) -> Expectation:
         roles = tuple(settings["defective_as"]) if "defective_as" in settings else None
         sides.append(Side(policy, settings["defect"], tuple(server["mechanisms"]), server["dialback_over_verified"], roles))
     return expect(*sides)
-
-
-def agrees(outcome: Outcome, channel: Channel, cause: str | None, expected: Expectation) -> bool:
-    """Whether a cell is as expected; a delivery also in its encryption, where the wire showed it; see `Expectation.agrees`."""
-    return expected.agrees(outcome, channel.encryption, cause)

@@ -40,7 +40,7 @@ def times_of(evidence: Evidence, cell: Cell, epoch: str) -> Times:
     counting, void = list[tuple[float, float]](), list[tuple[float, float]]()
     attempts = evidence.between.get((cell.phase, epoch, frozenset((cell.sender, cell.receiver))), [])
     for whose, attempt in attempts:
-        following = min((a.started for c, a in attempts if c == whose and a.started > attempt.started), default=float("inf"))
+        following = evidence.next_try(whose, attempt)
         late = min(attempt.over + LOGGED_LATE * evidence.stretch, following)
         if why_void(evidence, whose, attempt):
             void.append((attempt.started, following if whose == cell else late))

@@ -16,7 +16,7 @@ from testbed.judge.channel import channel_of
 from testbed.judge.evidence import Attempt, Evidence
 from testbed.judge.explain import explain, without_cause
 from testbed.judge.faults import fault_of, untimely
-from testbed.judge.federation import Federation, agrees, expectation_of
+from testbed.judge.federation import Federation, expectation_of
 from testbed.judge.interference import interference_of
 from testbed.judge.rules import cause_of
 from testbed.judge.strained import strained
@@ -244,7 +244,7 @@ def _conclusive(
     answered = deciding.received or deciding.bounced
     channel = channel_of(evidence, cell, deciding) if outcome is Outcome.DELIVERED else Channel()
     found = None if outcome is Outcome.DELIVERED else _cause_of(evidence, federation, cell, deciding)
-    surprise = not agrees(outcome, channel, found.cause if found else None, expected)
+    surprise = not expected.agrees(outcome, channel.encryption, found.cause if found else None)
     doubted = (cell.phase, frozenset((cell.sender, cell.receiver))) in evidence.unconfirmed
     confirmed = None
     if surprise or doubted or outcome is not Outcome.DELIVERED:

@@ -120,8 +120,7 @@ class Alone:
 
         async def take(berths: Berths, image: str) -> Berth:
             async with self.parts.starting:
-                work = functools.partial(berths.take, image, avoid) if avoid else functools.partial(berths.take, image)
-                berth = await self.parts.workers.do(work)
+                berth = await self.parts.workers.do(functools.partial(berths.take, image, avoid))
             taken.append((berths, berth))
             return berth
 

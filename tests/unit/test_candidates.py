@@ -17,7 +17,6 @@ from testbed.contract import preflight, trials
 from testbed.contract.behaviour import observe
 from testbed.contract.protocol import BAD_PEER, CLEAR_PEER, TLS_PEER, Account, Reply, Session, Stream, encode, read_reply
 from testbed.engine.images import Images
-from testbed.judge.federation import agrees
 from testbed.measure import manifest, pki
 from testbed.measure.control import control_pair
 from testbed.measure.manifest import Manner
@@ -27,7 +26,6 @@ from testbed.plan import catalog as catalogs
 from testbed.plan.catalog import Candidate, Catalog
 from testbed.plan.policy import CANDIDATE_POLICY, PRESETS, as_text, changed
 from testbed.record.documents import manifest_form
-from testbed.record.verdicts import Channel
 
 MINE = Implementation("prosody", "mine")
 
@@ -242,8 +240,8 @@ def test_a_record_keeps_it_for_a_rerun(smoke: Plan, catalog: Catalog, config: Pa
 
 def test_where_nothing_can_be_expected_nothing_is_a_surprise() -> None:
     nothing = Expectation(Outcome.INCONCLUSIVE, "nobody knows")
-    assert all(agrees(o, Channel("cleartext"), None, nothing) for o in (Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST))
-    assert not agrees(Outcome.LOST, Channel(), None, Expectation(Outcome.DELIVERED, "somebody does"))
+    assert all(nothing.agrees(o, "cleartext") for o in (Outcome.DELIVERED, Outcome.BOUNCED, Outcome.LOST))
+    assert not Expectation(Outcome.DELIVERED, "somebody does").agrees(Outcome.LOST)
 
 
 # --- what the wire says of a configuration ----------------------------------------------------------------------------

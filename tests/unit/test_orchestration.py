@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,7 +74,7 @@ class Berths:
     def missing(self, images: list[str]) -> int:
         return len(images)
 
-    def take(self, image: str) -> Any:
+    def take(self, image: str, _avoid: Collection[str] = ()) -> Any:
         return SimpleNamespace(address=(f"198.18.0.{len(image)}", None), image=image, start=lambda *_: None, container=None)
 
     def give(self, berth: Berth) -> None:

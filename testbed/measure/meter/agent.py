@@ -34,15 +34,6 @@ BEAT = 0.1
 BURN = 0.001
 """Seconds of processor time that it then takes: as a server that has a little to do."""
 TICKS = os.sysconf("SC_CLK_TCK")
-LOCK = threading.Lock()
-
-
-def emit(message: object, id: int | None = None) -> None:
-    """Say something: a reply to the command with ``id``, or an event."""
-    line = messages.encode(message, id)
-    with LOCK:
-        sys.stdout.write(line)
-        sys.stdout.flush()
 
 
 def seconds_waited(text: str) -> float:
@@ -235,7 +226,7 @@ class Agent:
     def go_on(self, interval: float) -> None:
         """Say what was read, every ``interval`` seconds."""
         while True:
-            emit(self.readings())
+            messages.emit(self.readings())
             time.sleep(interval)
 
     def readings(self) -> protocol.Readings:
@@ -252,16 +243,16 @@ class Agent:
 def main() -> None:
     """Read commands until standard input ends."""
     agent = Agent()
-    emit(messages.Ready())
+    messages.emit(messages.Ready())
     known = messages.vocabulary(protocol.COMMANDS)
     for line in sys.stdin:
         try:
             envelope = messages.decode(line, known)
             reply = getattr(agent, messages.name_of(type(envelope.message)))(envelope.message)
             if reply:
-                emit(reply, envelope.id)
+                messages.emit(reply, envelope.id)
         except ValueError as error:
-            emit(messages.Failed(f"{error}: {line.strip()}"))
+            messages.emit(messages.Failed(f"{error}: {line.strip()}"))
 
 
 if __name__ == "__main__":

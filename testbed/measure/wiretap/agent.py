@@ -32,15 +32,6 @@ DISSECTION = 900
 DISSECTOR = ("prlimit", f"--cpu={DISSECTION}", "--", "choom", "-n", "1000", "--")
 """Before tshark's name: where memory runs out it is ended, and not who started it."""
 LINES_AT_ONCE = 500
-LOCK = threading.Lock()
-
-
-def emit(message: object, id: int | None = None) -> None:
-    """Say something: a reply to the command with ``id``, or an event."""
-    line = messages.encode(message, id)
-    with LOCK:
-        sys.stdout.write(line)
-        sys.stdout.flush()
 
 
 def neighbours(servers: int) -> protocol.TableTooSmall | None:
@@ -64,11 +55,11 @@ def neighbours(servers: int) -> protocol.TableTooSmall | None:
             for n in (3, 2, 1):
                 if wanted[n] != now[n]:
                     (folder / f"gc_thresh{n}").write_text(str(wanted[n]))
-            emit(protocol.Neighbours(family, True, now[3], need, raised=wanted != now, after=wanted[3]))
+            messages.emit(protocol.Neighbours(family, True, now[3], need, raised=wanted != now, after=wanted[3]))
         except OSError as error:
             command = "sysctl -w " + " ".join(f"net.{family}.neigh.default.gc_thresh{n}={wanted[n]}" for n in (3, 2, 1))
             ok = now[3] >= servers * servers
-            emit(protocol.Neighbours(family, ok, now[3], need, error=str(error), command=command))
+            messages.emit(protocol.Neighbours(family, ok, now[3], need, error=str(error), command=command))
             if not ok:
                 refused = refused or protocol.TableTooSmall(need, now[3], command)
     return refused
@@ -103,7 +94,7 @@ class Agent:
         except Exception as error:
             reply = messages.Failed(repr(error))
         if reply:
-            emit(reply, envelope.id)
+            messages.emit(reply, envelope.id)
 
     def end(self) -> None:
         """Nobody commands any more."""
@@ -174,9 +165,9 @@ class Agent:
             for line in process.stdout:
                 lines.append(protocol.shortened(line.rstrip("\n")))
                 if len(lines) == LINES_AT_ONCE:
-                    emit(protocol.Packets(command.name, lines))
+                    messages.emit(protocol.Packets(command.name, lines))
                     lines = []
-            emit(protocol.Packets(command.name, lines))
+            messages.emit(protocol.Packets(command.name, lines))
             status = process.wait()
             said.seek(0)
             return protocol.Dissected(status, said.read().strip()[-500:])
@@ -189,13 +180,13 @@ SLOW = (protocol.StopCapture, protocol.Dissect)
 def main() -> None:
     """Read commands until standard input ends; then hold the gate shut until the servers are gone, or this container is."""
     agent = Agent()
-    emit(messages.Ready())
+    messages.emit(messages.Ready())
     known = messages.vocabulary(protocol.COMMANDS)
     for line in sys.stdin:
         try:
             agent.do(messages.decode(line, known))
         except ValueError as error:
-            emit(messages.Failed(f"{error}: {line.strip()}"))
+            messages.emit(messages.Failed(f"{error}: {line.strip()}"))
     agent.end()
 
 
